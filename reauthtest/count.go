@@ -1,0 +1,161 @@
+package reauthtest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Counts are what a [Server] has counted since it was created. Of Refreshes and
+// of APIRequests each is counted again, once it is decided, as one of the kinds
+// that follow; an answer that [LoseAnswer] loses counts as what it would have
+// said.
+type Counts struct {
+	// Connections is how many connections the server has accepted. A Server
+	// mounted by hand counts none.
+	Connections int
+
+	// SignIns is how many sessions SignIn and the grant type password started.
+	SignIns int
+
+	// Refreshes is how many refresh requests have arrived: all requests to the
+	// token endpoint but those of the grant type password, and all to the
+	// endpoints of HandleRefresh. A request counts as soon as it has been read,
+	// before it is blocked or delayed.
+	Refreshes        int
+	RefreshesGranted int // answered with a token
+	RefreshesRefused int // turned down by the rules of the protocol
+	RefreshesFailed  int // failed by FailRefresh
+
+	// ReusesDetected is how often a spent refresh token was presented again,
+	// after its ReuseInterval.
+	ReusesDetected int
+
+	// MaxUsesOfOneRefreshToken is how often the refresh token that was used
+	// most was used, granted or not. It is more than 1 if a client has ever
+	// sent a spent token, or, with KeepRefreshToken, as a matter of course.
+	// Requests that were made to fail before the token was looked at are not
+	// uses of it.
+	MaxUsesOfOneRefreshToken int
+
+	// Revocations is how many well-formed requests the revocation endpoint got.
+	Revocations int
+
+	// SessionsRevoked is how many sessions have ended, by whatever means: a
+	// reuse, a revocation request or Revoke.
+	SessionsRevoked int
+
+	// APIRequests is how many requests for the protected API have arrived.
+	APIRequests  int
+	APISucceeded int // answered with 2xx
+	APIRefused   int // turned away for want of a good access token
+	APIFailed    int // failed by FailAPI
+}
+
+// Counts returns what has been counted so far. By the time a client sees an
+// answer, the request is in the counts.
+func (s *Server) Counts() Counts { return s.counter.snapshot() }
+
+// Await returns once the counts satisfy reached, which is called with each new
+// state of them, though not necessarily with every one. It fails when ctx ends
+// or the server is closed. To wait until a refresh request has arrived:
+//
+//	err := s.Await(ctx, func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
+func (s *Server) Await(ctx context.Context, reached func(Counts) bool) error {
+	for {
+		counts, changed := s.counter.watch()
+		if reached(counts) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("reauthtest: awaiting counts: %w; they are %+v", ctx.Err(), counts)
+		case <-s.done:
+			return fmt.Errorf("reauthtest: awaiting counts: server closed; they are %+v", counts)
+		}
+	}
+}
+
+// A Request is a line in the server's log of requests to the protected API.
+type Request struct {
+	Time   time.Time // when it arrived, by the local clock
+	Method string
+	Host   string
+	Path   string // without the query
+
+	// User and Generation tell which token the request carried, good or not.
+	// They are "" and 0 if it carried none that the server knows.
+	User       string
+	Generation int
+
+	// Status is that of the answer, 0 if there was none.
+	Status int
+}
+
+// String describes the request in one line. It contains no token.
+func (r Request) String() string {
+	return fmt.Sprintf("%s %s user=%q generation=%d status=%d", r.Method, r.Path, r.User, r.Generation, r.Status)
+}
+
+// logSize is how many requests are remembered.
+const logSize = 1000
+
+// Requests returns the last 1000 requests to the protected API, in the order in
+// which they were answered. By the time a client sees an answer, the request is
+// in the log.
+func (s *Server) Requests() []Request { return s.counter.requests() }
+
+// A counter holds the counts and the log.
+type counter struct {
+	mu      sync.Mutex
+	counts  Counts
+	changed chan struct{} // closed at the next change; nil while nobody waits
+	log     []Request     // a ring once it is full
+	oldest  int
+}
+
+func (c *counter) update(change func(*Counts)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change(&c.counts)
+	if c.changed != nil {
+		close(c.changed)
+		c.changed = nil
+	}
+}
+
+func (c *counter) snapshot() Counts {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.counts
+}
+
+// watch returns the counts and a channel that is closed when they next change.
+func (c *counter) watch() (Counts, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.changed == nil {
+		c.changed = make(chan struct{})
+	}
+	return c.counts, c.changed
+}
+
+func (c *counter) record(r Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.log) < logSize {
+		c.log = append(c.log, r)
+		return
+	}
+	c.log[c.oldest] = r
+	c.oldest = (c.oldest + 1) % logSize
+}
+
+func (c *counter) requests() []Request {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Concat(c.log[c.oldest:], c.log[:c.oldest])
+}

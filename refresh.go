@@ -1,0 +1,554 @@
+package reauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// A Refresher renews a session: it exchanges a token for the next one.
+//
+// Refresh is given the session's token as it was last stored, or the zero Token
+// if there is none, and returns the next. A token without a RefreshToken keeps
+// the old one's. [SessionFromContext] tells which session it is for.
+//
+// An error that wraps [ErrSignInRequired] is final: the token is deleted and the
+// user must sign in again. Every other error is a passing fault; if there is a
+// [*RefreshError] in its chain, its RetryAfter is honoured.
+//
+// The context ends after [Config.RefreshTimeout]; it has the values of the
+// request that set off the refresh, not its end. Requests made with it bypass the
+// authentication of the Transport that is being served, so a Refresher may use
+// the very client it serves. Refresh is called by many goroutines at once, but
+// for one session only by one at a time. It must return when its context ends:
+// until it does no other refresh of that session starts. A panic counts as a
+// passing fault.
+type Refresher interface {
+	Refresh(ctx context.Context, old Token) (Token, error)
+}
+
+// RefresherFunc is a function that is a [Refresher].
+type RefresherFunc func(ctx context.Context, old Token) (Token, error)
+
+// Refresh calls f.
+func (f RefresherFunc) Refresh(ctx context.Context, old Token) (Token, error) { return f(ctx, old) }
+
+// A Revoker is a [Refresher] that can also tell the token server that a token is
+// no longer wanted (RFC 7009). [Transport.SignOut] calls it.
+type Revoker interface {
+	Revoke(ctx context.Context, tok Token) error
+}
+
+var (
+	errSuperseded    = errors.New("the session was signed in or out meanwhile")
+	errUnfinished    = errors.New("no answer within RefreshTimeout")
+	errJustRefreshed = errors.New("the refused token is itself the result of a refresh just now")
+	errNoToken       = errors.New("the refresher returned neither an access token nor an error")
+)
+
+const (
+	firstFailurePause   = time.Second
+	longestFailurePause = 30 * time.Second
+	longestRetryAfter   = 5 * time.Minute
+)
+
+// A renewing is the flight of a session: it finds out what the store holds, and
+// refreshes, adopts or saves accordingly. Its goroutine goes on until the code it
+// calls has returned, also after it has landed.
+type renewing struct {
+	*flight[*generation]
+	session *session
+	ctx     context.Context // detached from the request that started it
+	epoch   uint64          // what it brings is dropped if that is no longer the session's
+	sent    time.Time       // when the refresher was asked
+	secrets []string        // what no error may show
+
+	// Guarded by session.mu.
+	refreshes bool        // false: it is up only to save what is owed
+	needed    *generation // what its waiters can use no longer; nil: it came early
+	abandoned bool        // it has landed because code that it called did not return
+	lease     *lease
+}
+
+// depart starts the flight of s. s.mu is held.
+func (s *session) depart(ctx context.Context, refreshes bool, needed *generation) *renewing {
+	ctx = detach(ctx)
+	if SessionFromContext(ctx) != s.name {
+		ctx = WithSession(ctx, s.name)
+	}
+	f := &renewing{
+		flight: newFlight[*generation](), session: s, ctx: ctx, epoch: s.epoch,
+		refreshes: refreshes, needed: needed,
+	}
+	s.flight = f
+	s.schedule()
+	s.owner.begin()
+	go func() { // ends when run does, which waits for nothing that has no bound
+		defer s.owner.end()
+		_, err := await("OnEvent", func() (struct{}, error) { f.run(); return struct{}{}, nil })
+		if err != nil { // run calls all other code that is not ours through await
+			f.leave()
+			f.fail(err)
+		}
+	}()
+	return f
+}
+
+// run is the inside of a flight. Once it has returned, the flight has landed.
+func (f *renewing) run() {
+	s := f.session
+	s.mu.Lock()
+	cur, gone := s.current.Load(), s.out
+	s.mu.Unlock()
+
+	var known Token // what the store is expected to hold
+	if cur != nil {
+		known = cur.tok
+		f.hide(known)
+	} else {
+		tok, ok, err := f.load(f.ctx)
+		if err != nil {
+			f.fail(err)
+			return
+		}
+		if gone != nil && (!ok || s.gaveUp(gone, tok)) {
+			f.stayOut(gone)
+			return
+		}
+		if ok && f.adopt(tok, Event{}) {
+			return
+		}
+		known = tok
+	}
+
+	lease, err := s.take(f.ctx)
+	if err != nil {
+		f.fail(err)
+		return
+	}
+	s.mu.Lock()
+	f.lease = lease
+	s.mu.Unlock()
+	defer f.leave()
+
+	// More than once only if, while a token is turned down, another process stores
+	// one that has expired already.
+	for range 3 {
+		stored, ok, err := f.load(lease.held)
+		if err != nil {
+			f.fail(err)
+			return
+		}
+		if f.superseded() {
+			return
+		}
+		if gone != nil && (!ok || s.gaveUp(gone, stored)) {
+			f.stayOut(gone)
+			return
+		}
+		from := stored
+		switch owed := s.owes(); {
+		case owed != nil && cur != nil && (stored.same(owed.from) || stored.same(cur.tok)):
+			// Ours is newer than what is stored, which this process has spent; or the
+			// save that seemed to fail did not.
+			if stored.same(owed.from) && f.save(lease, cur.tok) != nil {
+				s.stillOwes(owed)
+			} else {
+				s.paid(owed)
+				stored = cur.tok
+			}
+			if f.enough(cur) {
+				return
+			}
+			from = cur.tok
+		case stored.same(known):
+			if f.enough(cur) {
+				return
+			}
+		case ok:
+			if f.adopt(stored, Event{Kind: EventAdopted}) {
+				return
+			}
+		}
+
+		tok, err := f.ask(from)
+		if err == nil {
+			f.keep(lease, from, stored, tok)
+			return
+		}
+		if !errors.Is(err, ErrSignInRequired) {
+			f.fail(err)
+			return
+		}
+		after, ok, loadErr := f.load(lease.held)
+		if loadErr != nil {
+			f.remember(from, err)
+			f.fail(loadErr)
+			return
+		}
+		if !ok || after.same(stored) {
+			f.refuse(lease, from, ok, err)
+			return
+		}
+		if f.adopt(after, Event{Kind: EventAdopted}) {
+			return
+		}
+		known, cur = after, nil
+	}
+	f.fail(errors.New("the stored token keeps changing"))
+}
+
+// enough lands a flight that is up only to save, unless a waiter has asked for
+// more meanwhile.
+func (f *renewing) enough(cur *generation) bool {
+	s := f.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.refreshes || cur == nil {
+		return false
+	}
+	f.over()
+	f.land(cur, nil)
+	return true
+}
+
+// over takes the flight off the session. It reports whether what it brings still
+// counts. s.mu is held.
+func (f *renewing) over() bool {
+	s := f.session
+	if s.flight != f {
+		return false
+	}
+	s.flight = nil
+	s.schedule()
+	return true
+}
+
+// superseded reports whether a sign-in or sign-out has made the flight void, in
+// which case it has landed already.
+func (f *renewing) superseded() bool {
+	f.session.mu.Lock()
+	defer f.session.mu.Unlock()
+	return f.session.flight != f
+}
+
+// leave gives up the lease, if the flight still has it.
+func (f *renewing) leave() {
+	s := f.session
+	s.mu.Lock()
+	lease := f.lease
+	f.lease = nil
+	s.mu.Unlock()
+	if lease != nil {
+		s.drop(lease)
+	}
+}
+
+// hide keeps the secrets of tok out of the errors of this flight.
+func (f *renewing) hide(tok Token) {
+	f.secrets = append(f.secrets, tok.AccessToken, tok.RefreshToken)
+	for _, v := range tok.Extra {
+		if len(v) >= 8 { // shorter ones are no secrets, and occur in any text
+			f.secrets = append(f.secrets, v)
+		}
+	}
+}
+
+func (f *renewing) emit(e Event) { f.session.owner.emit(f.ctx, f.session.name, e) }
+
+// call calls code that is not ours with a context that ends after RefreshTimeout,
+// and waits for it. If it does not heed its context the waiters are let go.
+func call[T any](f *renewing, ctx context.Context, what string, fn func(context.Context) (T, error)) (T, error) {
+	timeout := f.session.owner.timeout
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	watch := time.AfterFunc(timeout+grace, func() { f.abandon(what) })
+	defer watch.Stop()
+	v, err := await(what, func() (T, error) { return fn(ctx) })
+	if err != nil && ctx.Err() != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
+		err = errUnfinished
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %w", what, err)
+	}
+	return v, err
+}
+
+// abandon lets the waiters go, and the lease. The flight stays up, so that no
+// other starts before this one has ended.
+func (f *renewing) abandon(what string) {
+	s := f.session
+	err := refreshError(s.name, fmt.Errorf("%s: %w", what, errUnfinished))
+	s.mu.Lock()
+	if s.flight != f {
+		s.mu.Unlock()
+		return
+	}
+	f.abandoned = true
+	s.mu.Unlock()
+	f.leave()
+	f.emit(Event{Kind: EventRefreshFailed, Err: err, Took: s.owner.timeout + grace})
+	f.land(nil, err)
+}
+
+func (f *renewing) isAbandoned() bool {
+	f.session.mu.Lock()
+	defer f.session.mu.Unlock()
+	return f.abandoned
+}
+
+func (f *renewing) load(ctx context.Context) (Token, bool, error) {
+	type found struct {
+		tok Token
+		ok  bool
+	}
+	got, err := call(f, ctx, "the store's Load", func(ctx context.Context) (found, error) {
+		tok, ok, err := f.session.owner.store.Load(ctx, f.session.name)
+		return found{tok, ok}, err
+	})
+	if err == nil && f.isAbandoned() {
+		err = errUnfinished // the lease is gone, and nobody waits any longer
+	}
+	if err != nil || !got.ok {
+		return Token{}, false, err
+	}
+	f.hide(got.tok)
+	return got.tok, true, nil
+}
+
+// adopt makes a stored token the current generation and lands, unless the token
+// has expired or cannot be used.
+func (f *renewing) adopt(tok Token, e Event) bool {
+	s := f.session
+	now := time.Now()
+	tok.Expiry = expiryStored(tok, now)
+	g, err := s.newGeneration(tok, now, e.Kind == EventAdopted)
+	if err != nil {
+		f.fail(err)
+		return true
+	}
+	if s.owner.now() >= g.expires {
+		return false
+	}
+	f.arrive(g, nil, e)
+	return true
+}
+
+// arrive makes g the current generation and lands. A token that the store could
+// not be given is owed to it; the store then last held owedFrom.
+func (f *renewing) arrive(g *generation, owedFrom *Token, events ...Event) bool {
+	s := f.session
+	s.mu.Lock()
+	if s.flight != f {
+		s.mu.Unlock()
+		return false
+	}
+	s.flight = nil
+	s.settle(g)
+	if owedFrom != nil {
+		s.owe(*owedFrom)
+	}
+	s.mu.Unlock()
+	for _, e := range events {
+		if e.Kind != 0 {
+			f.emit(e)
+		}
+	}
+	f.land(g, nil)
+	return true
+}
+
+// ask asks the refresher for the token after from, unless it has already said
+// that there is none.
+func (f *renewing) ask(from Token) (Token, error) {
+	s := f.session
+	s.mu.Lock()
+	final := s.final
+	s.mu.Unlock()
+	if final != nil && final.from.same(from) {
+		return Token{}, final.err
+	}
+	f.hide(from)
+	f.emit(Event{Kind: EventRefreshStarted})
+	f.sent = time.Now()
+	tok, err := call(f, f.ctx, "the refresher", func(ctx context.Context) (Token, error) {
+		return s.owner.refresher.Refresh(s.owner.within(ctx, s.name), from.clone())
+	})
+	if err != nil {
+		return Token{}, err
+	}
+	f.hide(tok)
+	switch {
+	case tok.AccessToken == "":
+		return Token{}, errNoToken
+	case !validTokenText(tok.AccessToken):
+		return Token{}, errors.New("the refresher returned an access token that no header can carry")
+	}
+	if tok.RefreshToken == "" {
+		tok.RefreshToken = from.RefreshToken
+	}
+	tok.Expiry = expiryRefreshed(tok, f.sent)
+	return tok, nil
+}
+
+// keep stores what a refresh brought, then lets it be used.
+func (f *renewing) keep(lease *lease, from, stored, tok Token) {
+	s := f.session
+	took := time.Since(f.sent)
+	g, err := s.newGeneration(tok, f.sent, true)
+	if err != nil {
+		f.fail(err)
+		return
+	}
+	if from.isZero() {
+		s.owner.selfStarting.Store(true)
+	}
+	if f.isAbandoned() { // the lease is gone: the next flight saves it, if that is still right
+		if f.arrive(g, &stored, Event{Kind: EventRefreshed, Took: took}) {
+			s.mu.Lock()
+			if s.owed != nil && s.flight == nil {
+				s.depart(f.ctx, false, nil)
+			}
+			s.mu.Unlock()
+			return
+		}
+		s.discard(f.ctx, tok)
+		return
+	}
+	err = f.save(lease, tok)
+	if errors.Is(err, errSuperseded) {
+		s.discard(f.ctx, tok)
+		return
+	}
+	events := []Event{{Kind: EventRefreshed, Took: took}}
+	var owedFrom *Token
+	if err != nil {
+		owedFrom = &stored
+		events = append(events, Event{Kind: EventSaveOwed, Err: refreshError(s.name, err, f.secrets...)})
+	}
+	f.arrive(g, owedFrom, events...)
+}
+
+func (f *renewing) save(lease *lease, tok Token) error {
+	s := f.session
+	_, err := write(s, f.ctx, lease.held, "the store's Save", func(ctx context.Context) (struct{}, error) {
+		if f.superseded() {
+			return struct{}{}, errSuperseded
+		}
+		return struct{}{}, s.owner.store.Save(ctx, s.name, tok.clone())
+	}, nil)
+	return err
+}
+
+// fail lands with a passing fault, and starts the pause after it.
+func (f *renewing) fail(cause error) {
+	s := f.session
+	err := refreshError(s.name, cause, f.secrets...)
+	s.mu.Lock()
+	counts := s.flight == f
+	reported := f.abandoned
+	if counts {
+		pause := firstFailurePause
+		if s.failure != nil {
+			pause = min(2*s.failure.pause, longestFailurePause)
+		}
+		jittered := pause - rand.N(pause/4)
+		s.failure = &failure{
+			err:   err,
+			until: s.owner.now() + max(jittered, min(err.RetryAfter, longestRetryAfter)),
+			pause: pause,
+		}
+		f.over()
+	}
+	s.mu.Unlock()
+	if counts && !reported {
+		e := Event{Kind: EventRefreshFailed, Err: err}
+		if !f.sent.IsZero() {
+			e.Took = time.Since(f.sent)
+		}
+		f.emit(e)
+	}
+	f.land(nil, err)
+}
+
+// remember notes that from cannot be refreshed, so that it is not tried again.
+func (f *renewing) remember(from Token, err error) {
+	s := f.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flight == f {
+		s.final = &finality{from: from, err: err}
+	}
+}
+
+// refuse lands with a final answer to the refresh of from, and signs the session
+// out, unless its token is still good: then that happens when it is no longer.
+func (f *renewing) refuse(lease *lease, from Token, stored bool, cause error) {
+	s := f.session
+	err := refreshError(s.name, cause, f.secrets...)
+	failed := Event{Kind: EventRefreshFailed, Err: err}
+	if !f.sent.IsZero() {
+		failed.Took = time.Since(f.sent)
+	}
+
+	s.mu.Lock()
+	if s.flight != f {
+		s.mu.Unlock()
+		return
+	}
+	g := s.current.Load()
+	if g != nil && f.needed == nil && s.owner.now() < g.expires {
+		s.final = &finality{from: from, err: cause}
+		s.failure = nil
+		f.over()
+		s.mu.Unlock()
+		f.emit(failed)
+		f.land(nil, err)
+		return
+	}
+	s.mu.Unlock()
+
+	var kept error
+	if stored {
+		_, kept = write(s, f.ctx, lease.held, "the store's Delete", func(ctx context.Context) (struct{}, error) {
+			if f.superseded() {
+				return struct{}{}, errSuperseded
+			}
+			return struct{}{}, s.owner.store.Delete(ctx, s.name)
+		}, nil)
+	}
+
+	s.mu.Lock()
+	if s.flight != f {
+		s.mu.Unlock()
+		return
+	}
+	s.flight = nil
+	o := &out{err: err, given: []Token{from}, kept: kept != nil, nextLook: s.owner.now() + s.owner.refreshPause}
+	if g != nil {
+		o.given = append(o.given, g.tok)
+	}
+	s.settle(nil)
+	s.out = o
+	s.mu.Unlock()
+	f.emit(failed)
+	if g != nil || !from.isZero() {
+		f.emit(Event{Kind: EventSignInRequired, Err: err})
+	}
+	f.land(nil, err)
+}
+
+// stayOut lands a flight that has looked at the store of a signed-out session in
+// vain.
+func (f *renewing) stayOut(gone *out) {
+	s := f.session
+	s.mu.Lock()
+	if s.out == gone {
+		gone.nextLook = s.owner.now() + s.owner.refreshPause
+	}
+	f.over()
+	s.mu.Unlock()
+	f.land(nil, gone.err)
+}

@@ -1,0 +1,219 @@
+package reauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+var (
+	errStoreBusy = errors.New("the store gave no answer within RefreshTimeout")
+	errSignedOut = fmt.Errorf("signed out: %w", ErrSignInRequired)
+)
+
+// write calls fn, which writes to the store, while nothing else of this process
+// writes to this session. fn gets a context made from held, which ends with ctx
+// and after RefreshTimeout. settled, unless nil, is called with what fn returned
+// before anyone else can write, even if write itself has given up waiting by then.
+func write[T any](s *session, ctx, held context.Context, what string, fn func(context.Context) (T, error), settled func(T, error)) (T, error) {
+	m := s.owner
+	patience, cancel := context.WithTimeoutCause(ctx, m.timeout+grace, errStoreBusy)
+	defer cancel()
+	select {
+	case s.slot <- struct{}{}:
+	case <-patience.Done():
+		var zero T
+		return zero, fmt.Errorf("%s: %w", what, context.Cause(patience))
+	}
+	m.begin()
+	f := depart(what, func() (T, error) {
+		defer m.end()
+		defer func() { <-s.slot }()
+		bounded, cancel := context.WithTimeout(held, m.timeout)
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		v, err := await(what, func() (T, error) { return fn(bounded) })
+		if settled != nil {
+			settled(v, err)
+		}
+		return v, err
+	})
+	v, err := f.wait(patience)
+	if err != nil && !errors.Is(err, errSuperseded) {
+		err = fmt.Errorf("%s: %w", what, err)
+	}
+	return v, err
+}
+
+// signIn makes tok the session's token, in the store and then here.
+func (s *session) signIn(ctx context.Context, tok Token) error {
+	now := time.Now()
+	tok = tok.clone()
+	tok.Expiry = expiryStored(tok, now)
+	g, err := s.newGeneration(tok, now, false)
+	if err != nil {
+		return err
+	}
+	lease, err := s.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.drop(lease)
+	_, err = write(s, ctx, lease.held, "the store's Save", func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.owner.store.Save(ctx, s.name, tok.clone())
+	}, func(_ struct{}, err error) {
+		if err == nil {
+			s.turn(g, nil)
+		}
+	})
+	if err == nil {
+		s.owner.emit(ctx, s.name, Event{Kind: EventSignedIn})
+	}
+	return err
+}
+
+// turn starts the next epoch, with the generation g or, if g is nil, signed out.
+// A flight that is up is void from here on. It returns the generation before, and
+// whether the store was never given that.
+func (s *session) turn(g *generation, o *out) (before *generation, owed bool) {
+	s.mu.Lock()
+	f := s.flight
+	before, owed = s.current.Load(), s.owed != nil
+	s.epoch++
+	s.flight = nil
+	s.unhelpful, s.judged = 0, nil
+	s.settle(g)
+	s.out = o
+	s.mu.Unlock()
+	if f != nil {
+		f.land(nil, errSuperseded)
+	}
+	return before, owed
+}
+
+// signOut ends the session here at once, then in the store, then at the token
+// server. What fails does not keep the rest from being done.
+func (s *session) signOut(ctx context.Context) error {
+	m := s.owner
+	refusal := &RefreshError{Session: s.name, Err: errSignedOut}
+	// Until the store has been asked nobody knows which token it holds, and until
+	// it has been written to, looking at it again would sign in again.
+	waiting := &out{err: refusal, any: true, kept: true, nextLook: never}
+	before, owed := s.turn(nil, waiting)
+
+	type found struct {
+		tok    Token
+		ok     bool
+		loaded bool
+	}
+	var had found
+	lease, err := s.take(ctx)
+	if err == nil {
+		had, err = write(s, ctx, lease.held, "the store's Delete", func(ctx context.Context) (found, error) {
+			tok, ok, err := m.store.Load(ctx, s.name)
+			had := found{tok, ok, err == nil}
+			if had.loaded && !ok {
+				return had, nil
+			}
+			if deleteErr := m.store.Delete(ctx, s.name); deleteErr != nil {
+				return had, errors.Join(deleteErr, err)
+			}
+			return had, nil
+		}, func(had found, err error) {
+			o := &out{err: refusal, any: err != nil && !had.loaded, kept: err != nil, nextLook: m.now() + m.refreshPause}
+			if had.ok {
+				o.given = append(o.given, had.tok)
+			}
+			if before != nil {
+				o.given = append(o.given, before.tok)
+			}
+			s.turn(nil, o) // once more, for a SignIn that came between
+		})
+		s.drop(lease)
+	}
+	s.mu.Lock()
+	if s.out == waiting { // the store was not reached
+		waiting.nextLook = m.now() + m.refreshPause
+		if before != nil {
+			waiting.given = append(waiting.given, before.tok)
+		}
+	}
+	s.mu.Unlock()
+
+	last := had.tok
+	if before != nil && (!had.ok || owed) {
+		last = before.tok
+	}
+	if !last.isZero() {
+		err = errors.Join(err, s.revoke(ctx, last))
+	}
+	m.emit(ctx, s.name, Event{Kind: EventSignedOut, Err: err})
+	return err
+}
+
+// discard revokes what a flight brought after the session was signed out: the
+// user is gone, and nobody else knows of that token.
+func (s *session) discard(ctx context.Context, tok Token) {
+	s.mu.Lock()
+	gone := s.current.Load() == nil
+	s.mu.Unlock()
+	if gone {
+		_ = s.revoke(ctx, tok)
+	}
+}
+
+// revoke tells the token server that tok is no longer wanted, where the refresher
+// can.
+func (s *session) revoke(ctx context.Context, tok Token) error {
+	m := s.owner
+	revoker, ok := m.refresher.(Revoker)
+	if !ok {
+		return nil
+	}
+	bounded, cancel := context.WithTimeoutCause(ctx, m.timeout, errUnfinished)
+	defer cancel()
+	m.begin()
+	_, err := depart("Revoke", func() (struct{}, error) {
+		defer m.end()
+		return struct{}{}, revoker.Revoke(m.within(bounded, s.name), tok.clone())
+	}).wait(bounded)
+	if err != nil {
+		err = fmt.Errorf("revoke: %w", err)
+		if clean := scrub(err.Error(), []string{tok.AccessToken, tok.RefreshToken}); clean != err.Error() {
+			err = &textError{text: clean}
+		}
+	}
+	return err
+}
+
+// signedIn reports whether there is a token, asking the store if that is not
+// known here.
+func (s *session) signedIn(ctx context.Context) (bool, error) {
+	m := s.owner
+	s.mu.Lock()
+	current, gone, look := s.current.Load(), s.out, true
+	if gone != nil {
+		look = m.now() >= gone.nextLook
+	}
+	s.mu.Unlock()
+	if current != nil || !look {
+		return current != nil, nil
+	}
+	type found struct {
+		tok Token
+		ok  bool
+	}
+	bounded, cancel := context.WithTimeoutCause(ctx, m.timeout, errStoreBusy)
+	defer cancel()
+	m.begin()
+	got, err := depart("the store's Load", func() (found, error) {
+		defer m.end()
+		tok, ok, err := m.store.Load(bounded, s.name)
+		return found{tok, ok}, err
+	}).wait(bounded)
+	if err != nil {
+		return false, fmt.Errorf("the store's Load: %w", err)
+	}
+	return got.ok && (gone == nil || !s.gaveUp(gone, got.tok)), nil
+}

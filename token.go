@@ -1,0 +1,91 @@
+package reauth
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"time"
+)
+
+// A Token is what a session holds at one time: the credentials that one answer
+// of a token server brought. Its JSON form is that of golang.org/x/oauth2 with
+// "extra" added, so tokens that a program has already stored can be read.
+//
+// A Token is a value: the library copies what it is given and never writes to
+// a Token or an Extra map that it has handed out. Printing one, with any verb
+// of package fmt or as an attribute of log/slog, shows no secret; its JSON form
+// does, since stores need it.
+type Token struct {
+	// AccessToken is the credential put on requests (RFC 6749 section 1.4). It
+	// may be empty in a Token given to [Transport.SignIn], which is then
+	// refreshed before its first use.
+	AccessToken string `json:"access_token"`
+
+	// TokenType is the authentication scheme that the token is sent with. The
+	// empty string means Bearer; "bearer", in whatever case, is sent as
+	// "Bearer", since some APIs compare it to the letter.
+	TokenType string `json:"token_type,omitempty"`
+
+	// RefreshToken is what the next token is obtained with (RFC 6749 section
+	// 1.5); empty if the session has none.
+	RefreshToken string `json:"refresh_token,omitempty"`
+
+	// Expiry is when the access token ends by the local clock. The zero value
+	// means that it is read from the access token if that is a JWT, and is
+	// unknown otherwise: then only the API's refusal shows that it has ended.
+	Expiry time.Time `json:"expiry,omitzero"`
+
+	// Extra holds what else the answer contained, such as "id_token" and
+	// "scope". It may hold secrets.
+	Extra map[string]string `json:"extra,omitempty"`
+}
+
+// same reports whether two tokens are the same generation: tokens are compared
+// by value, since no clock or counter is shared by all who may store one.
+func (t Token) same(u Token) bool {
+	return t.AccessToken == u.AccessToken && t.RefreshToken == u.RefreshToken
+}
+
+func (t Token) isZero() bool { return t.AccessToken == "" && t.RefreshToken == "" }
+
+// clone returns a copy that shares nothing that can be written to.
+func (t Token) clone() Token {
+	t.Extra = maps.Clone(t.Extra)
+	return t
+}
+
+// scheme is the authentication scheme that the token asks for.
+func (t Token) scheme() string {
+	if t.TokenType == "" || strings.EqualFold(t.TokenType, "Bearer") {
+		return "Bearer"
+	}
+	return t.TokenType
+}
+
+// String describes the token without its secrets.
+func (t Token) String() string {
+	if t.isZero() {
+		return "no token"
+	}
+	parts := make([]string, 0, 3)
+	if t.AccessToken != "" {
+		parts = append(parts, "access token")
+	}
+	if t.RefreshToken != "" {
+		parts = append(parts, "refresh token")
+	}
+	if !t.Expiry.IsZero() {
+		parts = append(parts, "expires "+t.Expiry.Round(0).Format(time.RFC3339))
+	}
+	return "[" + strings.Join(parts, ", ") + "]"
+}
+
+// GoString is String.
+func (t Token) GoString() string { return t.String() }
+
+// Format writes String whatever the verb, so that no verb reaches the fields.
+func (t Token) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(t.String())) }
+
+// LogValue is String.
+func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
