@@ -28,6 +28,7 @@ func TestAuthParams(t *testing.T) {
 		{`Negotiate, Bearer a=b`, []string{`Bearer a=b`}},
 		{`Negotiate YWJj, Bearer a=b`, []string{`Bearer a=b`}},
 		{`Negotiate YII/+abc==, Bearer a=b`, []string{`Bearer a=b`}},
+		{`Negotiate abc==, Bearer a=b`, []string{`Bearer a=b`}},
 		{`Negotiate YII=, Bearer a=b`, []string{`Bearer a=b`}},
 		{`Negotiate YII=`, nil},
 		{`Bearer, a=b`, []string{`Bearer a=b`}},

@@ -163,14 +163,16 @@ func (a *api) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
-	status := http.StatusOK
-	if !a.authority.accepts(req.Header.Get("Authorization")) {
-		status = http.StatusUnauthorized
-	}
+	status := 0
 	if a.decide != nil {
-		if s := a.decide(req); s != 0 {
-			status = s
-		}
+		status = a.decide(req)
+	}
+	switch {
+	case status != 0:
+	case a.authority.accepts(req.Header.Get("Authorization")):
+		status = http.StatusOK
+	default:
+		status = http.StatusUnauthorized
 	}
 	select {
 	case <-time.After(a.latency):

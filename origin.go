@@ -217,8 +217,8 @@ func hostByte(c byte) bool {
 }
 
 func validPort(port string) bool {
-	n, err := strconv.ParseUint(port, 10, 16)
-	return err == nil && n > 0 && port[0] != '0'
+	_, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && port[0] != '0'
 }
 
 // withoutSecrets is an entry as it may be shown in an error. The user info is

@@ -691,7 +691,11 @@ func TestPromise10NoSecretInErrorsEventsAndLogs(t *testing.T) {
 		}
 		tok := w.signIn(t)
 		fmt.Fprintf(&out, "%v %+v %#v %s %q %d %x %v %+v\n", tok, tok, tok, tok, tok, tok, tok, &tok, []reauth.Token{tok})
-		fmt.Fprintf(&out, "%+v %+v\n", w.tr, struct{ T reauth.Token }{tok})
+		memory := new(reauth.MemoryStore)
+		require.NoError(t, memory.Save(t.Context(), "", tok))
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x"} {
+			fmt.Fprintf(&out, verb+verb+verb+"\n", w.tr, memory, struct{ T reauth.Token }{tok})
+		}
 		logger.Info("token", "token", tok, "pointer", &tok)
 		w.revoke()
 

@@ -2,6 +2,7 @@ package reauth
 
 import (
 	"context"
+	"fmt"
 	"sync"
 )
 
@@ -66,6 +67,14 @@ var (
 	_ Store  = (*MemoryStore)(nil)
 	_ Locker = (*MemoryStore)(nil)
 )
+
+// Format writes how many sessions there are, whatever the verb, and no token.
+func (m *MemoryStore) Format(f fmt.State, _ rune) {
+	m.mu.Lock()
+	n := len(m.tokens)
+	m.mu.Unlock()
+	_, _ = fmt.Fprintf(f, "*reauth.MemoryStore[%d sessions]", n)
+}
 
 // Load implements [Store]. It never fails.
 func (m *MemoryStore) Load(_ context.Context, session string) (Token, bool, error) {

@@ -371,6 +371,10 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
+// Format writes no more than what t is: with some verbs package fmt would follow
+// pointers to where the tokens are.
+func (t *Transport) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "*reauth.Transport") }
+
 // within marks a context as that of a refresher of t.
 func (t *Transport) within(ctx context.Context, session string) context.Context {
 	outer := scopeOf(ctx).within

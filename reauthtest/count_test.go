@@ -79,15 +79,18 @@ func TestRequests(t *testing.T) {
 		_, err = send(s, req)
 		require.Error(t, err)
 		synctest.Wait()
+		s.Handle("/empty", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		call(t, s, "/empty", second.AccessToken)
 
 		got := s.Requests()
-		require.Len(t, got, 4)
+		require.Len(t, got, 5)
 		assert.Equal(t, reauthtest.Request{
 			Time: start, Method: "GET", Host: "reauth.test", Path: "/a", User: "ann", Generation: 1, Status: 200,
 		}, got[0])
 		assert.Equal(t, `GET /b user="ann" generation=1 status=401`, got[1].String())
 		assert.Equal(t, `GET /c user="" generation=0 status=401`, got[2].String())
 		assert.Equal(t, `POST /abort user="ann" generation=2 status=0`, got[3].String())
+		assert.Equal(t, `GET /empty user="ann" generation=2 status=200`, got[4].String())
 		assert.Equal(t, time.Second, got[1].Time.Sub(got[0].Time))
 	})
 }
@@ -129,6 +132,7 @@ func TestNoTokenIsPrinted(t *testing.T) {
 	call(t, s, "/", issued.AccessToken)
 	var log strings.Builder
 	slog.New(slog.NewTextHandler(&log, nil)).Info("signed in", "issued", issued)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("signed in", "issued", issued)
 	_, err := s.Refresh(issued.RefreshToken)
 	require.NoError(t, err)
 	_, err = s.Refresh(issued.RefreshToken)

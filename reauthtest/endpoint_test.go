@@ -37,6 +37,7 @@ func TestTokenEndpointRefusesWhatIsNoRequest(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, test.status, got.status)
 			assert.Equal(t, test.code, got.string("error"))
+			assert.Equal(t, test.contentType != form, strings.Contains(got.string("error_description"), "must be a form"))
 			assert.Equal(t, "no-store", got.header.Get("Cache-Control"))
 			assert.Equal(t, 1, s.Counts().Refreshes)
 			assert.Equal(t, 1, s.Counts().RefreshesRefused)

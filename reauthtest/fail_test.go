@@ -139,10 +139,16 @@ func TestLoseAnswerRotatesFirst(t *testing.T) {
 		assert.Equal(t, 1, s.Counts().ReusesDetected)
 
 		var done int
-		s.Handle("/pay", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { done++ }))
+		s.Handle("/pay", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			done++
+			_ = http.NewResponseController(w).Flush()
+		}))
 		s.FailAPI(reauthtest.LoseAnswer, 1)
-		_, err = tryCall(t.Context(), s, "/pay", s.SignIn("ann").AccessToken)
-		require.Error(t, err)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.APIURL("/pay"), nil)
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+s.SignIn("ann").AccessToken)
+		_, err = s.Client().Do(req)
+		require.Error(t, err, "not even a header got through")
 		assert.Equal(t, 1, done)
 		assert.Equal(t, 1, s.Counts().APISucceeded)
 	})

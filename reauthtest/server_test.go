@@ -137,6 +137,31 @@ func TestHangWithoutClientEndsWithTheServer(t *testing.T) {
 	})
 }
 
+func TestCloseLetsGoWhereTheServerIsMountedByHand(t *testing.T) {
+	for name, hold := range map[string]func(*reauthtest.Server){
+		"hang":  func(s *reauthtest.Server) { s.FailRefresh(reauthtest.Hang, -1) },
+		"block": func(s *reauthtest.Server) { s.BlockRefresh() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := reauthtest.New(reauthtest.Options{})
+			mounted := httptest.NewServer(s)
+			defer mounted.Close()
+			hold(s)
+			failed := make(chan error)
+			go func() {
+				resp, err := mounted.Client().PostForm(mounted.URL+"/token", nil)
+				if err == nil {
+					resp.Body.Close()
+				}
+				failed <- err
+			}()
+			require.NoError(t, s.Await(t.Context(), func(c reauthtest.Counts) bool { return c.Refreshes == 1 }))
+			s.Close()
+			require.Error(t, <-failed)
+		})
+	}
+}
+
 func TestCloseOfAServerNeverUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := reauthtest.New(reauthtest.Options{})
