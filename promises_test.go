@@ -791,7 +791,7 @@ func TestPromise10ARefresherThatIgnoresItsContextIsAbandoned(t *testing.T) {
 func TestPromise11PanicsStayPut(t *testing.T) {
 	ends := map[string]func(){
 		"panic":         func() { panic("in user code") },
-		"runtime error": func() { var m map[string]int; m["x"] = 1 },
+		"runtime error": func() { var none []int; none[len(none)] = 1 },
 		"Goexit":        runtime.Goexit,
 	}
 	for name, end := range ends {
