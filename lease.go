@@ -124,6 +124,6 @@ func (s *session) giveBack(l *lease) {
 	s.owner.begin()
 	go func() {
 		defer s.owner.end()
-		_, _ = await("unlock", func() (struct{}, error) { l.unlock(); return struct{}{}, nil })
+		_ = contained("unlock", l.unlock)
 	}()
 }

@@ -61,7 +61,6 @@ type renewing struct {
 	*flight[*generation]
 	session *session
 	ctx     context.Context // detached from the request that started it
-	epoch   uint64          // what it brings is dropped if that is no longer the session's
 	sent    time.Time       // when the refresher was asked
 	secrets []string        // what no error may show
 
@@ -79,7 +78,7 @@ func (s *session) depart(ctx context.Context, refreshes bool, needed *generation
 		ctx = WithSession(ctx, s.name)
 	}
 	f := &renewing{
-		flight: newFlight[*generation](), session: s, ctx: ctx, epoch: s.epoch,
+		flight: newFlight[*generation](), session: s, ctx: ctx,
 		refreshes: refreshes, needed: needed,
 	}
 	s.flight = f
@@ -87,10 +86,11 @@ func (s *session) depart(ctx context.Context, refreshes bool, needed *generation
 	s.owner.begin()
 	go func() { // ends when run does, which waits for nothing that has no bound
 		defer s.owner.end()
-		_, err := await("OnEvent", func() (struct{}, error) { f.run(); return struct{}{}, nil })
-		if err != nil { // run calls all other code that is not ours through await
+		// All other code that is not ours is called through await.
+		if err := contained("OnEvent", f.run); err != nil {
 			f.leave()
-			f.fail(err)
+			_ = contained("OnEvent", func() { f.fail(err) })
+			f.land(nil, refreshError(s.name, err))
 		}
 	}()
 	return f
@@ -289,7 +289,8 @@ func (f *renewing) abandon(what string) {
 	f.abandoned = true
 	s.mu.Unlock()
 	f.leave()
-	f.emit(Event{Kind: EventRefreshFailed, Err: err, Took: s.owner.timeout + grace})
+	failed := Event{Kind: EventRefreshFailed, Err: err, Took: s.owner.timeout + grace}
+	_ = contained("OnEvent", func() { f.emit(failed) })
 	f.land(nil, err)
 }
 
@@ -442,14 +443,21 @@ func (f *renewing) save(lease *lease, tok Token) error {
 	return err
 }
 
-// fail lands with a passing fault, and starts the pause after it.
+// fail lands with a passing fault, and starts the pause after it. A flight that
+// was up only to save has kept nobody from a token: then the save is still owed.
 func (f *renewing) fail(cause error) {
 	s := f.session
 	err := refreshError(s.name, cause, f.secrets...)
 	s.mu.Lock()
 	counts := s.flight == f
-	reported := f.abandoned
-	if counts {
+	reported := f.abandoned || !f.refreshes
+	switch {
+	case counts && !f.refreshes:
+		if s.owed != nil {
+			s.owe(s.owed.from)
+		}
+		f.over()
+	case counts:
 		pause := firstFailurePause
 		if s.failure != nil {
 			pause = min(2*s.failure.pause, longestFailurePause)
@@ -499,7 +507,8 @@ func (f *renewing) refuse(lease *lease, from Token, stored bool, cause error) {
 		return
 	}
 	g := s.current.Load()
-	if g != nil && f.needed == nil && s.owner.now() < g.expires {
+	signedOut := from.isZero() // elsewhere, which counts at once
+	if g != nil && f.needed == nil && !signedOut && s.owner.now() < g.expires {
 		s.final = &finality{from: from, err: cause}
 		s.failure = nil
 		f.over()

@@ -106,7 +106,7 @@ func TestACredentialsErrorFailsTheRequestAndClosesItsBody(t *testing.T) {
 			})
 		})
 		w.signIn(t)
-		body := &closeCounter{Reader: strings.NewReader("x")}
+		body := &countedBody{Reader: strings.NewReader("x")}
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, apiURL, body)
 		require.NoError(t, err)
 		_, err = w.do(req)
@@ -120,12 +120,12 @@ type credentialFunc func(*http.Request, reauth.Token) error
 
 func (f credentialFunc) Apply(req *http.Request, tok reauth.Token) error { return f(req, tok) }
 
-type closeCounter struct {
+type countedBody struct {
 	io.Reader
 	closes atomic.Int32
 }
 
-func (c *closeCounter) Close() error { c.closes.Add(1); return nil }
+func (c *countedBody) Close() error { c.closes.Add(1); return nil }
 
 func TestTheFirstRequestLoadsFromTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

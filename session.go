@@ -267,7 +267,9 @@ func (s *session) settle(g *generation) {
 // owe remembers that the current generation has not reached the store, which was
 // last seen to hold from. s.mu is held.
 func (s *session) owe(from Token) {
-	s.owed = &owedSave{from: from, next: s.owner.now() + s.owner.refreshPause}
+	// Without a pause Wait would try without end.
+	pause := max(s.owner.refreshPause, grace)
+	s.owed = &owedSave{from: from, next: s.owner.now() + pause}
 	s.owner.idle.owes(s, true)
 	s.schedule()
 }

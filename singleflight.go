@@ -74,6 +74,12 @@ func await[T any](what string, fn func() (T, error)) (T, error) {
 	return depart(what, fn).wait(context.Background())
 }
 
+// contained is await for code that returns nothing.
+func contained(what string, fn func()) error {
+	_, err := await(what, func() (struct{}, error) { fn(); return struct{}{}, nil })
+	return err
+}
+
 // panicError tells that a panic happened, and where. Of the value that was
 // panicked with it repeats only what the runtime itself wrote: anything else may
 // hold a secret.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -173,7 +174,8 @@ func (e *tokenEndpoint) post(ctx context.Context, target string, form url.Values
 
 	secrets := []string{req.URL.RawQuery, req.URL.User.String()}
 	for _, s := range []string{tok.RefreshToken, tok.AccessToken, e.clientSecret} {
-		secrets = append(secrets, s, url.QueryEscape(s))
+		quoted := strconv.Quote(s)
+		secrets = append(secrets, s, url.QueryEscape(s), quoted[1:len(quoted)-1])
 	}
 	resp, err := clientWithinOrigin(e.client).Do(req)
 	if err != nil {
