@@ -100,7 +100,7 @@ func refreshError(session string, err error, secrets ...string) *RefreshError {
 		}
 	}
 	out.Session = session
-	out.Code = scrub(out.Code, secrets)
+	out.Code = scrubCode(out.Code, secrets)
 	out.Err = harmless(out.Err, secrets)
 	return out
 }
