@@ -109,7 +109,7 @@ func (c HeaderCredential) value(tok Token) (string, error) {
 	}
 	scheme := c.Scheme
 	if scheme == "" {
-		if scheme = tok.scheme(); !validTokenText(scheme) {
+		if scheme = tok.Type(); !validTokenText(scheme) {
 			return "", errors.New("reauth: Token.TokenType holds a character that no header may carry there")
 		}
 	}

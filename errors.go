@@ -92,11 +92,12 @@ func refreshError(session string, err error, secrets ...string) *RefreshError {
 	out := &RefreshError{Err: err}
 	if from, ok := errors.AsType[*RefreshError](err); ok {
 		*out = *from
-		if err != error(from) { // keep what was wrapped around it
-			out.Err = err
-		}
 		if out.Err == nil {
 			out.Err = errors.New("refresh failed")
+		}
+		if err != error(from) { // keep what is wrapped around it, and say nothing twice
+			inner := strings.TrimPrefix(out.Err.Error(), "reauth: ")
+			out.Err = &textError{strings.Replace(err.Error(), from.Error(), inner, 1), err}
 		}
 	}
 	out.Session = session
@@ -128,11 +129,12 @@ func scrub(text string, secrets []string) string {
 	return text
 }
 
-// A textError has the text of an error whose chain must not be followed.
+// A textError says what another error does in a text that can be shown. Of the
+// chain of that error it has what is given to it.
 type textError struct {
-	text string
-	is   error
+	text  string
+	chain error
 }
 
 func (e *textError) Error() string { return e.text }
-func (e *textError) Unwrap() error { return e.is }
+func (e *textError) Unwrap() error { return e.chain }

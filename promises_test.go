@@ -234,6 +234,7 @@ func TestPromise2RefreshTimeoutIsNoDeadlineOfTheCaller(t *testing.T) {
 			assert.NotErrorIs(t, refresh, context.DeadlineExceeded)
 			assert.NotErrorIs(t, refresh, context.Canceled)
 			assert.NotErrorIs(t, refresh, reauth.ErrSignInRequired)
+			assert.EqualError(t, refresh, "reauth: the refresher: no answer within RefreshTimeout")
 			assert.Equal(t, 3*time.Second, r.took)
 		}
 	})
@@ -290,7 +291,11 @@ func TestPromise3SavedBeforeSeen(t *testing.T) {
 			return 0
 		}
 		w.revoke()
+		var wg sync.WaitGroup
+		wg.Go(func() { assertAllOK(t, w.storm(t.Context(), 20)) })
+		time.Sleep(500 * time.Millisecond) // refreshed, but not saved
 		assertAllOK(t, w.storm(t.Context(), 20))
+		wg.Wait()
 		assert.Equal(t, 1, w.refreshes())
 	})
 }
@@ -391,6 +396,20 @@ func TestPromise5FailureIsShared(t *testing.T) {
 		for _, r := range second {
 			assert.ErrorIs(t, r.err, errFault)
 			assert.Zero(t, r.took, "at once")
+		}
+		assert.Equal(t, 1, w.refreshes())
+	})
+}
+
+func TestPromise5FailureIsSharedByThoseWhoseTokenHasExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.lifetime = time.Minute
+		w.signIn(t)
+		w.answer(failing(errFault))
+		time.Sleep(time.Hour)
+		for _, r := range append(w.storm(t.Context(), 50), w.storm(t.Context(), 50)...) {
+			assert.ErrorIs(t, r.err, errFault)
 		}
 		assert.Equal(t, 1, w.refreshes())
 	})
@@ -584,6 +603,31 @@ func TestPromise7SignInDuringAFlightWins(t *testing.T) {
 	})
 }
 
+func TestPromise7SignOutWhileTheNewTokenIsBeingSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = store })
+		w.signIn(t)
+		w.revoke()
+		store.on(func(_ context.Context, call string) error {
+			if call == "Save" || call == "Delete" {
+				time.Sleep(time.Second)
+			}
+			return nil
+		})
+		go func() { _, _ = w.get(t.Context()) }()
+		time.Sleep(500 * time.Millisecond)
+		done := make(chan error, 1)
+		go func() { done <- w.tr.SignOut(t.Context()) }()
+		time.Sleep(time.Second) // the save has ended, the deletion has not
+		_, err := w.get(t.Context())
+		require.ErrorIs(t, err, reauth.ErrSignInRequired)
+		require.NoError(t, <-done)
+		_, ok := store.stored(t, "")
+		assert.False(t, ok)
+	})
+}
+
 func TestPromise7ATokenBroughtAfterSignOutIsRevoked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var revoked []string
@@ -706,7 +750,7 @@ func TestPromise10NoSecretInErrorsEventsAndLogs(t *testing.T) {
 		_, err := w.get(t.Context())
 		note(err)
 		time.Sleep(time.Minute)
-		w.answer(func(context.Context) (reauth.Token, error) { panic("with " + tok.RefreshToken) })
+		w.answer(func(context.Context) (reauth.Token, error) { panic("with a secret-of-its-own") })
 		_, err = w.get(t.Context())
 		note(err)
 		time.Sleep(time.Minute)

@@ -113,7 +113,7 @@ func (f *renewing) run() {
 			f.fail(err)
 			return
 		}
-		if gone != nil && (!ok || s.gaveUp(gone, tok)) {
+		if gone != nil && s.staysOut(gone, tok, ok) {
 			f.stayOut(gone)
 			return
 		}
@@ -144,13 +144,18 @@ func (f *renewing) run() {
 		if f.superseded() {
 			return
 		}
-		if gone != nil && (!ok || s.gaveUp(gone, stored)) {
+		if gone != nil && s.staysOut(gone, stored, ok) {
 			f.stayOut(gone)
 			return
 		}
 		from := stored
-		switch owed := s.owes(); {
-		case owed != nil && cur != nil && (stored.same(owed.from) || stored.same(cur.tok)):
+		owed := s.owes()
+		if owed != nil && cur != nil && !stored.same(owed.from) && !stored.same(cur.tok) {
+			s.paid(owed) // what the store holds by now is not ours to replace
+			owed = nil
+		}
+		switch {
+		case owed != nil && cur != nil:
 			// Ours is newer than what is stored, which this process has spent; or the
 			// save that seemed to fail did not.
 			if stored.same(owed.from) && f.save(lease, cur.tok) != nil {
@@ -189,7 +194,7 @@ func (f *renewing) run() {
 			return
 		}
 		if !ok || after.same(stored) {
-			f.refuse(lease, from, ok, err)
+			f.refuse(lease, from, stored, ok, err)
 			return
 		}
 		if f.adopt(after, Event{Kind: EventAdopted}) {
@@ -492,8 +497,9 @@ func (f *renewing) remember(from Token, err error) {
 }
 
 // refuse lands with a final answer to the refresh of from, and signs the session
-// out, unless its token is still good: then that happens when it is no longer.
-func (f *renewing) refuse(lease *lease, from Token, stored bool, cause error) {
+// out, unless its token is still good: then that happens when it is no longer. ok
+// is whether the store holds a token, stored.
+func (f *renewing) refuse(lease *lease, from, stored Token, ok bool, cause error) {
 	s := f.session
 	err := refreshError(s.name, cause, f.secrets...)
 	failed := Event{Kind: EventRefreshFailed, Err: err}
@@ -520,7 +526,7 @@ func (f *renewing) refuse(lease *lease, from Token, stored bool, cause error) {
 	s.mu.Unlock()
 
 	var kept error
-	if stored {
+	if ok {
 		_, kept = write(s, f.ctx, lease.held, "the store's Delete", func(ctx context.Context) (struct{}, error) {
 			if f.superseded() {
 				return struct{}{}, errSuperseded
@@ -535,7 +541,7 @@ func (f *renewing) refuse(lease *lease, from Token, stored bool, cause error) {
 		return
 	}
 	s.flight = nil
-	o := &out{err: err, given: []Token{from}, kept: kept != nil, nextLook: s.owner.now() + s.owner.refreshPause}
+	o := &out{err: err, given: []Token{from, stored}, kept: kept != nil, nextLook: s.owner.now() + s.owner.refreshPause}
 	if g != nil {
 		o.given = append(o.given, g.tok)
 	}

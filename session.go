@@ -300,15 +300,18 @@ func (s *session) stillOwes(owed *owedSave) {
 	}
 }
 
-// gaveUp reports whether tok is what the session was signed out of.
-func (s *session) gaveUp(o *out, tok Token) bool {
+// staysOut reports whether the session is still signed out though the store shows
+// tok: that is none, if ok is false, or what was given up.
+func (s *session) staysOut(o *out, tok Token, ok bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if o.any {
 		o.any = false
-		o.given = append(o.given, tok.clone())
+		if ok {
+			o.given = append(o.given, tok.clone())
+		}
 	}
-	return slices.ContainsFunc(o.given, tok.same)
+	return !ok || slices.ContainsFunc(o.given, tok.same)
 }
 
 // schedule sets when the current generation needs attention next. s.mu is held.

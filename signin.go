@@ -215,5 +215,8 @@ func (s *session) signedIn(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("the store's Load: %w", err)
 	}
-	return got.ok && (gone == nil || !s.gaveUp(gone, got.tok)), nil
+	if gone != nil {
+		return !s.staysOut(gone, got.tok, got.ok), nil
+	}
+	return got.ok, nil
 }

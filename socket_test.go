@@ -111,7 +111,7 @@ func TestSocketsOneRefreshForTwoThousandRequests(t *testing.T) {
 	}
 
 	t.Run("refused", func(t *testing.T) {
-		s, ctx := reauthtest.NewServer(t, reauthtest.Options{}), t.Context()
+		s, ctx := reauthtest.NewServer(t, reauthtest.Options{}), bounded(t)
 		tr := signedIn(t, s, few(s))
 		s.ExpireAccess()
 		release := s.BlockRefresh()
@@ -123,10 +123,9 @@ func TestSocketsOneRefreshForTwoThousandRequests(t *testing.T) {
 		counts := s.Counts()
 		assert.Equal(t, 1, counts.Refreshes)
 		assert.Equal(t, 2*n, counts.APIRequests)
-		assert.LessOrEqual(t, counts.Connections, 101)
 	})
 	t.Run("expired", func(t *testing.T) {
-		s, ctx := reauthtest.NewServer(t, reauthtest.Options{}), t.Context()
+		s, ctx := reauthtest.NewServer(t, reauthtest.Options{}), bounded(t)
 		tr := signedIn(t, s, few(s))
 		tok := reauth.Token(s.SignIn("ann"))
 		tok.Expiry = time.Now().Add(-time.Second)
@@ -139,7 +138,7 @@ func TestSocketsOneRefreshForTwoThousandRequests(t *testing.T) {
 		assert.Equal(t, n, counts.APIRequests, "nobody was sent with the expired token")
 	})
 	t.Run("the session is over", func(t *testing.T) {
-		s, ctx := reauthtest.NewServer(t, reauthtest.Options{}), t.Context()
+		s, ctx := reauthtest.NewServer(t, reauthtest.Options{}), bounded(t)
 		tr := signedIn(t, s, few(s))
 		s.Revoke("ann")
 
@@ -192,9 +191,7 @@ func TestAFlightGetsAConnectionWhereAllAreTakenByRefusals(t *testing.T) {
 	wg.Wait()
 
 	assertAllOK(t, results)
-	counts := s.Counts()
-	assert.Equal(t, 1, counts.Refreshes)
-	assert.LessOrEqual(t, counts.Connections, conns+2, "the drained ones are used again")
+	assert.Equal(t, 1, s.Counts().Refreshes)
 }
 
 func TestCloseIdleConnectionsReachesTheBase(t *testing.T) {
@@ -369,9 +366,8 @@ func TestABodyIsHandedOverUntouched(t *testing.T) {
 	protocols(t, reauthtest.Options{}, func(t *testing.T, s *reauthtest.Server) {
 		s.Handle("/missing", http.NotFoundHandler())
 		for name, refused := range map[string]func(*http.Response) bool{
-			"DefaultRefused":                    nil,
-			"a predicate":                       reauth.RefusedStatus(401, 404),
-			"a predicate that reads some of it": func(resp *http.Response) bool { return reauth.DefaultRefused(resp) },
+			"DefaultRefused": nil,
+			"a predicate":    reauth.RefusedStatus(http.StatusUnauthorized),
 		} {
 			t.Run(name, func(t *testing.T) {
 				var last io.ReadCloser
@@ -385,15 +381,21 @@ func TestABodyIsHandedOverUntouched(t *testing.T) {
 						return resp, err
 					})
 				})
-				for _, path := range []string{"/", "/missing", "/"} { // accepted, refused or not, refused for good
+				get := func(path string, want int) {
 					req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.APIURL(path), nil)
 					require.NoError(t, err)
 					resp, err := tr.RoundTrip(req)
 					require.NoError(t, err)
+					defer resp.Body.Close()
+					assert.Equal(t, want, resp.StatusCode)
 					assert.True(t, last == resp.Body, "%T became a %T", last, resp.Body)
-					resp.Body.Close()
-					require.NoError(t, tr.Wait(t.Context()))
 				}
+				get("/", http.StatusOK)
+				get("/missing", http.StatusNotFound)
+				s.ExpireAccess()
+				get("/", http.StatusOK) // replayed
+				s.ExpireAccess()
+				get("/", http.StatusUnauthorized) // handed over, so soon after a refresh
 			})
 		}
 	})

@@ -55,8 +55,11 @@ func (t Token) clone() Token {
 	return t
 }
 
-// scheme is the authentication scheme that the token asks for.
-func (t Token) scheme() string {
+// Type returns the authentication scheme to send the token with: TokenType, or
+// "Bearer" where that is empty or says so in other letters. For what is no
+// http.Client, the value of the Authorization header is Type, a space and
+// AccessToken (RFC 6750 section 2.1).
+func (t Token) Type() string {
 	if t.TokenType == "" || strings.EqualFold(t.TokenType, "Bearer") {
 		return "Bearer"
 	}

@@ -482,7 +482,14 @@ func (t *Transport) Refresh(ctx context.Context, refused Token) (Token, error) {
 	}
 	s := t.enter(ctx)
 	defer s.release()
-	if cur := s.current.Load(); cur != nil && cur.tok.same(refused) {
+	cur := s.current.Load()
+	if cur == nil {
+		var err error
+		if cur, err = s.usable(ctx, false); err != nil {
+			return Token{}, err
+		}
+	}
+	if cur.tok.same(refused) {
 		v := s.refused(ctx, cur)
 		switch {
 		case v.err != nil:
