@@ -240,6 +240,26 @@ func TestPromise2RefreshTimeoutIsNoDeadlineOfTheCaller(t *testing.T) {
 	})
 }
 
+func TestPromise2ARefreshersOwnTimeoutIsNoDeadlineOfTheCaller(t *testing.T) {
+	for _, cause := range []error{
+		context.DeadlineExceeded, context.Canceled,
+		fmt.Errorf("its client: %w", context.DeadlineExceeded),
+		&reauth.RefreshError{StatusCode: 504, Err: context.DeadlineExceeded},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.signIn(t)
+			w.revoke()
+			w.answer(failing(cause))
+			_, err := w.get(t.Context())
+			_, ok := errors.AsType[*reauth.RefreshError](err)
+			assert.True(t, ok)
+			assert.NotErrorIs(t, err, context.DeadlineExceeded)
+			assert.NotErrorIs(t, err, context.Canceled)
+		})
+	}
+}
+
 func TestPromise2TheRefreshHasTheValuesButNotTheTraceOfItsStarter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type key struct{}
