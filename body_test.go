@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -221,7 +222,8 @@ func TestABodyOverTheBufferGetsTheAPIsOwnRefusal(t *testing.T) {
 					case <-ctx.Done():
 					}
 				}()
-				atEnd := readerFunc(func([]byte) (int, error) { close(sent); return 0, io.EOF })
+				tell := sync.OnceFunc(func() { close(sent) })
+				atEnd := readerFunc(func([]byte) (int, error) { tell(); return 0, io.EOF })
 				body := newOnceBody(t, io.MultiReader(bytes.NewReader(randomBytes(16<<10+1)), atEnd))
 
 				resp, err := tr.RoundTrip(post(t, ctx, s.APIURL("/"), body, -1))

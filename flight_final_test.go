@@ -265,3 +265,32 @@ func TestEarlyRefreshThatARefusalJoinsIsNoLongerEarly(t *testing.T) {
 		assert.Equal(t, 1, w.refreshes())
 	})
 }
+
+func TestFinalAnswerToAnEarlyRefreshDoesNotSpeakForAnotherToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := dying(t, store)
+		store.put(t, reauth.Token{AccessToken: "theirs", RefreshToken: "theirs", Expiry: time.Now().Add(time.Second)})
+		time.Sleep(10 * time.Second)
+		w.mustGet(t, http.StatusOK)
+		assert.Equal(t, 2, w.refreshes())
+		assert.Zero(t, w.events.count(reauth.EventSignInRequired))
+	})
+}
+
+func TestPatientRequestMakesNoFurtherAttemptAfterAFinalAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := dying(t, store)
+		locks := store.count("Lock")
+		for range 5 {
+			began := time.Now()
+			status, err := w.do(stream(t))
+			require.NoError(t, err)
+			assert.Equal(t, http.StatusOK, status)
+			assert.Zero(t, time.Since(began))
+			time.Sleep(time.Second)
+		}
+		assert.Equal(t, locks, store.count("Lock"))
+	})
+}

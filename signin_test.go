@@ -291,6 +291,57 @@ func TestFailedSignOutIsOutAllTheSame(t *testing.T) {
 	}
 }
 
+func TestFailedSignOutGivesUpWhatAnotherProcessHadStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := newWorld(t, keptIn(store))
+		w.signIn(t)
+		store.put(t, w.issue())
+		store.on(onCall("Delete", fails))
+		require.ErrorIs(t, w.tr.SignOut(t.Context()), errFault)
+		time.Sleep(6 * time.Second)
+		_, err := w.get(t.Context())
+		require.ErrorIs(t, err, reauth.ErrSignInRequired)
+		store.on(nil)
+	})
+}
+
+func TestSignOutGivesUpATokenWhoseSaveComesLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := owing(t, store)
+		tok, err := w.tr.Token(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, w.tr.SignOut(t.Context()))
+		store.put(t, tok)
+		time.Sleep(6 * time.Second)
+		_, err = w.get(t.Context())
+		require.ErrorIs(t, err, reauth.ErrSignInRequired)
+	})
+}
+
+func TestStoreCallOfAMethodEndsWithItsCallersContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := newWorld(t, keptIn(store))
+		began := time.Now()
+		for _, call := range []string{"Save", "Delete"} {
+			store.on(onCall(call, hangs))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if call == "Save" {
+				require.ErrorIs(t, w.tr.SignIn(ctx, w.issue()), context.DeadlineExceeded)
+			} else {
+				store.put(t, w.issue())
+				require.ErrorIs(t, w.tr.SignOut(ctx), context.DeadlineExceeded)
+			}
+			require.NoError(t, w.tr.Wait(t.Context()))
+		}
+		assert.Equal(t, 2*time.Second, time.Since(began), "it is not left to hang until RefreshTimeout")
+		store.on(nil)
+	})
+}
+
 func TestSignOutThatCouldNotLoadStillDeletes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := new(faultyStore)
@@ -304,20 +355,31 @@ func TestSignOutThatCouldNotLoadStillDeletes(t *testing.T) {
 }
 
 func TestSignOutOfAnUnknownTokenGivesUpTheFirstThatTheStoreShows(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := new(faultyStore)
-		w := newWorld(t, keptIn(store))
-		store.put(t, w.issue())
-		store.on(onCall("Lock", fails))
-		require.ErrorIs(t, w.tr.SignOut(t.Context()), errFault)
-		store.on(nil)
-		time.Sleep(6 * time.Second)
-		_, err := w.get(t.Context())
-		require.ErrorIs(t, err, reauth.ErrSignInRequired)
-		store.put(t, w.issue())
-		time.Sleep(6 * time.Second)
-		w.mustGet(t, http.StatusOK)
-	})
+	for name, works := range map[string]string{"no lock": "Load", "no answer": "Lock"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := new(faultyStore)
+				w := newWorld(t, keptIn(store))
+				store.put(t, w.issue())
+				store.on(func(_ context.Context, call string) error {
+					if call == works {
+						return nil
+					}
+					return errFault
+				})
+				require.ErrorIs(t, w.tr.SignOut(t.Context()), errFault)
+				store.on(nil)
+				for range 3 {
+					time.Sleep(6 * time.Second)
+					_, err := w.get(t.Context())
+					require.ErrorIs(t, err, reauth.ErrSignInRequired)
+				}
+				store.put(t, w.issue())
+				time.Sleep(6 * time.Second)
+				w.mustGet(t, http.StatusOK)
+			})
+		})
+	}
 }
 
 func TestSignOutOfAnUnknownTokenGivesUpNothingOnceTheStoreIsSeenEmpty(t *testing.T) {
