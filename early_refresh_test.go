@@ -221,6 +221,27 @@ func TestPatientRequestWaitsForTheEarlyRefresh(t *testing.T) {
 	})
 }
 
+func TestPatientRequestsShareTheEarlyRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.lifetime, w.latency = 100*time.Second, time.Second
+		w.signIn(t)
+		time.Sleep(95 * time.Second)
+		var wg sync.WaitGroup
+		for range 5 {
+			wg.Go(func() {
+				began := time.Now()
+				status, err := w.do(stream(t))
+				assert.NoError(t, err)
+				assert.Equal(t, http.StatusOK, status)
+				assert.Equal(t, time.Second, time.Since(began))
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, 1, w.refreshes())
+	})
+}
+
 func TestPatientRequestGoesWithTheValidTokenIfTheEarlyRefreshFails(t *testing.T) {
 	for name, err := range map[string]error{"passing": errFault, "final": errTurnedDown} {
 		t.Run(name, func(t *testing.T) {

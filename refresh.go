@@ -61,6 +61,7 @@ type renewing struct {
 	*flight[*generation]
 	session *session
 	ctx     context.Context // detached from the request that started it
+	epoch   uint64          // the session's, when it started
 	sent    time.Time       // when the refresher was asked
 	secrets []string        // what no error may show
 
@@ -78,7 +79,7 @@ func (s *session) depart(ctx context.Context, refreshes bool, needed *generation
 		ctx = WithSession(ctx, s.name)
 	}
 	f := &renewing{
-		flight: newFlight[*generation](), session: s, ctx: ctx,
+		flight: newFlight[*generation](), session: s, ctx: ctx, epoch: s.epoch,
 		refreshes: refreshes, needed: needed,
 	}
 	s.flight = f
@@ -109,15 +110,19 @@ func (f *renewing) run() {
 		f.hide(known)
 	} else {
 		tok, ok, err := f.load(f.ctx)
-		if err != nil {
+		switch {
+		case err != nil && gone == nil:
 			f.fail(err)
 			return
-		}
-		if gone != nil && s.staysOut(gone, tok, ok) {
+		case gone != nil && (err != nil || s.staysOut(gone, tok, ok)):
 			f.stayOut(gone)
 			return
 		}
-		if ok && f.adopt(tok, Event{}) {
+		var e Event
+		if gone != nil {
+			e.Kind = EventAdopted // somebody has signed in elsewhere
+		}
+		if ok && f.adopt(tok, e) {
 			return
 		}
 		known = tok
@@ -239,6 +244,23 @@ func (f *renewing) superseded() bool {
 	return f.session.flight != f
 }
 
+// finish tells what happened, and lands. If a handler of the events has signed in
+// or out, what the flight brings is void by then.
+func (f *renewing) finish(g *generation, err error, events ...Event) {
+	for _, e := range events {
+		if e.Kind != 0 {
+			f.emit(e)
+		}
+	}
+	s := f.session
+	s.mu.Lock()
+	if s.epoch != f.epoch {
+		g, err = nil, errSuperseded
+	}
+	s.mu.Unlock()
+	f.land(g, err)
+}
+
 // leave gives up the lease, if the flight still has it.
 func (f *renewing) leave() {
 	s := f.session
@@ -269,9 +291,12 @@ func call[T any](f *renewing, ctx context.Context, what string, fn func(context.
 	timeout := f.session.owner.timeout
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	watch := time.AfterFunc(timeout+grace, func() { f.abandon(what) })
-	defer watch.Stop()
+	abandoned := make(chan struct{})
+	watch := time.AfterFunc(timeout+grace, func() { f.abandon(what); close(abandoned) })
 	v, err := await(what, func() (T, error) { return fn(ctx) })
+	if !watch.Stop() {
+		<-abandoned // whether the lease is still there is settled from here on
+	}
 	if err != nil && ctx.Err() != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		err = errUnfinished
 	}
@@ -287,13 +312,13 @@ func (f *renewing) abandon(what string) {
 	s := f.session
 	err := refreshError(s.name, fmt.Errorf("%s: %w", what, errUnfinished))
 	s.mu.Lock()
-	if s.flight != f {
-		s.mu.Unlock()
-		return
-	}
 	f.abandoned = true
+	superseded := s.flight != f
 	s.mu.Unlock()
 	f.leave()
+	if superseded {
+		return
+	}
 	failed := Event{Kind: EventRefreshFailed, Err: err, Took: s.owner.timeout + grace}
 	_ = contained("OnEvent", func() { f.emit(failed) })
 	f.land(nil, err)
@@ -309,6 +334,15 @@ func (f *renewing) load(ctx context.Context) (Token, bool, error) {
 	type found struct {
 		tok Token
 		ok  bool
+	}
+	// A sign-in that has been written but has not settled must not pass for what
+	// another process stored.
+	if err := f.session.standInLine(f.ctx); err != nil {
+		return Token{}, false, fmt.Errorf("the store's Load: %w", err)
+	}
+	defer func() { <-f.session.slot }()
+	if f.superseded() {
+		return Token{}, false, errSuperseded
 	}
 	got, err := call(f, ctx, "the store's Load", func(ctx context.Context) (found, error) {
 		tok, ok, err := f.session.owner.store.Load(ctx, f.session.name)
@@ -330,11 +364,7 @@ func (f *renewing) adopt(tok Token, e Event) bool {
 	s := f.session
 	now := time.Now()
 	tok.Expiry = expiryStored(tok, now)
-	g, err := s.newGeneration(tok, now, e.Kind == EventAdopted)
-	if err != nil {
-		f.fail(err)
-		return true
-	}
+	g := s.newGeneration(tok, now, e.Kind == EventAdopted)
 	if s.owner.now() >= g.expires {
 		return false
 	}
@@ -357,12 +387,7 @@ func (f *renewing) arrive(g *generation, owedFrom *Token, events ...Event) bool 
 		s.owe(*owedFrom)
 	}
 	s.mu.Unlock()
-	for _, e := range events {
-		if e.Kind != 0 {
-			f.emit(e)
-		}
-	}
-	f.land(g, nil)
+	f.finish(g, nil, events...)
 	return true
 }
 
@@ -371,8 +396,11 @@ func (f *renewing) arrive(g *generation, owedFrom *Token, events ...Event) bool 
 func (f *renewing) ask(from Token) (Token, error) {
 	s := f.session
 	s.mu.Lock()
-	final := s.final
+	final, superseded := s.final, s.flight != f
 	s.mu.Unlock()
+	if superseded {
+		return Token{}, errSuperseded
+	}
 	if final != nil && final.from.same(from) {
 		return Token{}, final.err
 	}
@@ -383,14 +411,14 @@ func (f *renewing) ask(from Token) (Token, error) {
 		return s.owner.refresher.Refresh(s.owner.within(ctx, s.name), from.clone())
 	})
 	if err != nil {
+		if from.isZero() && errors.Is(err, ErrSignInRequired) {
+			s.owner.needsToken.Store(true)
+		}
 		return Token{}, err
 	}
 	f.hide(tok)
-	switch {
-	case tok.AccessToken == "":
+	if tok.AccessToken == "" {
 		return Token{}, errNoToken
-	case !validTokenText(tok.AccessToken):
-		return Token{}, errors.New("the refresher returned an access token that no header can carry")
 	}
 	if tok.RefreshToken == "" {
 		tok.RefreshToken = from.RefreshToken
@@ -403,16 +431,13 @@ func (f *renewing) ask(from Token) (Token, error) {
 func (f *renewing) keep(lease *lease, from, stored, tok Token) {
 	s := f.session
 	took := time.Since(f.sent)
-	g, err := s.newGeneration(tok, f.sent, true)
-	if err != nil {
-		f.fail(err)
-		return
-	}
+	g := s.newGeneration(tok, f.sent, true)
 	if from.isZero() {
 		s.owner.selfStarting.Store(true)
 	}
 	if f.isAbandoned() { // the lease is gone: the next flight saves it, if that is still right
-		if f.arrive(g, &stored, Event{Kind: EventRefreshed, Took: took}) {
+		owed := Event{Kind: EventSaveOwed, Err: refreshError(s.name, errUnfinished)}
+		if f.arrive(g, &stored, Event{Kind: EventRefreshed, Took: took}, owed) {
 			s.mu.Lock()
 			if s.owed != nil && s.flight == nil {
 				s.depart(f.ctx, false, nil)
@@ -423,7 +448,7 @@ func (f *renewing) keep(lease *lease, from, stored, tok Token) {
 		s.discard(f.ctx, tok)
 		return
 	}
-	err = f.save(lease, tok)
+	err := f.save(lease, tok)
 	if errors.Is(err, errSuperseded) {
 		s.discard(f.ctx, tok)
 		return
@@ -476,14 +501,14 @@ func (f *renewing) fail(cause error) {
 		f.over()
 	}
 	s.mu.Unlock()
+	var e Event
 	if counts && !reported {
-		e := Event{Kind: EventRefreshFailed, Err: err}
+		e = Event{Kind: EventRefreshFailed, Err: err}
 		if !f.sent.IsZero() {
 			e.Took = time.Since(f.sent)
 		}
-		f.emit(e)
 	}
-	f.land(nil, err)
+	f.finish(nil, err, e)
 }
 
 // remember notes that from cannot be refreshed, so that it is not tried again.
@@ -502,9 +527,9 @@ func (f *renewing) remember(from Token, err error) {
 func (f *renewing) refuse(lease *lease, from, stored Token, ok bool, cause error) {
 	s := f.session
 	err := refreshError(s.name, cause, f.secrets...)
-	failed := Event{Kind: EventRefreshFailed, Err: err}
-	if !f.sent.IsZero() {
-		failed.Took = time.Since(f.sent)
+	var failed Event
+	if !f.sent.IsZero() { // else it has been told of before
+		failed = Event{Kind: EventRefreshFailed, Err: err, Took: time.Since(f.sent)}
 	}
 
 	s.mu.Lock()
@@ -519,8 +544,7 @@ func (f *renewing) refuse(lease *lease, from, stored Token, ok bool, cause error
 		s.failure = nil
 		f.over()
 		s.mu.Unlock()
-		f.emit(failed)
-		f.land(nil, err)
+		f.finish(nil, err, failed)
 		return
 	}
 	s.mu.Unlock()
@@ -548,21 +572,19 @@ func (f *renewing) refuse(lease *lease, from, stored Token, ok bool, cause error
 	s.settle(nil)
 	s.out = o
 	s.mu.Unlock()
-	f.emit(failed)
+	var lost Event
 	if g != nil || !from.isZero() {
-		f.emit(Event{Kind: EventSignInRequired, Err: err})
+		lost = Event{Kind: EventSignInRequired, Err: err}
 	}
-	f.land(nil, err)
+	f.finish(nil, err, failed, lost)
 }
 
 // stayOut lands a flight that has looked at the store of a signed-out session in
 // vain.
 func (f *renewing) stayOut(gone *out) {
 	s := f.session
+	s.lookLater(gone)
 	s.mu.Lock()
-	if s.out == gone {
-		gone.nextLook = s.owner.now() + s.owner.refreshPause
-	}
 	f.over()
 	s.mu.Unlock()
 	f.land(nil, gone.err)

@@ -377,6 +377,23 @@ func TestRefusedJustAfterARefreshButPastItsExpiryRefreshes(t *testing.T) {
 	})
 }
 
+func TestRefusedInTheLastSecondOfItsLifetimeRefreshes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// Servers that count in whole seconds end a token up to a second early.
+		w := newWorld(t, func(c *reauth.Config, _ *world) { c.EarlyRefresh = -1 })
+		w.lifetime = 4 * time.Second
+		w.signIn(t)
+		time.Sleep(4 * time.Second)
+		w.mustGet(t, http.StatusOK)
+		w.revoke()
+		time.Sleep(3*time.Second - time.Nanosecond)
+		w.mustGet(t, http.StatusUnauthorized)
+		time.Sleep(time.Nanosecond)
+		w.mustGet(t, http.StatusOK)
+		assert.Equal(t, 2, w.refreshes())
+	})
+}
+
 func TestRefusedAfterASignInOrAFirstLoadRefreshesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -51,10 +51,10 @@ type sessions struct {
 	ring   []*session // the values of byName, in the order in which hand looks at them
 	hand   int
 
-	// selfStarting is set once the refresher has answered the zero Token. From
-	// then on a session that is signed out must be remembered, since forgetting it
-	// would sign it in again.
-	selfStarting atomic.Bool
+	// selfStarting is set once the refresher has answered the zero Token, and
+	// needsToken once it has turned it down. A session that is signed out can be
+	// forgotten only if that would not sign it in again.
+	selfStarting, needsToken atomic.Bool
 
 	idle idleness
 }
@@ -170,21 +170,17 @@ func (m *sessions) add(name string) *session {
 	return s
 }
 
-// evict makes room for one session, and for a second one where more are cached
-// than should be. It looks at a few candidates only: what it cannot evict today
-// the next call passes by.
+// evict makes room for one session. It looks at a few candidates only: what it
+// cannot evict today the next call passes by.
 func (m *sessions) evict() {
 	const looks = 16
-	room := 0
-	for range looks {
-		if len(m.ring)+room < m.limit || room == 2 {
-			return
-		}
+	for left := looks; left > 0 && len(m.ring) >= m.limit; left-- {
 		if m.hand >= len(m.ring) {
 			m.hand = 0
 		}
+		// Where all have been used of late, the last to be looked at goes.
 		s := m.ring[m.hand]
-		if s.used.Swap(false) || !s.forgettable() {
+		if used := s.used.Swap(false) && left > 1; used || !s.forgettable() {
 			m.hand++
 			continue
 		}
@@ -193,7 +189,6 @@ func (m *sessions) evict() {
 		m.ring[last] = nil
 		m.ring = m.ring[:last]
 		delete(m.byName, s.name)
-		room++
 	}
 }
 
@@ -211,11 +206,11 @@ func (s *session) forgettable() bool {
 		return false
 	case s.failure != nil && now < s.failure.until:
 		return false
-	case s.out != nil && (s.out.kept || s.owner.selfStarting.Load() || now < s.out.nextLook):
+	case s.out != nil && (s.out.kept || !s.owner.needsToken.Load() || s.owner.selfStarting.Load() || now < s.out.nextLook):
 		return false
 	case g != nil && g.fetched && now < g.obtained+s.pause():
 		return false
-	case s.final != nil && g != nil && now < g.expires:
+	case s.final != nil && g != nil && g.early != never && now < g.expires:
 		return false
 	}
 	return true
@@ -223,7 +218,7 @@ func (s *session) forgettable() bool {
 
 // newGeneration makes a generation of a token whose Expiry is settled. counted
 // is the time at which Expiry was last known to be counted from.
-func (s *session) newGeneration(tok Token, counted time.Time, fetched bool) (*generation, error) {
+func (s *session) newGeneration(tok Token, counted time.Time, fetched bool) *generation {
 	m := s.owner
 	now := m.now()
 	g := &generation{tok: tok.clone(), obtained: now, early: never, expires: never, fetched: fetched}
@@ -243,13 +238,11 @@ func (s *session) newGeneration(tok Token, counted time.Time, fetched bool) (*ge
 		g.early = g.expires - window
 	}
 	if tok.AccessToken != "" && m.header != nil {
-		h, err := m.header(tok)
-		if err != nil {
-			return nil, err
-		}
-		g.header = h
+		// A token that no header can carry is kept all the same: the one before it is
+		// spent. Requests then fail by the Credential's error.
+		g.header, _ = m.header(tok)
 	}
-	return g, nil
+	return g
 }
 
 // settle makes g the current generation, of the present epoch. s.mu is held.
@@ -311,7 +304,17 @@ func (s *session) staysOut(o *out, tok Token, ok bool) bool {
 			o.given = append(o.given, tok.clone())
 		}
 	}
+	if !ok {
+		o.kept = false
+	}
 	return !ok || slices.ContainsFunc(o.given, tok.same)
+}
+
+// lookLater sets when the store is asked again for a session that is signed out.
+func (s *session) lookLater(o *out) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o.nextLook = s.owner.now() + s.owner.refreshPause
 }
 
 // schedule sets when the current generation needs attention next. s.mu is held.
@@ -442,6 +445,12 @@ func (s *session) replace(ctx context.Context, g *generation) (*renewing, error)
 	return s.depart(ctx, true, g), nil
 }
 
+// certain is until when a refusal cannot be about expiry. Servers count in whole
+// seconds: the last one that a token is said to live may be missing.
+func (g *generation) certain() time.Duration {
+	return g.expires - min(time.Second, (g.expires-g.obtained)/2)
+}
+
 // A verdict is what to do about a refused attempt: handOver,
 // or one of the next three.
 type verdict struct {
@@ -474,7 +483,7 @@ func (s *session) refused(ctx context.Context, g *generation) verdict {
 		f, err = s.replace(ctx, cur)
 	case s.failure != nil && now < s.failure.until:
 		err = s.failure.err
-	case cur.fetched && now < cur.expires && now < cur.obtained+s.pause():
+	case cur.fetched && now < cur.certain() && now < cur.obtained+s.pause():
 		return verdict{handOver: true, held: cur.obtained + s.pause() - now}
 	default:
 		f, err = s.replace(ctx, cur)

@@ -236,7 +236,11 @@ func TestCacheKeepsWhatCannotBeForgotten(t *testing.T) {
 			require.NoError(t, store.Save(t.Context(), "ann", r.issue("ann")))
 			mustGetAs(t, tr, "ann", http.StatusOK)
 		}, 5 * time.Second},
+		"a sign-out, where the refresher may not need a token": {func(t *testing.T, tr *Transport, _ *rotator, _ *failingStore) {
+			require.NoError(t, tr.SignOut(WithSession(t.Context(), "ann")))
+		}, 0},
 		"when the store may be looked at again": {func(t *testing.T, tr *Transport, _ *rotator, _ *failingStore) {
+			tr.sessions.needsToken.Store(true)
 			require.NoError(t, tr.SignOut(WithSession(t.Context(), "ann")))
 		}, 5 * time.Second},
 		"a sign-out that the store does not know of": {func(t *testing.T, tr *Transport, _ *rotator, store *failingStore) {
@@ -245,12 +249,12 @@ func TestCacheKeepsWhatCannotBeForgotten(t *testing.T) {
 		}, 0},
 		"a store call that hangs": {func(t *testing.T, tr *Transport, r *rotator, store *failingStore) {
 			store.mu.Lock()
-			store.sleep = 20 * time.Second
+			store.sleep = time.Minute
 			store.mu.Unlock()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			require.Error(t, tr.SignIn(WithSession(ctx, "ann"), r.issue("ann")))
-		}, 25 * time.Second},
+		}, 30 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -331,11 +335,30 @@ func TestCacheKeepsAFinalAnswerToAnEarlyRefresh(t *testing.T) {
 		require.NoError(t, tr.SignIn(WithSession(t.Context(), "ann"), tok))
 		r.refresh = func(context.Context) error { return ErrSignInRequired }
 		time.Sleep(95 * time.Second)
-		for range 10 {
+		mustGetAs(t, tr, "ann", http.StatusOK)
+		synctest.Wait()
+		crowd(tr)
+		for range 49 { // until 100 ms before its end
 			mustGetAs(t, tr, "ann", http.StatusOK)
-			synctest.Wait()
-			crowd(tr)
+			time.Sleep(100 * time.Millisecond)
 		}
+		assert.Equal(t, 1, r.refreshes())
+	})
+}
+
+func TestCacheKeepsAFlightOverAStoreThatDoesNotLock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRotator()
+		tr := newCache(t, r, 10, func(c *Config) { c.Store = struct{ Store }{new(MemoryStore)} })
+		signInAs(t, tr, r, "ann")
+		r.end("ann")
+		r.refresh = func(context.Context) error { time.Sleep(10 * time.Second); return nil }
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := getAs(ctx, tr, "ann")
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		crowd(tr)
+		mustGetAs(t, tr, "ann", http.StatusOK)
 		assert.Equal(t, 1, r.refreshes())
 	})
 }
@@ -481,35 +504,56 @@ func TestPauseIsAsBeforeOnceAReplayWasAccepted(t *testing.T) {
 	})
 }
 
-func TestOneEndpointThatRefusesEveryTokenDoesNotMakeRefreshesUnhelpful(t *testing.T) {
+func TestOneRefreshThatDoesNotHelpCountsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// Of those who wait for one refresh some are refused again, others not.
 		r := newRotator()
 		tr := newCache(t, r, 10)
 		signInAs(t, tr, r, "")
 		r.refresh = func(context.Context) error { time.Sleep(time.Second); return nil }
-		r.api = func(req *http.Request) int {
-			if req.Context().Value(forbidden{}) != nil {
-				return http.StatusUnauthorized
-			}
-			return 0
-		}
+		r.api = func(*http.Request) int { return http.StatusUnauthorized }
+		var wg sync.WaitGroup
 		for range 10 {
-			r.end("")
-			var wg sync.WaitGroup
-			for i := range 10 {
-				ctx := t.Context()
-				if i%2 == 0 {
-					ctx = context.WithValue(ctx, forbidden{}, true)
-				}
-				wg.Go(func() { _, _ = getAs(ctx, tr, "") })
-			}
-			wg.Wait()
-			assert.Zero(t, tr.sessions.only.unhelpful)
-			time.Sleep(5 * time.Second)
+			wg.Go(func() { _, _ = getAs(t.Context(), tr, "") })
 		}
-		assert.Equal(t, 10, r.refreshes())
+		wg.Wait()
+		assert.EqualValues(t, 1, tr.sessions.only.unhelpful)
 	})
+}
+
+func TestOneEndpointThatRefusesEveryTokenDoesNotMakeRefreshesUnhelpful(t *testing.T) {
+	for name, last := range map[string]bool{"refused before others are accepted": false, "refused after": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				// Of those who wait for one refresh some are refused again, others not.
+				r := newRotator()
+				tr := newCache(t, r, 10)
+				signInAs(t, tr, r, "")
+				r.refresh = func(context.Context) error { time.Sleep(time.Second); return nil }
+				r.api = func(req *http.Request) int {
+					no := req.Context().Value(forbidden{}) == true
+					if no == last {
+						time.Sleep(time.Millisecond)
+					}
+					if no {
+						return http.StatusUnauthorized
+					}
+					return 0
+				}
+				for range 10 {
+					r.end("")
+					var wg sync.WaitGroup
+					for i := range 10 {
+						ctx := context.WithValue(t.Context(), forbidden{}, i%2 == 0)
+						wg.Go(func() { _, _ = getAs(ctx, tr, "") })
+					}
+					wg.Wait()
+					assert.Zero(t, tr.sessions.only.unhelpful)
+					time.Sleep(5 * time.Second)
+				}
+				assert.Equal(t, 10, r.refreshes())
+			})
+		})
+	}
 }
 
 type forbidden struct{}
@@ -532,8 +576,7 @@ func TestJitterMovesTheEarlyRefreshOnlyTowardsTheEnd(t *testing.T) {
 		tr := newCache(t, newRotator(), 10)
 		seen := map[time.Duration]bool{}
 		for range 1000 {
-			g, err := tr.sessions.only.newGeneration(Token{AccessToken: "a", Expiry: time.Now().Add(100 * time.Second)}, time.Now(), true)
-			require.NoError(t, err)
+			g := tr.sessions.only.newGeneration(Token{AccessToken: "a", Expiry: time.Now().Add(100 * time.Second)}, time.Now(), true)
 			window := g.expires - g.early
 			assert.LessOrEqual(t, window, 10*time.Second)
 			assert.Greater(t, window, 8*time.Second)

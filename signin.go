@@ -13,37 +13,59 @@ var (
 )
 
 // write calls fn, which writes to the store, while nothing else of this process
-// writes to this session. fn gets a context made from held, which ends with ctx
-// and after RefreshTimeout. settled, unless nil, is called with what fn returned
-// before anyone else can write, even if write itself has given up waiting by then.
-func write[T any](s *session, ctx, held context.Context, what string, fn func(context.Context) (T, error), settled func(T, error)) (T, error) {
+// reads or writes this session there. fn gets a context made from held, which ends
+// with ctx and after RefreshTimeout. Its answer is awaited even where ctx has ended:
+// whether something was written is worth knowing. settled, unless nil, is called
+// with that answer before anyone else has a look, and what it returns afterwards;
+// both also if the answer comes so late that write has given up.
+func write[T any](s *session, ctx, held context.Context, what string, fn func(context.Context) (T, error), settled func(T, error) func()) (T, error) {
 	m := s.owner
-	patience, cancel := context.WithTimeoutCause(ctx, m.timeout+grace, errStoreBusy)
-	defer cancel()
-	select {
-	case s.slot <- struct{}{}:
-	case <-patience.Done():
+	if err := s.standInLine(ctx); err != nil {
 		var zero T
-		return zero, fmt.Errorf("%s: %w", what, context.Cause(patience))
+		return zero, fmt.Errorf("%s: %w", what, err)
 	}
 	m.begin()
 	f := depart(what, func() (T, error) {
 		defer m.end()
-		defer func() { <-s.slot }()
 		bounded, cancel := context.WithTimeout(held, m.timeout)
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
 		v, err := await(what, func() (T, error) { return fn(bounded) })
+		after := func() {}
 		if settled != nil {
-			settled(v, err)
+			after = settled(v, err)
 		}
+		<-s.slot
+		after()
 		return v, err
 	})
+	patience, cancel := context.WithTimeoutCause(context.Background(), m.timeout+grace, errStoreBusy)
+	defer cancel()
 	v, err := f.wait(patience)
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = context.Cause(ctx) // which is what the store has heeded
+	}
 	if err != nil && !errors.Is(err, errSuperseded) {
 		err = fmt.Errorf("%s: %w", what, err)
 	}
 	return v, err
+}
+
+// standInLine takes the slot in which the store is read and written.
+func (s *session) standInLine(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	timer := time.NewTimer(s.owner.timeout + grace)
+	defer timer.Stop()
+	select {
+	case s.slot <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return errStoreBusy
+	}
 }
 
 // signIn makes tok the session's token, in the store and then here.
@@ -51,10 +73,18 @@ func (s *session) signIn(ctx context.Context, tok Token) error {
 	now := time.Now()
 	tok = tok.clone()
 	tok.Expiry = expiryStored(tok, now)
-	g, err := s.newGeneration(tok, now, false)
-	if err != nil {
-		return err
+	if header := s.owner.header; header != nil && tok.AccessToken != "" {
+		if _, err := header(tok); err != nil {
+			return err
+		}
 	}
+	if s.refreshing(tok) {
+		// What the flight brings is the next of this very token. To drop that would
+		// be to spend the token twice.
+		s.owner.emit(ctx, s.name, Event{Kind: EventSignedIn})
+		return nil
+	}
+	g := s.newGeneration(tok, now, false)
 	lease, err := s.take(ctx)
 	if err != nil {
 		return err
@@ -62,15 +92,22 @@ func (s *session) signIn(ctx context.Context, tok Token) error {
 	defer s.drop(lease)
 	_, err = write(s, ctx, lease.held, "the store's Save", func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.owner.store.Save(ctx, s.name, tok.clone())
-	}, func(_ struct{}, err error) {
-		if err == nil {
-			s.turn(g, nil)
+	}, func(_ struct{}, err error) func() {
+		if err != nil {
+			return func() {}
 		}
+		s.turn(g, nil)
+		return func() { s.owner.emit(ctx, s.name, Event{Kind: EventSignedIn}) }
 	})
-	if err == nil {
-		s.owner.emit(ctx, s.name, Event{Kind: EventSignedIn})
-	}
 	return err
+}
+
+// refreshing reports whether a flight is up that refreshes tok.
+func (s *session) refreshing(tok Token) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.current.Load()
+	return s.flight != nil && s.flight.refreshes && g != nil && g.tok.same(tok)
 }
 
 // turn starts the next epoch, with the generation g or, if g is nil, signed out.
@@ -99,7 +136,7 @@ func (s *session) signOut(ctx context.Context) error {
 	refusal := &RefreshError{Session: s.name, Err: errSignedOut}
 	// Until the store has been asked nobody knows which token it holds, and until
 	// it has been written to, looking at it again would sign in again.
-	waiting := &out{err: refusal, any: true, kept: true, nextLook: never}
+	waiting := &out{err: refusal, kept: true, nextLook: never}
 	before, owed := s.turn(nil, waiting)
 
 	type found struct {
@@ -120,8 +157,9 @@ func (s *session) signOut(ctx context.Context) error {
 				return had, errors.Join(deleteErr, err)
 			}
 			return had, nil
-		}, func(had found, err error) {
-			o := &out{err: refusal, any: err != nil && !had.loaded, kept: err != nil, nextLook: m.now() + m.refreshPause}
+		}, func(had found, err error) func() {
+			unknown := err != nil && !had.loaded && before == nil
+			o := &out{err: refusal, any: unknown, kept: err != nil, nextLook: m.now() + m.refreshPause}
 			if had.ok {
 				o.given = append(o.given, had.tok)
 			}
@@ -129,18 +167,27 @@ func (s *session) signOut(ctx context.Context) error {
 				o.given = append(o.given, before.tok)
 			}
 			s.turn(nil, o) // once more, for a SignIn that came between
+			return func() {}
 		})
 		s.drop(lease)
 	}
 	s.mu.Lock()
 	if s.out == waiting { // the store was not reached
 		waiting.nextLook = m.now() + m.refreshPause
+		waiting.any = before == nil
 		if before != nil {
 			waiting.given = append(waiting.given, before.tok)
 		}
 	}
 	s.mu.Unlock()
 
+	secrets := []string{had.tok.AccessToken, had.tok.RefreshToken}
+	if before != nil {
+		secrets = append(secrets, before.tok.AccessToken, before.tok.RefreshToken)
+	}
+	if err != nil && scrub(err.Error(), secrets) != err.Error() {
+		err = harmless(err, secrets)
+	}
 	last := had.tok
 	if before != nil && (!had.ok || owed) {
 		last = before.tok
@@ -215,8 +262,12 @@ func (s *session) signedIn(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("the store's Load: %w", err)
 	}
-	if gone != nil {
-		return !s.staysOut(gone, got.tok, got.ok), nil
+	if gone == nil {
+		return got.ok, nil
 	}
-	return got.ok, nil
+	if s.staysOut(gone, got.tok, got.ok) {
+		s.lookLater(gone)
+		return false, nil
+	}
+	return true, nil
 }

@@ -202,6 +202,9 @@ func New(cfg Config) (*Transport, error) {
 	}
 	m.locker, _ = cfg.Store.(Locker)
 	m.only = newSession(m, "")
+	if _, ok := cfg.Refresher.(*OAuth2Refresher); ok {
+		m.needsToken.Store(true)
+	}
 	if m.timeout == 0 {
 		m.timeout = defaultRefreshTimeout
 	}
@@ -405,7 +408,8 @@ func (t *Transport) ownRefresher(ctx context.Context, method string) error {
 // that were refused under the token before are not replayed with this one.
 //
 // An error means that nothing has changed: tok cannot be used, the store failed,
-// or ctx ended.
+// or ctx ended. It does not if the store has given no answer within
+// [Config.RefreshTimeout]; then tok is the session's token once the store says so.
 func (t *Transport) SignIn(ctx context.Context, tok Token) error {
 	var faults []error
 	if tok.isZero() {
