@@ -15,8 +15,8 @@ import (
 // token comes from [Transport.SignIn].
 //
 // Its methods may be called by many goroutines at once; its fields must not be
-// changed after the first call. Printing it, with any verb of package fmt or as
-// an attribute of log/slog, shows no secret.
+// changed after the first call. Printing it with package fmt (but for %p and %w) or
+// as an attribute of log/slog shows no secret.
 type OAuth2Refresher struct {
 	// TokenURL is the token endpoint (RFC 6749 section 3.2): an absolute http or
 	// https URL without a fragment. Required. The refresh token is sent there as
@@ -65,8 +65,8 @@ type OAuth2Refresher struct {
 // program.
 //
 // Its methods may be called by many goroutines at once; its fields must not be
-// changed after the first call. Printing it, with any verb of package fmt or as
-// an attribute of log/slog, shows no secret.
+// changed after the first call. Printing it with package fmt (but for %p and %w) or
+// as an attribute of log/slog shows no secret.
 type ClientCredentials struct {
 	// TokenURL is the token endpoint (RFC 6749 section 3.2): an absolute http or
 	// https URL without a fragment. Required. The secret is sent there, so plain

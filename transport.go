@@ -217,7 +217,10 @@ func New(cfg Config) (*Transport, error) {
 	if c, ok := cfg.Credential.(HeaderCredential); ok {
 		m.header = func(tok Token) ([]string, error) {
 			v, err := c.value(tok)
-			return []string{v}, err
+			if err != nil {
+				return nil, err
+			}
+			return []string{v}, nil
 		}
 	}
 	t.sessions = m

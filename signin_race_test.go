@@ -1,0 +1,224 @@
+package reauth_test
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth"
+)
+
+// Sign-ins and sign-outs that meet a flight at an awkward moment.
+
+func TestARequestRefusedDuringASignInIsNotReplayedUnderIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &answersLate{}
+		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = store })
+		w.signIn(t)
+		w.revoke()
+		store.by = 50 * time.Millisecond
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			assert.NoError(t, w.tr.SignIn(t.Context(), reauth.Token{AccessToken: "of-bob", RefreshToken: "bobs"}))
+		})
+		time.Sleep(10 * time.Millisecond) // the store has it, the SignIn has not returned
+		_, err := w.get(t.Context())
+		wg.Wait()
+		require.Error(t, err)
+		assert.Equal(t, []string{"Bearer secret-access-1"}, w.api.tokens())
+	})
+}
+
+// answersLate stores at once and says so later.
+type answersLate struct {
+	reauth.MemoryStore
+	by time.Duration
+}
+
+func (s *answersLate) Save(ctx context.Context, session string, tok reauth.Token) error {
+	err := s.MemoryStore.Save(ctx, session, tok)
+	time.Sleep(s.by)
+	return err
+}
+
+func TestASignInWhoseContextHasEndedDoesNothing(t *testing.T) {
+	for range 50 { // a select would choose at random
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = lockless{new(reauth.MemoryStore)} })
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			require.ErrorIs(t, w.tr.SignIn(ctx, reauth.Token{AccessToken: "a-token"}), context.Canceled)
+			signedIn, err := w.tr.SignedIn(t.Context())
+			require.NoError(t, err)
+			assert.False(t, signedIn)
+		})
+	}
+}
+
+// lockless hides that a store is a Locker.
+type lockless struct{ reauth.Store }
+
+func TestASignInThatTheStoreTookIsNoErrorThoughItsContextEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &answersLate{by: 50 * time.Millisecond}
+		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = store })
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		require.NoError(t, w.tr.SignIn(ctx, w.issue()))
+		w.mustGet(t, http.StatusOK)
+		assert.Equal(t, 1, w.events.count(reauth.EventSignedIn))
+	})
+}
+
+func TestASignInWithTheTokenThatIsBeingRefreshedDoesNotSpendItTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.latency = time.Second
+		tok := w.signIn(t)
+		w.revoke()
+		var wg sync.WaitGroup
+		wg.Go(func() { assertAllOK(t, w.storm(t.Context(), 5)) })
+		time.Sleep(100 * time.Millisecond)
+		require.NoError(t, w.tr.SignIn(t.Context(), tok))
+		w.mustGet(t, http.StatusOK)
+		wg.Wait()
+		assert.Equal(t, 1, w.mostSpent())
+	})
+}
+
+func TestTheLeaseOfAHungFlightIsGivenBackAfterASignOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(reauth.MemoryStore)
+		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = store })
+		hang := make(chan struct{})
+		w.answer(func(context.Context) (reauth.Token, error) { <-hang; return reauth.Token{}, errFault })
+		w.signIn(t)
+		w.revoke()
+		go func() { _, _ = w.get(t.Context()) }()
+		time.Sleep(time.Second)
+		require.NoError(t, w.tr.SignOut(t.Context()))
+		time.Sleep(time.Minute)
+		_, unlock, err := store.Lock(t.Context(), "")
+		require.NoError(t, err)
+		unlock()
+		close(hang)
+	})
+}
+
+func TestNothingIsRefreshedAfterASignOutDuringAnOwedSave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = store })
+		w.signIn(t)
+		w.revoke()
+		store.on(func(_ context.Context, call string) error {
+			if call == "Save" {
+				return errFault
+			}
+			return nil
+		})
+		w.mustGet(t, http.StatusOK) // refreshed, the save is owed
+		store.on(func(_ context.Context, call string) error {
+			if call == "Save" {
+				time.Sleep(time.Second)
+			}
+			return nil
+		})
+		time.Sleep(5 * time.Second)
+		w.revoke()
+		go func() { _, _ = w.get(t.Context()) }() // saves what is owed, then refreshes
+		time.Sleep(500 * time.Millisecond)
+		require.NoError(t, w.tr.SignOut(t.Context()))
+		require.NoError(t, w.tr.Wait(t.Context()))
+		assert.Equal(t, 1, w.refreshes())
+	})
+}
+
+func TestAHandlerOfSignInRequiredMaySignIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *reauth.Config, w *world) {
+			c.OnEvent = func(ctx context.Context, e reauth.Event) {
+				if e.Kind == reauth.EventSignInRequired {
+					assert.NoError(t, w.tr.SignIn(ctx, w.issue()))
+				}
+			}
+		})
+		w.lifetime = time.Minute
+		w.signIn(t)
+		w.answer(failing(reauth.ErrSignInRequired))
+		time.Sleep(time.Minute)
+		assertAllOK(t, w.storm(t.Context(), 5)) // not sent yet: they go on with the new sign-in
+	})
+}
+
+func TestNoRequestGoesOutWithATokenThatWasSignedOutMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *reauth.Config, _ *world) {
+			c.OnEvent = func(_ context.Context, e reauth.Event) {
+				if e.Kind == reauth.EventRefreshed {
+					time.Sleep(time.Second)
+				}
+			}
+		})
+		require.NoError(t, w.tr.SignIn(t.Context(), reauth.Token{RefreshToken: "alone"}))
+		failed := make(chan error, 1)
+		go func() { _, err := w.get(t.Context()); failed <- err }()
+		time.Sleep(500 * time.Millisecond)
+		require.NoError(t, w.tr.SignOut(t.Context()))
+		require.ErrorIs(t, <-failed, reauth.ErrSignInRequired)
+		assert.Zero(t, w.api.requests())
+	})
+}
+
+func TestATokenOfAnUnusableTypeIsKeptAllTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t)
+		w.revoke()
+		w.answer(func(context.Context) (reauth.Token, error) {
+			tok := w.issue()
+			tok.TokenType = "Bearer\r\n"
+			return tok, nil
+		})
+		for range 3 {
+			_, err := w.get(t.Context())
+			require.ErrorContains(t, err, "TokenType")
+			time.Sleep(time.Minute)
+		}
+		assert.Equal(t, 1, w.refreshes())
+	})
+}
+
+func TestASignedOutSessionStaysSignedOutWhileTheStoreFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = store })
+		w.signIn(t)
+		require.NoError(t, w.tr.SignOut(t.Context()))
+		store.on(func(context.Context, string) error { return errFault })
+		time.Sleep(time.Minute)
+		_, err := w.get(t.Context())
+		require.ErrorIs(t, err, reauth.ErrSignInRequired)
+	})
+}
+
+func TestASignInElsewhereAfterASignOutThatDidNotReachTheStoreIsNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = store })
+		w.signIn(t)
+		store.on(func(context.Context, string) error { return errFault })
+		require.ErrorIs(t, w.tr.SignOut(t.Context()), errFault)
+		store.on(nil)
+		require.NoError(t, store.Save(t.Context(), "", w.issue()))
+		time.Sleep(5 * time.Second)
+		w.mustGet(t, http.StatusOK)
+		assert.Equal(t, 1, w.events.count(reauth.EventAdopted))
+	})
+}
