@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -121,6 +122,8 @@ func harmless(err error, secrets []string) error {
 }
 
 func scrub(text string, secrets []string) string {
+	// The longest first: of one that is part of another the rest would stay.
+	secrets = slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return len(b) - len(a) })
 	for _, s := range secrets {
 		if len(s) >= 4 { // what is shorter hides nothing, and occurs in any text
 			text = strings.ReplaceAll(text, s, "[redacted]")

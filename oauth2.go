@@ -35,11 +35,18 @@ type OAuth2Refresher struct {
 	// such as a desktop program.
 	ClientSecret string
 
-	// AuthStyle says how id and secret are sent; see there for the zero value.
+	// ClientKey authenticates a client by a private key instead of a secret; see
+	// [AuthStylePrivateKeyJWT].
+	ClientKey ClientKey
+
+	// AuthStyle says how the client authenticates; see there for the zero value.
 	AuthStyle AuthStyle
 
 	// Scopes narrows what the new access token may do (RFC 6749 section 3.3). If
-	// empty none is sent, and the token may do what the one before it could.
+	// empty none is sent, and the token may do what the one before it could. A
+	// refresh never widens that (section 6): scopes that are not in Extra["scope"],
+	// where the old token has it, are not asked for. If that is all of them they
+	// are, and the server says what it makes of it.
 	Scopes []string
 
 	// Params are further form parameters of the token request, such as
@@ -81,10 +88,14 @@ type ClientCredentials struct {
 	ClientID string
 
 	// ClientSecret authenticates the program. It may be empty where something
-	// else does, such as a client certificate (RFC 8705) of Client.
+	// else does, such as ClientKey, or a client certificate (RFC 8705) of Client.
 	ClientSecret string
 
-	// AuthStyle says how id and secret are sent; see there for the zero value.
+	// ClientKey authenticates a client by a private key instead of a secret; see
+	// [AuthStylePrivateKeyJWT].
+	ClientKey ClientKey
+
+	// AuthStyle says how the client authenticates; see there for the zero value.
 	AuthStyle AuthStyle
 
 	// Scopes is what the token is asked to allow (RFC 6749 section 3.3). If
@@ -101,8 +112,9 @@ type ClientCredentials struct {
 }
 
 // An AuthStyle is a way for the client to authenticate at the server's endpoints
-// (RFC 6749 section 2.3). The zero value is AuthStyleBasic where there is a
-// secret, and otherwise the id in the form (section 3.2.1).
+// (RFC 6749 section 2.3). The zero value is AuthStylePrivateKeyJWT where there is
+// a ClientKey, AuthStyleBasic where there is a secret, and otherwise
+// AuthStyleNone.
 type AuthStyle int
 
 const (
@@ -114,7 +126,28 @@ const (
 	// AuthStyleForm sends id and secret as form parameters, for servers that
 	// cannot do better. It is also known as client_secret_post.
 	AuthStyleForm
+
+	// AuthStyleNone sends the id, if there is one, as a form parameter (RFC 6749
+	// section 3.2.1), and no secret: for public clients, and for those that a
+	// client certificate authenticates (RFC 8705 section 2).
+	AuthStyleNone
+
+	// AuthStylePrivateKeyJWT sends an assertion signed with ClientKey (RFC 7523
+	// section 2.2): a JWT about the client itself, made anew for each request,
+	// with a jti of its own and an end one minute later. It is also known as
+	// private_key_jwt (OpenID Connect Core section 9).
+	AuthStylePrivateKeyJWT
 )
+
+var authStyleNames = [...]string{"AuthStyle(0)", "AuthStyleBasic", "AuthStyleForm", "AuthStyleNone", "AuthStylePrivateKeyJWT"}
+
+// String returns the name of the constant.
+func (s AuthStyle) String() string {
+	if s >= 0 && int(s) < len(authStyleNames) {
+		return authStyleNames[s]
+	}
+	return fmt.Sprintf("AuthStyle(%d)", int(s))
+}
 
 var (
 	_ Refresher = (*OAuth2Refresher)(nil)
@@ -135,7 +168,7 @@ func (r *OAuth2Refresher) Refresh(ctx context.Context, old Token) (Token, error)
 		return Token{}, err
 	}
 	if old.RefreshToken == "" {
-		return Token{}, fmt.Errorf("reauth: the session has no refresh token: %w", ErrSignInRequired)
+		return Token{}, errNoRefreshToken
 	}
 	return r.endpoint().requestToken(ctx, url.Values{
 		"grant_type":    {"refresh_token"},
@@ -169,6 +202,7 @@ func (r *OAuth2Refresher) endpoint() *tokenEndpoint {
 		revocationURL: r.RevocationURL,
 		clientID:      r.ClientID,
 		clientSecret:  r.ClientSecret,
+		clientKey:     r.ClientKey,
 		authStyle:     r.AuthStyle,
 		scopes:        r.Scopes,
 		params:        r.Params,
@@ -230,6 +264,7 @@ func (c *ClientCredentials) endpoint() *tokenEndpoint {
 		revocationURL: c.RevocationURL,
 		clientID:      c.ClientID,
 		clientSecret:  c.ClientSecret,
+		clientKey:     c.ClientKey,
 		authStyle:     c.AuthStyle,
 		scopes:        c.Scopes,
 		params:        c.Params,

@@ -73,7 +73,7 @@ func TestRefusalsFinalAndPassing(t *testing.T) {
 		{"dex, with FinalCodes", 400, `{"error":"invalid_request"}`, dex, "invalid_request", final},
 		{"django-oauth-toolkit", 400, `{"error": "invalid_grant"}`, nil, "invalid_grant", final},
 		{"go-oauth2", 401, `{"error":"invalid_grant","error_description":"The provided authorization grant is invalid"}`, nil, "invalid_grant", final},
-		// These speak no OAuth: a JSONEndpoint or a CookieSession is for them.
+		// These speak no OAuth: see TestRefusalsOfJSONAndCookiesFinalAndPassing.
 		{"simplejwt", 401, `{"detail":"Token is invalid or expired","code":"token_not_valid"}`, nil, "", passing},
 		{"simplejwt, used twice", 401, `{"detail":"Token is blacklisted","code":"token_not_valid"}`, nil, "", passing},
 		{"simplejwt, missing field", 400, `{"refresh":["This field is required."]}`, nil, "", passing},
@@ -264,6 +264,10 @@ func TestTokenRequest(t *testing.T) {
 		{"no client", &reauth.OAuth2Refresher{TokenURL: tokenURL}, grant, false, "", ""},
 		{
 			"public client", &reauth.OAuth2Refresher{TokenURL: tokenURL, ClientID: id},
+			with(grant, form{"client_id": {id}}), false, "", "",
+		},
+		{
+			"none", &reauth.OAuth2Refresher{TokenURL: tokenURL, ClientID: id, AuthStyle: reauth.AuthStyleNone},
 			with(grant, form{"client_id": {id}}), false, "", "",
 		},
 		{

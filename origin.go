@@ -429,6 +429,19 @@ func clientWithinOrigin(c *http.Client) *http.Client {
 	return &within
 }
 
+// clientWithoutRedirects returns a copy of c, or of a plain client if c is nil,
+// that follows no redirect and has no jar: the cookies that a redirect sets are
+// then in its answer, and those of no other session are in its requests.
+func clientWithoutRedirects(c *http.Client) *http.Client {
+	var without http.Client
+	if c != nil {
+		without = *c
+	}
+	without.Jar = nil
+	without.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &without
+}
+
 func leavesOrigin(req *http.Request, via []*http.Request) error {
 	if sameOrigin(via[0].URL, req.URL) {
 		return nil

@@ -6,26 +6,35 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 	"time"
 )
 
-// maxAnswer is how much of a token server's answer is read.
-const maxAnswer = 1 << 20
-
-// A tokenAnswer is what a token server said.
+// A tokenAnswer is the answer of a token server that speaks JSON.
 type tokenAnswer struct {
-	status     int
-	date       time.Time // by the server's clock; zero if it did not say
-	retryAfter time.Duration
-	members    map[string]json.RawMessage // nil if fault is not
-	fault      error                      // why the body is of no use
-	refused    bool
-	code       string // the error code (RFC 6749 section 5.2), may be empty
+	*answer
+	members map[string]json.RawMessage // nil if fault is not
+	refused bool
+	code    string // the error code (RFC 6749 section 5.2), may be empty
 }
+
+// readTokenAnswer reads the body of a.
+func readTokenAnswer(a *answer) *tokenAnswer {
+	t := &tokenAnswer{answer: a}
+	if a.fault == nil && (json.Unmarshal(a.body, &t.members) != nil || t.members == nil) {
+		t.members = nil
+		a.fault = errors.New("the answer is no JSON object")
+	}
+	t.readCode()
+	return t
+}
+
+// An answerShape says under which paths an answer holds what: names of members,
+// joined by dots. What is empty is not read.
+type answerShape struct{ access, tokenType, refresh, lifetime string }
+
+// oauthShape is that of RFC 6749 section 5.1.
+var oauthShape = answerShape{"access_token", "token_type", "refresh_token", "expires_in"}
 
 // readCode tells a refusal from a token. Some servers refuse with status 200.
 func (a *tokenAnswer) readCode() {
@@ -41,38 +50,38 @@ func (a *tokenAnswer) readCode() {
 	}
 }
 
-// token reads the answer as RFC 6749 section 5.1 has it. What it leaves out is
-// taken from old.
-func (a *tokenAnswer) token(old Token, sent time.Time) (Token, error) {
+// token reads the token that comes after old. What the answer leaves out is taken
+// from there.
+func (a *tokenAnswer) token(shape answerShape, old Token, sent time.Time) (Token, error) {
 	if a.fault != nil {
 		return Token{}, a.fault
 	}
-	tok := Token{TokenType: old.TokenType, RefreshToken: old.RefreshToken, Extra: a.extra(old.Extra)}
+	tok := Token{TokenType: old.TokenType, RefreshToken: old.RefreshToken, Extra: a.extra(shape, old.Extra)}
 	err := errors.Join(
-		a.text("access_token", &tok.AccessToken),
-		a.text("token_type", &tok.TokenType),
-		a.text("refresh_token", &tok.RefreshToken),
+		a.text(shape.access, &tok.AccessToken),
+		a.text(shape.tokenType, &tok.TokenType),
+		a.text(shape.refresh, &tok.RefreshToken),
 	)
 	switch {
 	case err != nil:
 		return Token{}, err
 	case tok.AccessToken == "":
-		return Token{}, errors.New("access_token is missing")
+		return Token{}, fmt.Errorf("%s is missing", shape.access)
 	case !validTokenText(tok.AccessToken):
-		return Token{}, errors.New("access_token has a character that a header cannot carry")
+		return Token{}, fmt.Errorf("%s has a character that a header cannot carry", shape.access)
 	case !validTokenText(tok.TokenType):
-		return Token{}, errors.New("token_type has a character that a header cannot carry")
+		return Token{}, fmt.Errorf("%s has a character that a header cannot carry", shape.tokenType)
 	}
-	tok.Expiry = expiryFromAnswer(tok.AccessToken, a.members["expires_in"], a.date, sent)
+	tok.Expiry = expiryFromAnswer(tok.AccessToken, a.lookup(shape.lifetime), a.date, sent)
 	return tok, nil
 }
 
-// text stores the string that is the member's value, unless it is left out.
-func (a *tokenAnswer) text(name string, to *string) error {
+// text stores the string that stands under path, unless it is left out.
+func (a *tokenAnswer) text(path string, to *string) error {
 	var s string
 	// null leaves s alone, and is no error.
-	if raw := a.members[name]; raw != nil && json.Unmarshal(raw, &s) != nil {
-		return fmt.Errorf("%s is no string", name)
+	if raw := a.lookup(path); raw != nil && json.Unmarshal(raw, &s) != nil {
+		return fmt.Errorf("%s is no string", path)
 	}
 	if s != "" {
 		*to = s
@@ -80,10 +89,30 @@ func (a *tokenAnswer) text(name string, to *string) error {
 	return nil
 }
 
+// lookup returns what stands under path, or nil. Nothing stands under "".
+func (a *tokenAnswer) lookup(path string) json.RawMessage {
+	if path == "" {
+		return nil
+	}
+	members := a.members
+	for {
+		name, rest, deeper := strings.Cut(path, ".")
+		raw := members[name]
+		if !deeper {
+			return raw
+		}
+		members = nil
+		if json.Unmarshal(raw, &members) != nil {
+			return nil
+		}
+		path = rest
+	}
+}
+
 // extra is what else the answer holds, on top of what there was: an answer that
 // leaves out scope or id_token has not changed it. What has a field of its own
-// in Token is not in there.
-func (a *tokenAnswer) extra(old map[string]string) map[string]string {
+// in Token is not in there, nor what it stands in.
+func (a *tokenAnswer) extra(shape answerShape, old map[string]string) map[string]string {
 	extra := maps.Clone(old)
 	if extra == nil {
 		extra = make(map[string]string)
@@ -101,39 +130,14 @@ func (a *tokenAnswer) extra(old map[string]string) map[string]string {
 		}
 		extra[name] = s
 	}
-	for _, name := range []string{"access_token", "token_type", "refresh_token", "expires_in", "error"} {
+	for _, path := range []string{shape.access, shape.tokenType, shape.refresh, shape.lifetime, "error"} {
+		name, _, _ := strings.Cut(path, ".")
 		delete(extra, name)
 	}
 	if len(extra) == 0 {
 		return nil
 	}
 	return extra
-}
-
-// failure is the error that an answer without a token amounts to.
-func (a *tokenAnswer) failure(err error) *RefreshError {
-	return &RefreshError{StatusCode: a.status, Code: a.code, RetryAfter: a.retryAfter, Err: err}
-}
-
-// isSuccess is lenient: RFC 6749 section 5.1 knows 200 only, some servers 201.
-func isSuccess(status int) bool { return status >= 200 && status < 300 }
-
-// retryAfter returns how long a server asks to be left alone (RFC 9110 section
-// 10.2.3), 0 if it does not say. A time it names is by the clock of its Date
-// header; where that is missing the local clock has to do.
-func retryAfter(h http.Header, date time.Time) time.Duration {
-	value := h.Get("Retry-After")
-	if wait := secondsDuration(parseSeconds(value)); wait > 0 {
-		return wait
-	}
-	until, err := http.ParseTime(value)
-	if err != nil {
-		return 0
-	}
-	if date.IsZero() {
-		date = time.Now()
-	}
-	return max(0, min(until.Sub(date), maxLifetime))
 }
 
 // scrubCode keeps the codes of RFC 6749 section 5.2 and RFC 7009 section 2.2.1
@@ -148,30 +152,22 @@ func scrubCode(code string, secrets []string) string {
 	return scrub(code, secrets)
 }
 
-// endpointURLFault says what is wrong with the URL of an endpoint; empty if
-// nothing is.
-func endpointURLFault(raw string) string {
-	u, err := url.Parse(raw)
-	switch {
-	case raw == "":
-		return "must be set"
-	case err != nil: // which repeats what it was given
-		return "is no URL"
-	case u.Scheme != "https" && u.Scheme != "http":
-		return "must begin with https:// or http://"
-	case u.Hostname() == "":
-		return "has no host"
-	case strings.Contains(raw, "#"):
-		return "must have no fragment (RFC 6749 section 3.2)"
+// namedCode returns the error code of an answer that no standard describes: what
+// it calls error, or, if it is a refusal, code, as simplejwt does. A code is a
+// word; whatever else is there may be a sentence about the user, or a secret.
+func (a *tokenAnswer) namedCode() string {
+	code := a.code
+	if code == "" && !isSuccess(a.status) {
+		_ = a.text("code", &code)
 	}
-	return ""
-}
-
-// redactedURL quotes a URL, which may be malformed, without what may be secret in
-// it: user info, query and fragment.
-func redactedURL(raw string) string {
-	if _, err := url.Parse(raw); err == nil {
-		raw, _, _ = strings.Cut(raw, "?") // so that an @ in there is not taken for user info
+	const longest = 40
+	if len(code) > longest {
+		return ""
 	}
-	return strconv.Quote(withoutSecrets(raw))
+	for _, c := range []byte(code) {
+		if c = lowerByte(c); (c < 'a' || c > 'z') && c != '_' && c != '-' && c != '.' {
+			return ""
+		}
+	}
+	return scrubCode(code, a.secrets)
 }

@@ -2,15 +2,12 @@ package reauth
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -22,6 +19,7 @@ type tokenEndpoint struct {
 
 	tokenURL, revocationURL string
 	clientID, clientSecret  string
+	clientKey               ClientKey
 	authStyle               AuthStyle
 	scopes                  []string
 	params                  url.Values
@@ -31,53 +29,75 @@ type tokenEndpoint struct {
 }
 
 func (e *tokenEndpoint) check() error {
-	var errs []error
-	bad := func(field, value, why string) {
-		errs = append(errs, fmt.Errorf("reauth: %s.%s %s: %s", e.name, field, value, why))
-	}
-	if why := endpointURLFault(e.tokenURL); why != "" {
-		bad("TokenURL", redactedURL(e.tokenURL), why)
-	}
+	f := faults{of: e.name}
+	f.url("TokenURL", e.tokenURL)
 	if e.revocationURL != "" {
-		if why := endpointURLFault(e.revocationURL); why != "" {
-			bad("RevocationURL", redactedURL(e.revocationURL), why)
-		}
+		f.url("RevocationURL", e.revocationURL)
 	}
+	style := e.style()
 	switch {
 	case e.clientID != "":
 	case e.clientSecret != "":
-		bad("ClientID", `""`, "must be set, since ClientSecret is")
-	case e.authStyle == AuthStyleBasic:
-		bad("ClientID", `""`, "must be set for AuthStyleBasic")
+		f.add("ClientID", `""`, "must be set, since ClientSecret is")
+	case e.clientKey.Signer != nil:
+		f.add("ClientID", `""`, "must be set, since ClientKey is")
+	case style == AuthStyleBasic, style == AuthStylePrivateKeyJWT:
+		f.add("ClientID", `""`, "must be set for "+style.String())
 	case !e.hasUser:
-		bad("ClientID", `""`, "must be set")
+		f.add("ClientID", `""`, "must be set")
 	}
-	if e.authStyle < 0 || e.authStyle > AuthStyleForm {
-		bad("AuthStyle", fmt.Sprint(int(e.authStyle)), "is none of the constants")
+	switch {
+	case e.authStyle < 0 || e.authStyle > AuthStylePrivateKeyJWT:
+		f.add("AuthStyle", fmt.Sprint(int(e.authStyle)), "is none of the constants")
+	case e.clientSecret != "" && (style == AuthStyleNone || style == AuthStylePrivateKeyJWT):
+		f.add("ClientSecret", "[redacted]", "is set, and is not sent with "+style.String())
+	}
+	switch {
+	case style == AuthStylePrivateKeyJWT:
+		e.clientKey.check(&f)
+	case e.clientKey.Signer != nil:
+		f.add("ClientKey", "[redacted]", "is set, and is not used with "+style.String())
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.params)) {
 		switch name {
 		case "grant_type":
-			bad("Params", `"grant_type"`, "is sent by the refresher itself")
+			f.add("Params", `"grant_type"`, "is sent by the refresher itself")
 		case "refresh_token":
 			if e.hasUser {
-				bad("Params", `"refresh_token"`, "is sent by the refresher itself")
+				f.add("Params", `"refresh_token"`, "is sent by the refresher itself")
 			}
 		case "client_id":
-			bad("Params", `"client_id"`, "belongs in ClientID")
+			f.add("Params", `"client_id"`, "belongs in ClientID")
 		case "client_secret":
-			bad("Params", `"client_secret"`, "belongs in ClientSecret")
+			f.add("Params", `"client_secret"`, "belongs in ClientSecret")
+		case "client_assertion", "client_assertion_type":
+			if style == AuthStylePrivateKeyJWT {
+				f.add("Params", fmt.Sprintf("%q", name), "is sent by the refresher itself")
+			}
 		case "scope":
-			bad("Params", `"scope"`, "belongs in Scopes")
+			f.add("Params", `"scope"`, "belongs in Scopes")
 		}
 	}
-	return errors.Join(errs...)
+	return f.err()
+}
+
+// style is the style that the zero value stands for, or the one that is set.
+func (e *tokenEndpoint) style() AuthStyle {
+	switch {
+	case e.authStyle != 0:
+		return e.authStyle
+	case e.clientKey.Signer != nil:
+		return AuthStylePrivateKeyJWT
+	case e.clientSecret != "":
+		return AuthStyleBasic
+	}
+	return AuthStyleNone
 }
 
 // requestToken asks for the token that comes after old.
 func (e *tokenEndpoint) requestToken(ctx context.Context, form url.Values, old Token) (Token, error) {
-	if len(e.scopes) > 0 {
-		form.Set("scope", strings.Join(e.scopes, " "))
+	if scopes := e.requestedScopes(old); len(scopes) > 0 {
+		form.Set("scope", strings.Join(scopes, " "))
 	}
 	maps.Copy(form, e.params)
 	sent := time.Now() // before the server starts to count
@@ -86,13 +106,28 @@ func (e *tokenEndpoint) requestToken(ctx context.Context, form url.Values, old T
 		return Token{}, err
 	}
 	if a.refused {
-		return Token{}, a.failure(e.verdict(a.status, a.code))
+		return Token{}, a.failure(a.code, e.verdict(a.status, a.code))
 	}
-	tok, err := a.token(old, sent)
+	tok, err := a.token(oauthShape, old, sent)
 	if err != nil {
-		return Token{}, a.failure(fmt.Errorf("the answer is no token: %w", err))
+		return Token{}, a.failure(a.code, fmt.Errorf("the answer is no token: %w", err))
 	}
 	return tok, nil
+}
+
+// requestedScopes are those to ask for. A refresh must not ask for one that was
+// never granted (RFC 6749 section 6); what was granted stands in the answer before.
+// Where that shares nothing with the settings it is left to the server to say so.
+func (e *tokenEndpoint) requestedScopes(old Token) []string {
+	granted := strings.Fields(old.Extra["scope"])
+	if !e.hasUser || len(granted) == 0 {
+		return e.scopes
+	}
+	known := slices.DeleteFunc(slices.Clone(e.scopes), func(s string) bool { return !slices.Contains(granted, s) })
+	if len(known) == 0 {
+		return e.scopes
+	}
+	return known
 }
 
 // verdict says what a refusal means: with ErrSignInRequired in its chain it is
@@ -100,12 +135,12 @@ func (e *tokenEndpoint) requestToken(ctx context.Context, form url.Values, old T
 func (e *tokenEndpoint) verdict(status int, code string) error {
 	ofGrant := isSuccess(status) || status == http.StatusBadRequest || status == http.StatusUnauthorized
 	if e.hasUser && ofGrant && code != "" && (code == "invalid_grant" || slices.Contains(e.finalCodes, code)) {
-		return fmt.Errorf("the refresh token was turned down: %w", ErrSignInRequired)
+		return refusal(true, status)
 	}
 	if status < 500 {
 		switch code {
 		case "invalid_client":
-			return errors.New("the program is misconfigured: its ClientID, ClientSecret or AuthStyle is not accepted")
+			return errors.New("the program is misconfigured: its ClientID, ClientSecret, ClientKey or AuthStyle is not accepted")
 		case "unauthorized_client", "unsupported_grant_type":
 			return errors.New("the program is misconfigured: its client may not use this grant")
 		case "invalid_scope":
@@ -115,11 +150,8 @@ func (e *tokenEndpoint) verdict(status int, code string) error {
 				return errors.New("the program is misconfigured: its client is not granted a token")
 			}
 		}
-		if status >= 300 && status < 400 {
-			return errors.New("a redirect that is not followed")
-		}
 	}
-	return errors.New("taken for a passing fault")
+	return refusal(false, status)
 }
 
 // revoke gives back the token that the others came from (RFC 7009).
@@ -154,76 +186,42 @@ func (e *tokenEndpoint) revoke(ctx context.Context, tok Token) error {
 // post sends form, and with it the client's authentication. An error means that
 // there is no answer; tok is what the error must not show.
 func (e *tokenEndpoint) post(ctx context.Context, target string, form url.Values, tok Token) (*tokenAnswer, error) {
-	basic := e.authStyle == AuthStyleBasic || e.authStyle == 0 && e.clientSecret != ""
-	if !basic {
-		for name, value := range map[string]string{"client_id": e.clientID, "client_secret": e.clientSecret} {
-			if value != "" {
-				form.Set(name, value)
-			}
+	var secrets []string
+	style := e.style()
+	switch style {
+	case AuthStyleForm:
+		if e.clientSecret != "" {
+			form.Set("client_secret", e.clientSecret)
 		}
+	case AuthStylePrivateKeyJWT:
+		assertion, err := e.clientKey.assertion(e.clientID, e.tokenURL)
+		if err != nil {
+			return nil, err
+		}
+		form.Set("client_assertion_type", assertionType)
+		form.Set("client_assertion", assertion)
+		secrets = append(secrets, assertion)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(form.Encode()))
+	if style != AuthStyleBasic && e.clientID != "" {
+		form.Set("client_id", e.clientID)
+	}
+	req, err := newRequest(ctx, http.MethodPost, target, nil, form)
 	if err != nil {
-		return nil, fmt.Errorf("reauth: no request can be made to %s", redactedURL(target))
+		return nil, err
 	}
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if basic {
+	if style == AuthStyleBasic {
 		req.SetBasicAuth(url.QueryEscape(e.clientID), url.QueryEscape(e.clientSecret))
+		_, encoded, _ := strings.Cut(req.Header.Get("Authorization"), " ")
+		secrets = append(secrets, encoded)
 	}
-
-	secrets := []string{req.URL.RawQuery, req.URL.User.String()}
-	for _, s := range []string{tok.RefreshToken, tok.AccessToken, e.clientSecret} {
-		quoted := strconv.Quote(s)
-		secrets = append(secrets, s, url.QueryEscape(s), quoted[1:len(quoted)-1])
-	}
-	resp, err := clientWithinOrigin(e.client).Do(req)
+	secrets = append(secrets, secretForms(tok.RefreshToken, tok.AccessToken, e.clientSecret)...)
+	got, err := exchange(clientWithinOrigin(e.client), req, secrets)
 	if err != nil {
-		return nil, requestError(target, err, secrets)
+		return nil, err
 	}
-	defer resp.Body.Close()
-	a := &tokenAnswer{status: resp.StatusCode}
-	a.date, _ = http.ParseTime(resp.Header.Get("Date"))
-	a.retryAfter = retryAfter(resp.Header, a.date)
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return nil, requestError(target, err, secrets)
-	case err != nil:
-		a.fault = harmless(fmt.Errorf("the answer broke off: %w", err), secrets)
-	case len(body) > maxAnswer:
-		a.fault = errors.New("the answer is too long")
-	case json.Unmarshal(body, &a.members) != nil || a.members == nil:
-		a.members = nil
-		a.fault = errors.New("the answer is no JSON object")
-	}
-	a.readCode()
+	a := readTokenAnswer(got)
 	if !slices.Contains(e.finalCodes, a.code) {
-		a.code = scrubCode(a.code, secrets)
+		a.code = scrubCode(a.code, a.secrets)
 	}
 	return a, nil
-}
-
-// requestError is err, of a request that was not answered, without the URL that
-// net/http puts in it: its query or user info may hold a secret.
-func requestError(target string, err error, secrets []string) error {
-	err = withoutURL(err)
-	text := err.Error()
-	clean := scrub(text, secrets)
-	// A client that itself signs in, elsewhere, may say that this is required:
-	// there, not here.
-	if clean != text || errors.Is(err, ErrSignInRequired) {
-		err = &textError{clean, contextError(err)}
-	}
-	return fmt.Errorf("reauth: POST %s: %w", redactedURL(target), err)
-}
-
-// contextError returns which context error err matches, or nil.
-func contextError(err error) error {
-	for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(err, end) {
-			return end
-		}
-	}
-	return nil
 }

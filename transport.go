@@ -62,9 +62,10 @@ type Config struct {
 	// Store that is also a [Locker] is locked while a token is replaced.
 	Store Store
 
-	// Credential puts a token on a request. Nil means the zero [HeaderCredential]:
-	// Authorization: Bearer. A request on which its caller has already set the
-	// header that the credential writes is sent as it is.
+	// Credential puts a token on a request. Nil means the Refresher where that is a
+	// Credential too, as a [CookieSession] is, and otherwise the zero
+	// [HeaderCredential]: Authorization: Bearer. A request on which its caller has
+	// already set the header that the credential writes is sent as it is.
 	Credential Credential
 
 	// Anonymous lets requests of a session that has no token go out without one;
@@ -156,13 +157,15 @@ func New(cfg Config) (*Transport, error) {
 	if cfg.RefreshTimeout < 0 {
 		fault("Config.RefreshTimeout %s is negative: a refresh must have a bound", cfg.RefreshTimeout)
 	}
-	if cfg.Credential == nil {
-		cfg.Credential = HeaderCredential{}
-	}
 	if c, ok := cfg.Credential.(*HeaderCredential); ok && c != nil {
 		cfg.Credential = *c
 	}
-	if c, ok := cfg.Credential.(interface{ check() error }); ok {
+	if cfg.Credential == nil {
+		var ok bool
+		if cfg.Credential, ok = cfg.Refresher.(Credential); !ok {
+			cfg.Credential = HeaderCredential{}
+		}
+	} else if c, ok := cfg.Credential.(interface{ check() error }); ok && !sameCookies(cfg.Refresher, cfg.Credential) {
 		faults = append(faults, c.check())
 	}
 	if err := errors.Join(faults...); err != nil {
