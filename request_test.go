@@ -394,6 +394,26 @@ func TestRefusedInTheLastSecondOfItsLifetimeRefreshes(t *testing.T) {
 	})
 }
 
+func TestTheLastSecondIsThatOfTheLifetimeNotOfWhatIsLeftOfIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *reauth.Config, _ *world) { c.EarlyRefresh = -1 })
+		w.signIn(t)
+		w.revoke()
+		w.answer(func(context.Context) (reauth.Token, error) {
+			sent := time.Now()
+			time.Sleep(400 * time.Millisecond)
+			tok := w.issue()
+			tok.Expiry = sent.Add(2 * time.Second)
+			return tok, nil
+		})
+		w.mustGet(t, http.StatusOK)
+		w.revoke()
+		time.Sleep(600 * time.Millisecond) // a second after it was asked for
+		w.mustGet(t, http.StatusOK)
+		assert.Equal(t, 2, w.refreshes())
+	})
+}
+
 func TestRefusedAfterASignInOrAFirstLoadRefreshesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

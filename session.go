@@ -92,6 +92,7 @@ type generation struct {
 	obtained time.Duration // like all times here, since sessions.base, on the monotonic clock
 	early    time.Duration // from here on it is refreshed in the background
 	expires  time.Duration // never: not known
+	certain  time.Duration // until then a refusal cannot be about expiry
 	fetched  bool          // by a refresh or an adoption
 
 	// attend is when a request must look closer than at this generation alone: it
@@ -221,13 +222,16 @@ func (s *session) forgettable() bool {
 func (s *session) newGeneration(tok Token, counted time.Time, fetched bool) *generation {
 	m := s.owner
 	now := m.now()
-	g := &generation{tok: tok.clone(), obtained: now, early: never, expires: never, fetched: fetched}
+	g := &generation{tok: tok.clone(), obtained: now, early: never, expires: never, certain: never, fetched: fetched}
 	switch {
 	case tok.AccessToken == "":
-		g.early, g.expires = now, now // there is nothing to send before a refresh
+		g.early, g.expires, g.certain = now, now, now // there is nothing to send before a refresh
 	case !tok.Expiry.IsZero():
 		lifetime := max(tok.Expiry.Sub(counted), 0)
 		g.expires = counted.Sub(m.base) + lifetime
+		// Servers count in whole seconds: the last one that a token is said to live
+		// may be missing.
+		g.certain = g.expires - min(time.Second, lifetime/2)
 		window := earlyWindow(lifetime, m.early)
 		// Each generation moves its threshold a little, lest all who hold a token
 		// of the same age refresh in the same second. Only towards the end: a
@@ -445,12 +449,6 @@ func (s *session) replace(ctx context.Context, g *generation) (*renewing, error)
 	return s.depart(ctx, true, g), nil
 }
 
-// certain is until when a refusal cannot be about expiry. Servers count in whole
-// seconds: the last one that a token is said to live may be missing.
-func (g *generation) certain() time.Duration {
-	return g.expires - min(time.Second, (g.expires-g.obtained)/2)
-}
-
 // A verdict is what to do about a refused attempt: handOver,
 // or one of the next three.
 type verdict struct {
@@ -483,7 +481,7 @@ func (s *session) refused(ctx context.Context, g *generation) verdict {
 		f, err = s.replace(ctx, cur)
 	case s.failure != nil && now < s.failure.until:
 		err = s.failure.err
-	case cur.fetched && now < cur.certain() && now < cur.obtained+s.pause():
+	case cur.fetched && now < cur.certain && now < cur.obtained+s.pause():
 		return verdict{handOver: true, held: cur.obtained + s.pause() - now}
 	default:
 		f, err = s.replace(ctx, cur)
