@@ -80,17 +80,23 @@ func (k ClientKey) check(f *faults) {
 func algorithmOf(public crypto.PublicKey) (name, why string) {
 	switch key := public.(type) {
 	case *rsa.PublicKey:
+		if key.N == nil {
+			return "", "has an RSA key that is empty"
+		}
 		if bits := key.N.BitLen(); bits < 2048 {
 			return "", fmt.Sprintf("has an RSA key of %d bits, of which RFC 7518 section 3.3 wants 2048", bits)
 		}
 		return "RS256", ""
 	case *ecdsa.PublicKey:
-		switch curve := key.Curve.Params(); curve.BitSize {
-		case 256:
+		if key.Curve == nil {
+			return "", "has an ECDSA key that is empty"
+		}
+		switch curve := key.Curve.Params(); curve.Name { // others are as long
+		case "P-256":
 			return "ES256", ""
-		case 384:
+		case "P-384":
 			return "ES384", ""
-		case 521:
+		case "P-521":
 			return "ES512", ""
 		default:
 			return "", "has a key on the curve " + curve.Name + ", for which there is no algorithm"
@@ -125,7 +131,7 @@ func (k ClientKey) assertion(clientID, tokenURL string) (string, error) {
 	}
 	signed, err := token.SignedString(k.Signer)
 	if err != nil {
-		return "", fmt.Errorf("reauth: signing the client assertion: %w", err)
+		return "", fmt.Errorf("reauth: signing the client assertion: %w", elsewhere(err))
 	}
 	return signed, nil
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // A CookieSession is a session that lives in cookies, as a browser's would: a
@@ -133,10 +134,23 @@ func (c *CookieSession) Apply(req *http.Request, tok Token) error {
 	return c.put(req.Header, n, tok, n.accessCSRF, n.access, n.accessCSRF)
 }
 
+// fits returns an error if no request can carry tok.
+func (c *CookieSession) fits(tok Token) error {
+	n := c.names()
+	h := make(http.Header)
+	return errors.Join(
+		c.put(h, n, tok, n.accessCSRF, n.access, n.accessCSRF),
+		c.put(h, n, tok, n.refreshCSRF, n.refresh, n.refreshCSRF),
+	)
+}
+
+// strip takes the session's own cookies out.
+func (c *CookieSession) strip(h http.Header) { _ = c.put(h, c.names(), Token{}, "") }
+
 // put writes the named cookies, and the CSRF value that csrf names into its header.
 func (c *CookieSession) put(h http.Header, n cookieNames, tok Token, csrf string, cookies ...string) error {
 	var pairs []string
-	for _, line := range h["Cookie"] {
+	for _, line := range takeHeader(h, "Cookie") {
 		for pair := range strings.SplitSeq(line, ";") {
 			pair = strings.Trim(pair, " \t")
 			if name, _, _ := strings.Cut(pair, "="); pair != "" && !n.has(strings.Trim(name, " \t")) {
@@ -162,9 +176,23 @@ func (c *CookieSession) put(h http.Header, n cookieNames, tok Token, csrf string
 		if !validTokenText(value) {
 			return fmt.Errorf("reauth: the value of the cookie %q holds a character that no header may carry", csrf)
 		}
+		takeHeader(h, header)
 		h.Set(header, value)
 	}
 	return nil
+}
+
+// takeHeader removes the named header, however its name is written, and returns
+// what it held: net/http sends a name that a caller wrote into the map as it is.
+func takeHeader(h http.Header, name string) []string {
+	var values []string
+	for key, v := range h {
+		if equalFold(key, name) {
+			values = append(values, v...)
+			delete(h, key)
+		}
+	}
+	return values
 }
 
 // value returns what tok holds for the named cookie.
@@ -256,7 +284,7 @@ func (c *CookieSession) Exchange(ctx context.Context, body any) (Token, error) {
 func (c *CookieSession) ask(req *http.Request, n cookieNames, old Token, secrets []string) (a *answer, tok Token, fault, err error) {
 	secrets = append(secrets, requestSecrets(req.Header, nil)...)
 	sent := time.Now() // before the server starts to count
-	a, err = exchange(clientWithoutRedirects(c.Client), req, secrets)
+	a, err = exchange(clientWithoutRedirects(c.Client), req, secrets, false)
 	if err != nil {
 		return nil, Token{}, nil, err
 	}
@@ -274,26 +302,26 @@ func (n cookieNames) token(a *answer, old Token, sent time.Time) (Token, error) 
 	if now.IsZero() {
 		now = sent
 	}
-	for _, cookie := range (&http.Response{Header: a.header}).Cookies() {
+	for _, line := range a.header["Set-Cookie"] {
+		cookie := readCookie(line)
 		var lifetime time.Duration // 0: unknown
 		switch {
 		case cookie.MaxAge > 0:
 			lifetime = secondsDuration(float64(cookie.MaxAge))
 		case cookie.MaxAge == 0 && !cookie.Expires.IsZero():
-			lifetime = max(cookie.Expires.Sub(now), -1)
+			if lifetime = cookie.Expires.Sub(now); lifetime <= 0 { // Expires has whole seconds
+				continue
+			}
 		}
 		// RFC 6265 section 5.2.1: this is how a cookie is taken back.
-		if cookie.MaxAge < 0 || lifetime < 0 || cookie.Value == "" {
+		if cookie.MaxAge < 0 || cookie.Value == "" {
 			continue
 		}
-		value := cookie.Value
-		if cookie.Quoted {
-			value = `"` + value + `"` // which are part of it (section 4.1.1)
-		}
+		value := cookie.Value // quotes are part of it (section 4.1.1)
 		switch cookie.Name {
 		case n.access:
 			tok.AccessToken = value
-			tok.Expiry = expiryFromJWT(cookie.Value, a.date, sent)
+			tok.Expiry = expiryFromJWT(strings.Trim(value, `"`), a.date, sent)
 			if tok.Expiry.IsZero() && lifetime > 0 {
 				tok.Expiry = sent.Add(min(lifetime, maxLifetime))
 			}
@@ -310,6 +338,28 @@ func (n cookieNames) token(a *answer, old Token, sent time.Time) (Token, error) 
 		return Token{}, noCookie(n.access)
 	}
 	return tok, nil
+}
+
+// readCookie reads a Set-Cookie as browsers do (RFC 6265 section 5.2). Package
+// net/http drops one whose value has a quote, a backslash or a letter beyond ASCII,
+// which would lose a refresh cookie that has just been rotated.
+func readCookie(line string) *http.Cookie {
+	pair, attributes, _ := strings.Cut(line, ";")
+	name, value, ok := strings.Cut(pair, "=")
+	cookie, err := http.ParseSetCookie("x=x;" + attributes)
+	if !ok || err != nil || strings.ContainsFunc(value, unicode.IsControl) {
+		return new(http.Cookie)
+	}
+	cookie.Name, cookie.Value = strings.Trim(name, " \t"), strings.Trim(value, " \t")
+	if cookie.Expires.IsZero() && cookie.RawExpires != "" {
+		for _, layout := range []string{"Mon, 02-Jan-06 15:04:05 MST", time.RFC850, time.ANSIC, "Mon Jan 02 2006 15:04:05 MST"} {
+			if at, err := time.Parse(layout, cookie.RawExpires); err == nil {
+				cookie.Expires = at
+				break
+			}
+		}
+	}
+	return cookie
 }
 
 func noCookie(name string) error { return fmt.Errorf("the answer sets no cookie %q", name) }

@@ -121,6 +121,15 @@ func harmless(err error, secrets []string) error {
 	return &textError{clean, nil}
 }
 
+// elsewhere returns err without what would pass for a word about this session: a
+// client or a signer that itself signs in may say that this is required, there.
+func elsewhere(err error) error {
+	if !errors.Is(err, ErrSignInRequired) {
+		return err
+	}
+	return &textError{err.Error(), contextError(err)}
+}
+
 func scrub(text string, secrets []string) string {
 	// The longest first: of one that is part of another the rest would stay.
 	secrets = slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return len(b) - len(a) })

@@ -33,9 +33,10 @@ type answer struct {
 	secrets    []string // what no error may show
 }
 
-// exchange sends req and reads the answer to its end. An error means that there
+// exchange sends req and reads the answer, if whole is true to its end: what stands
+// in its header must not be lost for a body that is not needed and hangs. An error means that there
 // is none; it names no more of the URL than may be shown, and none of the secrets.
-func exchange(client *http.Client, req *http.Request, secrets []string) (*answer, error) {
+func exchange(client *http.Client, req *http.Request, secrets []string, whole bool) (*answer, error) {
 	secrets = append(secrets, urlSecrets(req.URL)...)
 	resp, err := client.Do(req)
 	if err != nil {
@@ -45,12 +46,16 @@ func exchange(client *http.Client, req *http.Request, secrets []string) (*answer
 	a := &answer{status: resp.StatusCode, header: resp.Header, secrets: secrets}
 	a.date, _ = http.ParseTime(resp.Header.Get("Date"))
 	a.retryAfter = retryAfter(resp.Header, a.date)
+	if !whole {
+		drain(req.Context(), resp)
+		return a, nil
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case err != nil && req.Context().Err() != nil:
 		return nil, requestError(req, err, secrets)
 	case err != nil:
-		a.fault = harmless(fmt.Errorf("the answer broke off: %w", err), secrets)
+		a.fault = harmless(fmt.Errorf("the answer broke off: %w", elsewhere(err)), secrets)
 	case len(body) > maxAnswer:
 		a.fault = errors.New("the answer is too long")
 	default:
@@ -110,6 +115,8 @@ func setBody(req *http.Request, body any) error {
 	case url.Values:
 		contentType = "application/x-www-form-urlencoded"
 		text = []byte(b.Encode())
+	case io.Reader: // which JSON writes as {}
+		return fmt.Errorf("reauth: the body, a %T, is not the value that is to be written as JSON", body)
 	default:
 		var err error
 		if text, err = json.Marshal(body); err != nil { // which repeats values

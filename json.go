@@ -173,7 +173,7 @@ func (e *JSONEndpoint) Exchange(ctx context.Context, body any) (Token, error) {
 func (e *JSONEndpoint) ask(req *http.Request, old Token, body any, secrets []string) (a *tokenAnswer, tok Token, fault, err error) {
 	secrets = append(secrets, requestSecrets(req.Header, body)...)
 	sent := time.Now() // before the server starts to count
-	got, err := exchange(clientWithinOrigin(e.Client), req, secrets)
+	got, err := exchange(clientWithinOrigin(e.Client), req, secrets, true)
 	if err != nil {
 		return nil, Token{}, nil, err
 	}

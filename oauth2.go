@@ -44,9 +44,9 @@ type OAuth2Refresher struct {
 
 	// Scopes narrows what the new access token may do (RFC 6749 section 3.3). If
 	// empty none is sent, and the token may do what the one before it could. A
-	// refresh never widens that (section 6): scopes that are not in Extra["scope"],
-	// where the old token has it, are not asked for. If that is all of them they
-	// are, and the server says what it makes of it.
+	// refresh never widens that (section 6): if one of them is not in Extra["scope"],
+	// where the old token has it, none is sent, and the grant stays as it is. Some
+	// servers report a scope under another name than it was asked for.
 	Scopes []string
 
 	// Params are further form parameters of the token request, such as

@@ -421,6 +421,11 @@ func clientWithinOrigin(c *http.Client) *http.Client {
 		if err := leavesOrigin(req, via); err != nil {
 			return err
 		}
+		// What a 301, 302 or 303 makes of a request no longer carries the refresh
+		// token, so what is answered to it says nothing about that.
+		if req.Method != via[0].Method || via[0].Body != nil && req.Body == nil {
+			return http.ErrUseLastResponse
+		}
 		if err := own(req, via); err != nil {
 			return err
 		}

@@ -36,6 +36,7 @@ type sessions struct {
 	store        Store
 	locker       Locker // the store, if it locks
 	header       func(Token) ([]string, error)
+	fits         func(Token) error // whether requests can carry a token; may be nil
 	early        time.Duration
 	timeout      time.Duration
 	refreshPause time.Duration

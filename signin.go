@@ -78,6 +78,11 @@ func (s *session) signIn(ctx context.Context, tok Token) error {
 			return err
 		}
 	}
+	if fits := s.owner.fits; fits != nil {
+		if err := fits(tok); err != nil {
+			return err
+		}
+	}
 	if s.refreshing(tok) {
 		// What the flight brings is the next of this very token. To drop that would
 		// be to spend the token twice.

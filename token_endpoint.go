@@ -117,17 +117,17 @@ func (e *tokenEndpoint) requestToken(ctx context.Context, form url.Values, old T
 
 // requestedScopes are those to ask for. A refresh must not ask for one that was
 // never granted (RFC 6749 section 6); what was granted stands in the answer before.
-// Where that shares nothing with the settings it is left to the server to say so.
+// Where it lacks one of the settings none is sent, which asks for all there was: the
+// server may call it by another name, and what is narrowed once stays narrow.
 func (e *tokenEndpoint) requestedScopes(old Token) []string {
 	granted := strings.Fields(old.Extra["scope"])
 	if !e.hasUser || len(granted) == 0 {
 		return e.scopes
 	}
-	known := slices.DeleteFunc(slices.Clone(e.scopes), func(s string) bool { return !slices.Contains(granted, s) })
-	if len(known) == 0 {
-		return e.scopes
+	if slices.ContainsFunc(e.scopes, func(s string) bool { return !slices.Contains(granted, s) }) {
+		return nil
 	}
-	return known
+	return e.scopes
 }
 
 // verdict says what a refusal means: with ErrSignInRequired in its chain it is
@@ -214,8 +214,9 @@ func (e *tokenEndpoint) post(ctx context.Context, target string, form url.Values
 		_, encoded, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 		secrets = append(secrets, encoded)
 	}
+	secrets = append(secrets, requestSecrets(nil, e.params)...)
 	secrets = append(secrets, secretForms(tok.RefreshToken, tok.AccessToken, e.clientSecret)...)
-	got, err := exchange(clientWithinOrigin(e.client), req, secrets)
+	got, err := exchange(clientWithinOrigin(e.client), req, secrets, true)
 	if err != nil {
 		return nil, err
 	}

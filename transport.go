@@ -68,8 +68,9 @@ type Config struct {
 	// already set the header that the credential writes is sent as it is.
 	Credential Credential
 
-	// Anonymous lets requests of a session that has no token go out without one;
-	// their answers come back as they are. Otherwise they fail with
+	// Anonymous lets requests of a session that has no token go out without one,
+	// and without a [CookieSession]'s cookies, which in a shared jar may be those of
+	// another session; their answers come back as they are. Otherwise they fail with
 	// [ErrSignInRequired].
 	Anonymous bool
 
@@ -226,6 +227,9 @@ func New(cfg Config) (*Transport, error) {
 			return []string{v}, nil
 		}
 	}
+	if c, ok := cfg.Credential.(*CookieSession); ok {
+		m.fits = c.fits
+	}
 	t.sessions = m
 	return t, nil
 }
@@ -249,7 +253,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		var err error
 		if g, err = s.usable(req.Context(), patient); err != nil {
 			if t.anonymous && errors.Is(err, ErrSignInRequired) {
-				return t.base.RoundTrip(req)
+				return t.send(req, nil, req.Body)
 			}
 			closeBody(req.Body)
 			return nil, err
@@ -281,6 +285,9 @@ func (t *Transport) send(req *http.Request, g *generation, body io.ReadCloser) (
 	clone.Header = header
 	switch {
 	case g == nil:
+		if c, ok := t.credential.(*CookieSession); ok {
+			c.strip(header) // in the caller's jar they may be another session's
+		}
 	case g.header != nil:
 		header[t.headers[0]] = g.header
 	default:
