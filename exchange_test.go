@@ -168,8 +168,11 @@ func TestABodyThatHangsLosesNoCookies(t *testing.T) {
 }
 
 func TestScopesThatWereNotGrantedLeaveTheGrantAsItIs(t *testing.T) {
-	for _, tc := range []struct{ granted, want string; scopes []string }{
-		{"openid profile User.Read", "", []string{"openid", "offline_access", "User.Read"}},               // Entra leaves offline_access out of the answer
+	for _, tc := range []struct {
+		granted, want string
+		scopes        []string
+	}{
+		{"openid profile User.Read", "", []string{"openid", "offline_access", "User.Read"}},        // Entra leaves offline_access out of the answer
 		{"openid https://www.googleapis.com/auth/userinfo.email", "", []string{"openid", "email"}}, // Google renames
 		{"read", "", []string{"admin"}},
 		{"repo,user", "", []string{"repo", "user"}},

@@ -22,7 +22,7 @@ import (
 // request that set off the refresh, not its end. Requests made with it bypass the
 // authentication of the Transport that is being served, so a Refresher may use
 // the very client it serves. Refresh is called by many goroutines at once, but
-// for one session only by one at a time. It must return when its context ends:
+// for one session only by one at a time, unless a sign-in or sign-out came between. It must return when its context ends:
 // until it does no other refresh of that session starts. A panic counts as a
 // passing fault.
 type Refresher interface {
@@ -335,21 +335,22 @@ func (f *renewing) load(ctx context.Context) (Token, bool, error) {
 		tok Token
 		ok  bool
 	}
-	// A sign-in that has been written but has not settled must not pass for what
-	// another process stored.
-	if err := f.session.standInLine(f.ctx); err != nil {
-		return Token{}, false, fmt.Errorf("the store's Load: %w", err)
-	}
-	defer func() { <-f.session.slot }()
-	if f.superseded() {
-		return Token{}, false, errSuperseded
-	}
 	got, err := call(f, ctx, "the store's Load", func(ctx context.Context) (found, error) {
 		tok, ok, err := f.session.owner.store.Load(ctx, f.session.name)
 		return found{tok, ok}, err
 	})
 	if err == nil && f.isAbandoned() {
 		err = errUnfinished // the lease is gone, and nobody waits any longer
+	}
+	if err == nil {
+		// A sign-in that has been written but has not settled must not pass for what
+		// another process stored: let it settle, and see.
+		if err = f.session.standInLine(f.ctx); err == nil {
+			<-f.session.slot
+			if f.superseded() {
+				err = errSuperseded
+			}
+		}
 	}
 	if err != nil || !got.ok {
 		return Token{}, false, err
@@ -565,7 +566,7 @@ func (f *renewing) refuse(lease *lease, from, stored Token, ok bool, cause error
 		return
 	}
 	s.flight = nil
-	o := &out{err: err, given: []Token{from, stored}, kept: kept != nil, nextLook: s.owner.now() + s.owner.refreshPause}
+	o := &out{err: err, given: []Token{from, stored}, kept: kept != nil, nextLook: s.owner.now() + s.owner.refreshPause, since: s.owner.now()}
 	if g != nil {
 		o.given = append(o.given, g.tok)
 	}

@@ -20,6 +20,10 @@ const (
 	// taken for code that ignores its context.
 	grace = 100 * time.Millisecond
 
+	// rememberSignOut is how long a session that is signed out stays cached while
+	// it is not known whether the refresher needs a token to start from.
+	rememberSignOut = 24 * time.Hour
+
 	never = time.Duration(math.MaxInt64)
 )
 
@@ -113,6 +117,7 @@ type out struct {
 	any      bool          // the store could not be asked which token that is: the first it shows
 	kept     bool          // the store may still hold it
 	nextLook time.Duration // when the store may be asked again
+	since    time.Duration
 }
 
 type owedSave struct {
@@ -208,7 +213,9 @@ func (s *session) forgettable() bool {
 		return false
 	case s.failure != nil && now < s.failure.until:
 		return false
-	case s.out != nil && (s.out.kept || !s.owner.needsToken.Load() || s.owner.selfStarting.Load() || now < s.out.nextLook):
+	case s.out != nil && (s.out.kept || s.owner.selfStarting.Load() || now < s.out.nextLook):
+		return false
+	case s.out != nil && !s.owner.needsToken.Load() && now < s.out.since+rememberSignOut:
 		return false
 	case g != nil && g.fetched && now < g.obtained+s.pause():
 		return false
@@ -624,14 +631,15 @@ func (m *sessions) wait(ctx context.Context) error {
 			}
 			s.mu.Unlock()
 		}
-		timer := time.NewTimer(again)
+		var due <-chan time.Time
+		if again != never {
+			due = time.After(again)
+		}
 		select {
 		case <-changed:
-		case <-timer.C:
+		case <-due:
 		case <-ctx.Done():
-			timer.Stop()
 			return context.Cause(ctx)
 		}
-		timer.Stop()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -16,9 +17,9 @@ var (
 // reads or writes this session there. fn gets a context made from held, which ends
 // with ctx and after RefreshTimeout. Its answer is awaited even where ctx has ended:
 // whether something was written is worth knowing. settled, unless nil, is called
-// with that answer before anyone else has a look, and what it returns afterwards;
-// both also if the answer comes so late that write has given up.
-func write[T any](s *session, ctx, held context.Context, what string, fn func(context.Context) (T, error), settled func(T, error) func()) (T, error) {
+// with that answer before anyone else has a look, also if it comes so late that
+// write has given up.
+func write[T any](s *session, ctx, held context.Context, what string, fn func(context.Context) (T, error), settled func(T, error)) (T, error) {
 	m := s.owner
 	if err := s.standInLine(ctx); err != nil {
 		var zero T
@@ -31,12 +32,10 @@ func write[T any](s *session, ctx, held context.Context, what string, fn func(co
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
 		v, err := await(what, func() (T, error) { return fn(bounded) })
-		after := func() {}
 		if settled != nil {
-			after = settled(v, err)
+			settled(v, err)
 		}
 		<-s.slot
-		after()
 		return v, err
 	})
 	patience, cancel := context.WithTimeoutCause(context.Background(), m.timeout+grace, errStoreBusy)
@@ -83,12 +82,6 @@ func (s *session) signIn(ctx context.Context, tok Token) error {
 			return err
 		}
 	}
-	if s.refreshing(tok) {
-		// What the flight brings is the next of this very token. To drop that would
-		// be to spend the token twice.
-		s.owner.emit(ctx, s.name, Event{Kind: EventSignedIn})
-		return nil
-	}
 	g := s.newGeneration(tok, now, false)
 	lease, err := s.take(ctx)
 	if err != nil {
@@ -96,14 +89,23 @@ func (s *session) signIn(ctx context.Context, tok Token) error {
 	}
 	defer s.drop(lease)
 	_, err = write(s, ctx, lease.held, "the store's Save", func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.owner.store.Save(ctx, s.name, tok.clone())
-	}, func(_ struct{}, err error) func() {
-		if err != nil {
-			return func() {}
+		if s.refreshing(tok) {
+			return struct{}{}, errSuperseded
 		}
-		s.turn(g, nil)
-		return func() { s.owner.emit(ctx, s.name, Event{Kind: EventSignedIn}) }
+		return struct{}{}, s.owner.store.Save(ctx, s.name, tok.clone())
+	}, func(_ struct{}, err error) {
+		if err == nil {
+			s.turn(g, nil)
+		}
 	})
+	if errors.Is(err, errSuperseded) {
+		// What the flight brings is the next of this very token. To drop that would
+		// be to spend the token twice.
+		err = nil
+	}
+	if err == nil {
+		s.owner.emit(ctx, s.name, Event{Kind: EventSignedIn})
+	}
 	return err
 }
 
@@ -141,8 +143,18 @@ func (s *session) signOut(ctx context.Context) error {
 	refusal := &RefreshError{Session: s.name, Err: errSignedOut}
 	// Until the store has been asked nobody knows which token it holds, and until
 	// it has been written to, looking at it again would sign in again.
-	waiting := &out{err: refusal, kept: true, nextLook: never}
+	waiting := &out{err: refusal, kept: true, nextLook: never, since: m.now()}
+	s.mu.Lock()
+	var given []Token // by an earlier sign-out, if that knew
+	known := false
+	if s.out != nil && !s.out.any {
+		given, known = slices.Clone(s.out.given), true
+	}
+	s.mu.Unlock()
 	before, owed := s.turn(nil, waiting)
+	if before != nil {
+		given, known = []Token{before.tok}, true
+	}
 
 	type found struct {
 		tok    Token
@@ -162,27 +174,21 @@ func (s *session) signOut(ctx context.Context) error {
 				return had, errors.Join(deleteErr, err)
 			}
 			return had, nil
-		}, func(had found, err error) func() {
-			unknown := err != nil && !had.loaded && before == nil
-			o := &out{err: refusal, any: unknown, kept: err != nil, nextLook: m.now() + m.refreshPause}
+		}, func(had found, err error) {
+			unknown := err != nil && !had.loaded && !known
+			now := m.now()
+			o := &out{err: refusal, given: slices.Clone(given), any: unknown, kept: err != nil, nextLook: now + m.refreshPause, since: now}
 			if had.ok {
 				o.given = append(o.given, had.tok)
 			}
-			if before != nil {
-				o.given = append(o.given, before.tok)
-			}
 			s.turn(nil, o) // once more, for a SignIn that came between
-			return func() {}
 		})
 		s.drop(lease)
 	}
 	s.mu.Lock()
 	if s.out == waiting { // the store was not reached
 		waiting.nextLook = m.now() + m.refreshPause
-		waiting.any = before == nil
-		if before != nil {
-			waiting.given = append(waiting.given, before.tok)
-		}
+		waiting.given, waiting.any = given, !known
 	}
 	s.mu.Unlock()
 
@@ -265,6 +271,9 @@ func (s *session) signedIn(ctx context.Context) (bool, error) {
 		return found{tok, ok}, err
 	}).wait(bounded)
 	if err != nil {
+		if gone != nil {
+			s.lookLater(gone)
+		}
 		return false, fmt.Errorf("the store's Load: %w", err)
 	}
 	if gone == nil {

@@ -222,3 +222,43 @@ func TestASignInElsewhereAfterASignOutThatDidNotReachTheStoreIsNoticed(t *testin
 		assert.Equal(t, 1, w.events.count(reauth.EventAdopted))
 	})
 }
+
+func TestASecondSignOutThatFailsStillKnowsWhatWasGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = store })
+		w.signIn(t)
+		require.NoError(t, w.tr.SignOut(t.Context()))
+		store.on(func(context.Context, string) error { return errFault })
+		require.ErrorIs(t, w.tr.SignOut(t.Context()), errFault)
+		store.on(nil)
+		require.NoError(t, store.Save(t.Context(), "", w.issue())) // somebody signs in elsewhere
+		time.Sleep(5 * time.Second)
+		w.mustGet(t, http.StatusOK)
+	})
+}
+
+func TestALoadThatIgnoresItsContextDoesNotHoldUpASignIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = lockless{store} })
+		w.signIn(t)
+		w.revoke()
+		hang := make(chan struct{})
+		first := true
+		store.on(func(_ context.Context, call string) error {
+			if call == "Load" && first {
+				first = false
+				<-hang
+			}
+			return nil
+		})
+		go func() { _, _ = w.get(t.Context()) }()
+		time.Sleep(time.Second)
+		began := time.Now()
+		w.signIn(t)
+		assert.Zero(t, time.Since(began))
+		w.mustGet(t, http.StatusOK)
+		close(hang)
+	})
+}

@@ -125,7 +125,8 @@ const (
 //
 // It keeps at most 131,072 sessions in its cache, besides those that are in use;
 // others are forgotten, least recently used first, and loaded from the store when
-// they come back.
+// they come back. A session that was signed out stays for a day, or for good, if the
+// Refresher may or does answer without a token: to forget it would sign it in again.
 type Transport struct {
 	base         http.RoundTripper
 	origins      origins
@@ -206,8 +207,11 @@ func New(cfg Config) (*Transport, error) {
 	}
 	m.locker, _ = cfg.Store.(Locker)
 	m.only = newSession(m, "")
-	if _, ok := cfg.Refresher.(*OAuth2Refresher); ok {
+	switch r := cfg.Refresher.(type) {
+	case *OAuth2Refresher, *CookieSession:
 		m.needsToken.Store(true)
+	case *JSONEndpoint:
+		m.needsToken.Store(r.RefreshField != "-")
 	}
 	if m.timeout == 0 {
 		m.timeout = defaultRefreshTimeout
@@ -417,8 +421,10 @@ func (t *Transport) ownRefresher(ctx context.Context, method string) error {
 // SignIn makes tok the token of the session that ctx picks: the caller has
 // signed the user in and hands over what it got. The token is stored before any
 // request carries it. From then on requests go out with it, also those that were
-// waiting to be sent; what a refresh in progress brings is dropped; and requests
-// that were refused under the token before are not replayed with this one.
+// waiting to be sent; what a refresh in progress brings is dropped, unless it is
+// tok that is being refreshed; and requests that were refused under the token before
+// are not replayed with this one. The answer of the store is awaited also where ctx
+// has ended.
 //
 // An error means that nothing has changed: tok cannot be used, the store failed,
 // or ctx ended. It does not if the store has given no answer within
