@@ -104,15 +104,27 @@ func (a *authority) Refresh(ctx context.Context, old reauth.Token) (reauth.Token
 	if answer != nil {
 		return answer(ctx)
 	}
-	select {
-	case <-time.After(a.latency):
-	case <-ctx.Done():
-		return reauth.Token{}, ctx.Err()
+	if err := pass(ctx, a.latency); err != nil {
+		return reauth.Token{}, err
 	}
 	if old.RefreshToken == "" {
 		return reauth.Token{}, fmt.Errorf("nothing to refresh: %w", reauth.ErrSignInRequired)
 	}
 	return a.issue(), nil
+}
+
+// pass lets time go by, unless ctx ends before. A timer of no length is avoided: in
+// a bubble the race detector's runtime can crash on one (golang/go#78156).
+func pass(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func (a *authority) refreshes() int {
@@ -174,10 +186,8 @@ func (a *api) RoundTrip(req *http.Request) (*http.Response, error) {
 	default:
 		status = http.StatusUnauthorized
 	}
-	select {
-	case <-time.After(a.latency):
-	case <-req.Context().Done():
-		return nil, context.Cause(req.Context())
+	if err := pass(req.Context(), a.latency); err != nil {
+		return nil, err
 	}
 	return respond(req, status, http.StatusText(status)), nil
 }
