@@ -22,9 +22,9 @@ import (
 // request that set off the refresh, not its end. Requests made with it bypass the
 // authentication of the Transport that is being served, so a Refresher may use
 // the very client it serves. Refresh is called by many goroutines at once, but
-// for one session only by one at a time, unless a sign-in or sign-out came between. It must return when its context ends:
-// until it does no other refresh of that session starts. A panic counts as a
-// passing fault.
+// for one session only by one at a time, unless a sign-in or sign-out came
+// between. It must return when its context ends: until it does no other refresh
+// of that session starts. A panic counts as a passing fault.
 type Refresher interface {
 	Refresh(ctx context.Context, old Token) (Token, error)
 }

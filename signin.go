@@ -14,7 +14,7 @@ var (
 )
 
 // write calls fn, which writes to the store, while nothing else of this process
-// reads or writes this session there. fn gets a context made from held, which ends
+// writes to this session there. fn gets a context made from held, which ends
 // with ctx and after RefreshTimeout. Its answer is awaited even where ctx has ended:
 // whether something was written is worth knowing. settled, unless nil, is called
 // with that answer before anyone else has a look, also if it comes so late that
@@ -50,7 +50,7 @@ func write[T any](s *session, ctx, held context.Context, what string, fn func(co
 	return v, err
 }
 
-// standInLine takes the slot in which the store is read and written.
+// standInLine takes the slot in which the store is written.
 func (s *session) standInLine(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -72,11 +72,6 @@ func (s *session) signIn(ctx context.Context, tok Token) error {
 	now := time.Now()
 	tok = tok.clone()
 	tok.Expiry = expiryStored(tok, now)
-	if header := s.owner.header; header != nil && tok.AccessToken != "" {
-		if _, err := header(tok); err != nil {
-			return err
-		}
-	}
 	if fits := s.owner.fits; fits != nil {
 		if err := fits(tok); err != nil {
 			return err

@@ -230,6 +230,13 @@ func New(cfg Config) (*Transport, error) {
 			}
 			return []string{v}, nil
 		}
+		m.fits = func(tok Token) error {
+			if tok.AccessToken == "" {
+				return nil // refreshed before its first use
+			}
+			_, err := c.value(tok)
+			return err
+		}
 	}
 	if c, ok := cfg.Credential.(*CookieSession); ok {
 		m.fits = c.fits
