@@ -1,0 +1,92 @@
+package storetest
+
+import (
+	"io"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/reauthtest"
+)
+
+// transportsOfManyProcesses lets Transports that share nothing but the storage
+// run into a refused token at once, as processes would, several times over.
+func transportsOfManyProcesses(t *testing.T, s Storage) {
+	const rounds, callers = 3, 10
+	processes := 4
+	if _, ok := s.Open(t).(reauth.Locker); !ok {
+		processes = 1 // more than that may lose the session, as their documentation says
+	}
+	server := reauthtest.NewServer(t, reauthtest.Options{RefreshLatency: 5 * time.Millisecond})
+	session := "storetest shared by Transports"
+	ctx := reauth.WithSession(t.Context(), session)
+	base := &http.Transport{MaxIdleConnsPerHost: processes * callers}
+	t.Cleanup(base.CloseIdleConnections)
+	transports := make([]*reauth.Transport, processes)
+	for i := range transports {
+		transport, err := reauth.New(reauth.Config{
+			Refresher:    &reauth.OAuth2Refresher{TokenURL: server.TokenURL(), ClientID: "storetest"},
+			Origins:      []string{server.URL},
+			Base:         base,
+			Store:        s.Open(t),
+			RefreshPause: time.Nanosecond, // each round begins with a token that was refreshed just now
+		})
+		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, transport.Wait(t.Context())) })
+		transports[i] = transport
+	}
+	get := func(transport *reauth.Transport) (int, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, server.APIURL("/"), nil)
+		if err != nil {
+			return 0, err
+		}
+		resp, err := transport.RoundTrip(req)
+		if err != nil {
+			return 0, err
+		}
+		defer resp.Body.Close()
+		_, err = io.Copy(io.Discard, resp.Body)
+		return resp.StatusCode, err
+	}
+	storm := func() {
+		t.Helper()
+		var wg sync.WaitGroup
+		for _, transport := range transports {
+			for range callers {
+				wg.Go(func() {
+					status, err := get(transport)
+					assert.NoError(t, err)
+					assert.Equal(t, http.StatusOK, status)
+				})
+			}
+		}
+		wg.Wait()
+	}
+
+	require.NoError(t, transports[0].SignIn(ctx, reauth.Token(server.SignIn("ann"))))
+	storm()
+	for round := 1; round <= rounds; round++ {
+		server.ExpireAccess()
+		storm()
+		assert.Equal(t, round, server.Counts().Refreshes, "refreshes after %d rounds", round)
+	}
+	assert.Zero(t, server.Counts().ReusesDetected)
+
+	last := transports[processes-1]
+	require.NoError(t, last.SignOut(ctx))
+	mustBeAbsent(t, s.Open(t), session)
+	server.ExpireAccess()
+	for _, transport := range transports {
+		_, err := get(transport)
+		assert.ErrorIs(t, err, reauth.ErrSignInRequired, "after a sign-out by another process")
+	}
+	assert.Equal(t, rounds, server.Counts().Refreshes, "nothing is refreshed after a sign-out")
+	require.NoError(t, last.SignIn(ctx, reauth.Token(server.SignIn("ann"))))
+	storm()
+	require.NoError(t, transports[0].SignOut(ctx))
+}
