@@ -15,7 +15,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -243,7 +242,9 @@ func Soak(t *testing.T, dsn string) {
 	for _, m := range members {
 		r := m.report(t)
 		total.Requests += r.Requests
-		maps.Copy(total.Lost, r.Lost)
+		for what, n := range r.Lost {
+			total.Lost[what] += n
+		}
 	}
 	elapsed := time.Since(began)
 	counts := server.Counts()

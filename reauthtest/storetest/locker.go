@@ -65,6 +65,7 @@ func lockKeepsOthersOff(t *testing.T, s Storage) {
 			if err != nil {
 				return err
 			}
+			<-time.After(time.Millisecond) // so that two who hold it meet
 			return store.Save(held, session, reauth.Token{AccessToken: strconv.Itoa(n + 1)})
 		}
 		for range each {
@@ -128,6 +129,7 @@ func lockLosesNothingToAbandonedWaits(t *testing.T, s Storage) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*time.Millisecond)
 			defer cancel()
 			if _, unlock, err := store.Lock(ctx, session); err == nil {
+				<-time.After(time.Millisecond) // so that the others' waits end while it is held, and as it is freed
 				unlock()
 			}
 		})

@@ -178,12 +178,12 @@ func tokensAreLoadedWhole(t *testing.T, s Storage) {
 		return reauth.Token{AccessToken: id, RefreshToken: strings.Repeat(id+",", 500+100*n), Extra: map[string]string{"id": id}}
 	}
 	require.NoError(t, first.Save(t.Context(), session, whole(0)))
-	ctx, stop := context.WithCancel(t.Context())
+	read, stop := context.WithCancel(t.Context())
 	var readers, writers sync.WaitGroup
 	for range 2 {
 		store := s.Open(t)
 		readers.Go(func() {
-			for ctx.Err() == nil {
+			for range 50 {
 				tok, ok, err := store.Load(t.Context(), session)
 				if !assert.NoError(t, err) || !assert.True(t, ok, "a session that is being saved is absent") {
 					return
@@ -198,16 +198,16 @@ func tokensAreLoadedWhole(t *testing.T, s Storage) {
 	for w := range 2 {
 		store := s.Open(t)
 		writers.Go(func() {
-			for i := range 20 {
-				if !assert.NoError(t, store.Save(t.Context(), session, whole(1+w+2*i))) {
+			for i := 0; read.Err() == nil; i++ {
+				if !assert.NoError(t, store.Save(t.Context(), session, whole(1+w+2*(i%20)))) {
 					return
 				}
 			}
 		})
 	}
-	writers.Wait()
-	stop()
 	readers.Wait()
+	stop()
+	writers.Wait()
 	require.NoError(t, first.Delete(t.Context(), session))
 }
 

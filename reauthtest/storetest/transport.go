@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"sync"
@@ -37,7 +38,11 @@ func transportsOfManyProcesses(t *testing.T, s Storage) {
 			RefreshPause: time.Nanosecond, // each round begins with a token that was refreshed just now
 		})
 		require.NoError(t, err)
-		t.Cleanup(func() { assert.NoError(t, transport.Wait(t.Context())) })
+		t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			assert.NoError(t, transport.Wait(ctx))
+		})
 		transports[i] = transport
 	}
 	get := func(transport *reauth.Transport) (int, error) {
