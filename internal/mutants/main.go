@@ -1,0 +1,215 @@
+// Mutants breaks the lines on which the promises rest, one at a time in a copy of
+// the module, and shows which test notices.
+//
+//	go run ./internal/mutants            # all of them, first the simulator's view, then the named tests'
+//	go run ./internal/mutants -only P7   # those whose name matches
+//
+// It ends with 1 if a mutant survives.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+)
+
+func main() {
+	only := flag.String("only", "", "a regular expression; mutants whose name does not match are left out")
+	seeds := flag.Int("seeds", 300, "how many seeds the simulator runs; 0 leaves it out")
+	parallel := flag.Int("parallel", 2, "how many mutants are tried at once")
+	flag.Parse()
+	survivors, err := run(*only, *seeds, *parallel)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	if survivors > 0 {
+		os.Exit(1)
+	}
+}
+
+func run(only string, seeds, parallel int) (survivors int, err error) {
+	chosen, err := regexp.Compile(only)
+	if err != nil {
+		return 0, err
+	}
+	root, err := moduleRoot()
+	if err != nil {
+		return 0, err
+	}
+	var todo []mutant
+	for _, m := range mutants {
+		if chosen.MatchString(m.name) {
+			todo = append(todo, m)
+		}
+	}
+	verdicts := make([]chan verdict, len(todo))
+	for i := range verdicts {
+		verdicts[i] = make(chan verdict, 1)
+	}
+	slots := make(chan struct{}, max(parallel, 1))
+	var wg sync.WaitGroup
+	for i, m := range todo {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			verdicts[i] <- m.try(root, seeds)
+		})
+	}
+	caught, simulated := 0, 0
+	for i, m := range todo { // in the order of the list
+		v := <-verdicts[i]
+		switch {
+		case v.err != nil:
+			return 0, fmt.Errorf("%s: %w", m.name, v.err)
+		case v.simulator || v.test != "":
+			caught++
+		}
+		if v.simulator {
+			simulated++
+		}
+		fmt.Println(v.line(m))
+	}
+	wg.Wait()
+	fmt.Printf("%d of %d caught, %d of them by the simulator\n", caught, len(todo), simulated)
+	return len(todo) - caught, nil
+}
+
+// A verdict says who noticed a mutant.
+type verdict struct {
+	simulator bool
+	test      string
+	err       error
+}
+
+func (v verdict) line(m mutant) string {
+	simulator, test := "-", v.test
+	if v.simulator {
+		simulator = "simulator"
+	}
+	if test == "" {
+		test = "-"
+	}
+	if !v.simulator && v.test == "" {
+		test = "SURVIVED"
+	}
+	return fmt.Sprintf("%-66s %-10s %s", m.name, simulator, test)
+}
+
+func (m mutant) try(root string, seeds int) verdict {
+	dir, err := os.MkdirTemp("", "mutant")
+	if err != nil {
+		return verdict{err: err}
+	}
+	defer os.RemoveAll(dir)
+	if err := copyModule(root, dir); err != nil {
+		return verdict{err: err}
+	}
+	file := filepath.Join(dir, m.file)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return verdict{err: err}
+	}
+	broken, err := m.apply(string(text))
+	if err != nil {
+		return verdict{err: err}
+	}
+	if err := os.WriteFile(file, []byte(broken), 0o600); err != nil {
+		return verdict{err: err}
+	}
+	if out, err := goCommand(dir, "vet", "."); err != nil {
+		return verdict{err: fmt.Errorf("it is no longer Go: %s", out)}
+	}
+	var v verdict
+	if seeds > 0 {
+		_, err := goCommand(dir, "test", "-timeout", "5m", "./internal/simulator", "-args", fmt.Sprintf("-seeds=%d", seeds))
+		v.simulator = err != nil
+	}
+	out, err := goCommand(dir, "test", "-timeout", "1m", "-run", m.tests, ".")
+	if err != nil {
+		v.test = firstFailure(out)
+	}
+	return v
+}
+
+// apply breaks the line, which must be there exactly once.
+func (m mutant) apply(text string) (string, error) {
+	if n := strings.Count(text, m.line); n != 1 {
+		return "", fmt.Errorf("%s has the line %d times", m.file, n)
+	}
+	return strings.Replace(text, m.line, m.broken, 1), nil
+}
+
+var failureRE = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
+
+func firstFailure(out string) string {
+	if found := failureRE.FindStringSubmatch(out); found != nil {
+		return found[1]
+	}
+	if strings.Contains(out, "panic: test timed out") {
+		return "(a test hangs)"
+	}
+	return "(the tests crash)"
+}
+
+func goCommand(dir string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	return out.String(), err
+}
+
+func moduleRoot() (string, error) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/reauth-go/reauth").Output()
+	if err != nil {
+		return "", err
+	}
+	root := strings.TrimSpace(string(out))
+	if root == "" {
+		return "", errors.New("the module's folder cannot be found; run it from within")
+	}
+	return root, nil
+}
+
+// copyModule copies what the root module's tests need: no nested module.
+func copyModule(from, to string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			_, statErr := os.Stat(filepath.Join(path, "go.mod"))
+			if name != "." && (statErr == nil || d.Name() == ".git" || d.Name() == "node_modules") {
+				return filepath.SkipDir
+			}
+			return os.MkdirAll(filepath.Join(to, name), 0o700)
+		}
+		if !d.Type().IsRegular() {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, name), text, 0o600)
+	})
+}
