@@ -195,6 +195,25 @@ func TestTokenJSONRoundTrips(t *testing.T) {
 	assert.Equal(t, `{"access_token":"a"}`, string(text))
 }
 
+func TestTokenThatJSONWouldChangeHasNone(t *testing.T) {
+	const odd = "secret-\xff"
+	for field, tok := range map[string]reauth.Token{
+		"AccessToken": {AccessToken: odd}, "TokenType": {TokenType: odd}, "RefreshToken": {RefreshToken: odd},
+		`Extra["id_token"]`: {Extra: map[string]string{"id_token": odd}}, `Extra["\xff"]`: {Extra: map[string]string{"\xff": "secret-"}},
+	} {
+		_, err := json.Marshal(tok)
+		if assert.ErrorContains(t, err, "Token."+field+" is not UTF-8") {
+			assert.NotContains(t, err.Error(), "secret-")
+		}
+	}
+	expiry := time.Date(1900, 1, 1, 0, 0, 0, 0, time.FixedZone("", 1172)) // as Amsterdam's was
+	text, err := json.Marshal(&reauth.Token{AccessToken: "a", Expiry: expiry})
+	require.NoError(t, err)
+	var back reauth.Token
+	require.NoError(t, json.Unmarshal(text, &back))
+	assert.True(t, expiry.Equal(back.Expiry))
+}
+
 func TestTokenReadsTheJSONOfXOAuth2(t *testing.T) {
 	// As golang.org/x/oauth2 writes a Token: without an expiry it is the zero time.
 	var tok reauth.Token

@@ -39,8 +39,8 @@ func FuzzStoredToken(f *testing.F) {
 			Refresher: reauth.RefresherFunc(func(context.Context, reauth.Token) (reauth.Token, error) {
 				return reauth.Token{}, errors.New("not now")
 			}),
-			Origins:   []string{"https://api.example.com"},
-			Store:     store,
+			Origins: []string{"https://api.example.com"},
+			Store:   store,
 			Base: roundTripper(func(req *http.Request) (*http.Response, error) {
 				for _, value := range req.Header.Values("Authorization") {
 					assert.NotContains(t, value, "\n")

@@ -1,11 +1,13 @@
 package reauth
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // A Token is what a session holds at one time: the credentials that one answer
@@ -64,6 +66,27 @@ func (t Token) Type() string {
 		return "Bearer"
 	}
 	return t.TokenType
+}
+
+// MarshalJSON writes the token's JSON form, secrets and all, with the Expiry in
+// UTC. What is not UTF-8 is an error that names the field: JSON would change it
+// (RFC 8259 section 8.1).
+func (t Token) MarshalJSON() ([]byte, error) {
+	for _, field := range [...]struct{ name, text string }{
+		{"AccessToken", t.AccessToken}, {"TokenType", t.TokenType}, {"RefreshToken", t.RefreshToken},
+	} {
+		if !utf8.ValidString(field.text) {
+			return nil, fmt.Errorf("reauth: Token.%s is not UTF-8", field.name)
+		}
+	}
+	for name, value := range t.Extra {
+		if !utf8.ValidString(name) || !utf8.ValidString(value) {
+			return nil, fmt.Errorf("reauth: Token.Extra[%q] is not UTF-8", name)
+		}
+	}
+	t.Expiry = t.Expiry.UTC() // JSON has no room for the seconds of an odd offset
+	type fields Token
+	return json.Marshal(fields(t))
 }
 
 // String describes the token without its secrets.

@@ -156,6 +156,28 @@ func largeTokens(t *testing.T, s Storage) {
 	mustBeAbsent(t, store, session)
 }
 
+// oddTokensAreKeptOrRefused: what a store cannot keep as it is, it must not keep
+// otherwise.
+func oddTokensAreKeptOrRefused(t *testing.T, s Storage) {
+	store, session := s.Open(t), "storetest odd"
+	for i, tok := range []reauth.Token{
+		{AccessToken: "not UTF-8 \xff"},
+		{AccessToken: "a", RefreshToken: "NUL \x00"},
+		{AccessToken: "a", TokenType: "\n"},
+		{AccessToken: "a", Extra: map[string]string{"not UTF-8 \xff": "b"}},
+		{AccessToken: "a", Expiry: time.Date(1900, 1, 1, 0, 0, 0, 0, time.FixedZone("", 1172))},
+		{AccessToken: "a", Expiry: time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC)},
+	} {
+		require.NoError(t, store.Save(t.Context(), session, full("before")))
+		want := tok
+		if err := store.Save(t.Context(), session, tok); err != nil {
+			want = full("before")
+		}
+		same(t, want, mustLoad(t, s.Open(t), session), "token %d", i)
+	}
+	require.NoError(t, store.Delete(t.Context(), session))
+}
+
 func nothingIsSharedWithTheCaller(t *testing.T, s Storage) {
 	store, session := s.Open(t), "storetest shared"
 	tok := full("1")

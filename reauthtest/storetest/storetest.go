@@ -58,6 +58,7 @@ func Run(t *testing.T, s Storage) {
 		{"DeleteIsForEverybody", deleteIsForEverybody},
 		{"SessionsAreKeptApart", sessionsAreKeptApart},
 		{"LargeTokens", largeTokens},
+		{"OddTokensAreKeptOrRefused", oddTokensAreKeptOrRefused},
 		{"NothingIsSharedWithTheCaller", nothingIsSharedWithTheCaller},
 		{"TokensAreLoadedWhole", tokensAreLoadedWhole},
 		{"NoSecretIsPrinted", noSecretIsPrinted},
