@@ -366,6 +366,9 @@ func (f *renewing) adopt(tok Token, e Event) bool {
 	now := time.Now()
 	tok.Expiry = expiryStored(tok, now)
 	g := s.newGeneration(tok, now, e.Kind == EventAdopted)
+	if g.expires != never {
+		g.certain = g.expires - time.Second // how much of its lifetime has passed is not known
+	}
 	if s.owner.now() >= g.expires {
 		return false
 	}

@@ -414,6 +414,27 @@ func TestTheLastSecondIsThatOfTheLifetimeNotOfWhatIsLeftOfIt(t *testing.T) {
 	})
 }
 
+func TestTheLastSecondOfAnAdoptedTokenIsAWholeOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// How long it has lived by then nobody here knows: of the 1.2 s that are left of
+		// it, half would be less than the second that the server may have cut off.
+		store := new(faultyStore)
+		w := newWorld(t, keptIn(store), func(c *reauth.Config, _ *world) { c.EarlyRefresh = -1 })
+		w.signIn(t)
+		theirs := w.issue()
+		theirs.Expiry = time.Now().Add(1200 * time.Millisecond)
+		store.put(t, theirs)
+		w.mustGet(t, http.StatusOK)
+		require.Equal(t, 1, w.events.count(reauth.EventAdopted))
+		w.revoke()
+		time.Sleep(200*time.Millisecond - time.Nanosecond)
+		w.mustGet(t, http.StatusUnauthorized)
+		time.Sleep(time.Nanosecond)
+		w.mustGet(t, http.StatusOK)
+		assert.Equal(t, 1, w.refreshes())
+	})
+}
+
 func TestRefusedAfterASignInOrAFirstLoadRefreshesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

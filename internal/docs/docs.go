@@ -47,7 +47,7 @@ func Check(t *testing.T) {
 		for _, file := range files {
 			for _, m := range testRE.FindAllStringSubmatch(read(t, file), -1) {
 				source := read(t, filepath.Join(filepath.Dir(file), m[2]))
-				assert.Contains(t, source, "func "+m[1]+"(", file)
+				assert.True(t, strings.Contains(source, "func "+m[1]+"("), "%s: %s has no %s", file, m[2], m[1])
 				found++
 			}
 		}
