@@ -953,6 +953,7 @@ func FuzzTokenAnswer(f *testing.F) {
 		`{"access_token":"a","error":""}`, `{"access_token":"a","error":{}}`, `{"access_token":"\u0000"}`,
 		`{"error":"invalid_grant"}`, `{"error":"invalid_client"}`, `{"error":{"code":400}}`,
 		`null`, `[]`, `{`, ``, `{"access_token":"a","access_token":1}`, `{"error":"token-to-hide"}`,
+		"{\"access_token\":\"a\",\"o\":{\"\x80\":[1]}}",
 	} {
 		f.Add(200, []byte(body), "7", "Thu, 01 May 2031 12:00:00 GMT")
 		f.Add(400, []byte(body), "Thu, 01 May 2031 12:01:00 GMT", "")
