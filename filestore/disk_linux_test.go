@@ -1,0 +1,149 @@
+package filestore_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/filestore"
+	"github.com/reauth-go/reauth/internal/needs"
+	"github.com/reauth-go/reauth/reauthtest"
+)
+
+// A disk is where a file system of 64 KiB is mounted.
+type disk string
+
+func newDisk(t *testing.T) disk {
+	t.Helper()
+	d := disk(t.TempDir())
+	if err := asRoot("mount", "-t", "tmpfs", "-o", "size=64k,mode=0777", "tmpfs", string(d)); err != nil {
+		needs.Skip(t, "no disk can be mounted for this test ("+err.Error()+"); run it as root, or as a user who may sudo mount")
+	}
+	t.Cleanup(func() { assert.NoError(t, asRoot("umount", string(d))) })
+	return d
+}
+
+func asRoot(program string, args ...string) error {
+	cmd := exec.Command(program, args...)
+	if os.Geteuid() != 0 {
+		cmd = exec.Command("sudo", append([]string{"-n", program}, args...)...)
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// fill leaves no room on the disk. What it returns gives the room back.
+func (d disk) fill(t *testing.T) (empty func()) {
+	t.Helper()
+	ballast := filepath.Join(string(d), "ballast")
+	f, err := os.Create(ballast)
+	require.NoError(t, err)
+	defer f.Close()
+	for err == nil {
+		_, err = f.Write(make([]byte, 512))
+	}
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	return func() { require.NoError(t, os.Remove(ballast)) }
+}
+
+// writeProtect makes the disk one that can only be read. What it returns undoes that.
+func (d disk) writeProtect(t *testing.T) (undo func()) {
+	t.Helper()
+	require.NoError(t, asRoot("mount", "-o", "remount,ro", string(d)))
+	return func() { require.NoError(t, asRoot("mount", "-o", "remount,rw", string(d))) }
+}
+
+func TestADiskThatCannotBeWrittenToSignsNobodyOut(t *testing.T) {
+	for name, fault := range map[string]struct {
+		begin func(disk, *testing.T) (end func())
+		err   syscall.Errno
+	}{
+		"full":         {(disk).fill, syscall.ENOSPC},
+		"only to read": {(disk).writeProtect, syscall.EROFS},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := newDisk(t)
+			dir := filepath.Join(string(disk), "sessions")
+			server := reauthtest.NewServer(t, reauthtest.Options{})
+			owed := make(chan error, 100)
+			base := new(http.Transport)
+			t.Cleanup(base.CloseIdleConnections)
+			transport, err := reauth.New(reauth.Config{
+				Refresher:    &reauth.OAuth2Refresher{TokenURL: server.TokenURL(), ClientID: "test"},
+				Origins:      []string{server.URL},
+				Base:         base,
+				Store:        open(t, dir),
+				RefreshPause: -1, // an owed save is tried again every 100 ms
+				OnEvent: func(_ context.Context, e reauth.Event) {
+					if e.Kind == reauth.EventSaveOwed {
+						owed <- e.Err
+					}
+					assert.NotContains(t, []reauth.EventKind{reauth.EventRefreshFailed, reauth.EventSignInRequired}, e.Kind)
+				},
+			})
+			require.NoError(t, err)
+			get := func() {
+				t.Helper()
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.APIURL("/"), nil)
+				require.NoError(t, err)
+				resp, err := transport.RoundTrip(req)
+				require.NoError(t, err)
+				defer resp.Body.Close()
+				_, err = io.Copy(io.Discard, resp.Body)
+				require.NoError(t, err)
+				require.Equal(t, http.StatusOK, resp.StatusCode)
+			}
+			signedIn := server.SignIn("ann")
+			require.NoError(t, transport.SignIn(t.Context(), reauth.Token(signedIn)))
+			another := open(t, dir) // as a process has that has seen nothing of all this
+
+			end := fault.begin(disk, t)
+			for refreshes := 1; refreshes <= 3; refreshes++ {
+				server.ExpireAccess()
+				get()
+				select {
+				case err := <-owed:
+					require.ErrorIs(t, err, fault.err)
+					require.ErrorContains(t, err, "filestore: save "+pathOf(dir, "", ".json")+": "+fault.err.Error())
+				default:
+					require.Fail(t, "the save is not owed")
+				}
+				require.Equal(t, refreshes, server.Counts().Refreshes)
+				signedIn, err := transport.SignedIn(t.Context())
+				require.NoError(t, err)
+				require.True(t, signedIn)
+				get()
+			}
+			requireStored(t, another, "", signedIn.AccessToken)
+			assert.Len(t, files(t, dir), 2, "the token, its lock, and no temporary file")
+			restarted, err := filestore.New(dir, nil)
+			require.NoError(t, err, "a process can be started all the same")
+			requireStored(t, restarted, "", signedIn.AccessToken)
+
+			end()
+			current, err := transport.Token(t.Context())
+			require.NoError(t, err)
+			require.Eventually(t, func() bool {
+				get()
+				tok, _, err := another.Load(t.Context(), "")
+				return err == nil && tok.AccessToken == current.AccessToken
+			}, 30*time.Second, 5*time.Millisecond, "the save is still owed")
+			require.NoError(t, transport.Wait(t.Context()))
+			assert.Equal(t, 3, server.Counts().Refreshes)
+			assert.Zero(t, server.Counts().ReusesDetected)
+		})
+	}
+}

@@ -1,0 +1,93 @@
+package filestore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// read returns the content of a file.
+func read(ctx context.Context, root *os.Root, file string) (data []byte, err error) {
+	err = insist(ctx, func() error {
+		info, err := root.Lstat(file) // before it is opened: to open a pipe is to wait for its other end
+		if err != nil {
+			return err
+		}
+		if err := checkFile(info); err != nil {
+			return err
+		}
+		data, err = root.ReadFile(file)
+		return err
+	})
+	return data, err
+}
+
+// replace makes data the content of the token's file of the session called name. It is
+// written to a file of its own, which is then given the name: whoever reads, and
+// whenever the process is killed, there is the old content or the new.
+func replace(ctx context.Context, root *os.Root, name string, data []byte) (err error) {
+	temporary := name + "." + rand.Text() + temporarySuffix
+	f, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = root.Remove(temporary)
+		}
+	}()
+	if err := makePrivate(f); err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := insist(ctx, func() error { return root.Rename(temporary, name+tokenSuffix) }); err != nil {
+		return err
+	}
+	return syncFolder(root)
+}
+
+// remove removes a file, if there is one.
+func remove(ctx context.Context, root *os.Root, file string) error {
+	err := insist(ctx, func() error { return root.Remove(file) })
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return syncFolder(root)
+}
+
+const (
+	insistFor   = 2 * time.Second
+	insistDelay = 10 * time.Millisecond
+)
+
+// insist calls do again if it fails because another program has the file open, as can
+// happen on Windows: a virus scanner, an indexer. They soon let go of it.
+func insist(ctx context.Context, do func() error) error {
+	end := time.Now().Add(insistFor)
+	for {
+		err := do()
+		if err == nil || !isPassing(err) || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-time.After(insistDelay):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package filestore
+
+import (
+	"context"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/stretchr/testify/require"
+)
+
+// The next holder must not be overtaken by a write that began under the lock before, as
+// one may on a disk that answers late.
+func TestALockIsKeptUntilTheWriteUnderItIsOver(t *testing.T) {
+	store, err := New(t.TempDir(), nil)
+	require.NoError(t, err)
+	held, unlock, err := store.Lock(t.Context(), "ann")
+	require.NoError(t, err)
+	l := held.Value(leaseKey{store, "ann"}).(*lease)
+	require.NoError(t, l.enter())
+	unlock()
+	require.Error(t, l.enter(), "another write begins")
+
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, _, err = store.Lock(ctx, "ann")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	l.leave()
+	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	_, unlock, err = store.Lock(ctx, "ann")
+	require.NoError(t, err)
+	unlock()
+	runtime.KeepAlive(l) // else its file might be closed, which would free the lock
+}
+
+// A file that has been opened, and loses its name before it is locked, is not the lock.
+func TestOnlyTheFileThatHasTheNameIsTheLock(t *testing.T) {
+	store, err := New(t.TempDir(), nil)
+	require.NoError(t, err)
+	l, err := store.tryLock(t.Context(), "x"+lockSuffix)
+	require.NoError(t, err)
+	require.NoError(t, l.check())
+	another := flock.New(l.path + " another")
+	ok, err := another.TryLock()
+	require.NoError(t, err)
+	require.True(t, ok)
+	defer another.Unlock()
+	l.file, err = another.Stat()
+	require.NoError(t, err)
+	require.ErrorIs(t, l.check(), errLockGone)
+	require.NoError(t, l.lock.Unlock())
+}

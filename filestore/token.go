@@ -1,0 +1,34 @@
+package filestore
+
+import (
+	"encoding/json"
+	"errors"
+	"unicode/utf8"
+
+	"github.com/reauth-go/reauth"
+)
+
+// encode returns the content of the file that holds tok: the JSON of the token.
+func encode(tok reauth.Token) ([]byte, error) {
+	data, err := json.Marshal(tok)
+	if err != nil {
+		return nil, err
+	}
+	return append(data, '\n'), nil
+}
+
+var errNoToken = errors.New("the file does not hold the JSON of a token; put that right, or remove the file, which signs the session out")
+
+// decode is the reverse of encode. Its error says nothing of what is in data: those of
+// package json can quote it.
+func decode(data []byte) (reauth.Token, error) {
+	var file struct {
+		reauth.Token
+		AccessToken *string `json:"access_token"` // never left out: tells a token from other JSON
+	}
+	if !utf8.Valid(data) || json.Unmarshal(data, &file) != nil || file.AccessToken == nil {
+		return reauth.Token{}, errNoToken
+	}
+	file.Token.AccessToken = *file.AccessToken
+	return file.Token, nil
+}
