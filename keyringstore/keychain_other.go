@@ -1,0 +1,7 @@
+//go:build !darwin && !((dragonfly && cgo) || (freebsd && cgo) || linux || netbsd || openbsd)
+
+package keyringstore
+
+func vanished(error) bool { return false }
+
+func explain(error) string { return "" }

@@ -1,0 +1,262 @@
+// Package keyringstore keeps sessions in the operating system's keychain: the
+// Secret Service (GNOME Keyring, KWallet, KeePassXC) on Linux and the BSDs, the
+// Keychain on macOS, the Credential Manager on Windows. It is for programs that
+// run for a user who is logged in, such as command-line tools.
+//
+// A token is one entry of the keychain, or several where it is larger than the
+// smallest of the keychains takes; whoever loads it while it is replaced gets the
+// old one or the new one, whole. No keychain has locks, so a [Store] locks files
+// beside it.
+package keyringstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/reauth-go/reauth"
+)
+
+const longestService = 128 // bytes; see entryLimit
+
+// Options are settings that most programs leave alone. The zero value is ready
+// to use.
+type Options struct {
+	// LockDir is the folder of the lock files, an absolute path. It is created if
+	// it does not exist, for the user alone; one that others may write to is
+	// refused. All programs that share a session must use the same folder, on a
+	// local disk, and nobody may tidy it up while they run.
+	//
+	// The empty string means "reauth-keyringstore" below [os.UserCacheDir]. That
+	// depends on the environment: where not all programs that share a session see
+	// the same HOME and XDG_CACHE_HOME, LockDir has to be set.
+	LockDir string
+}
+
+// A Store keeps tokens in the keychain of the user who runs the program. It
+// implements [reauth.Store] and [reauth.Locker], and is for use by many
+// goroutines at once. It must not be copied.
+//
+// The keychain may ask the user to unlock it, and waits as long as that takes.
+// Every method returns when its context ends all the same. A call to the keychain
+// that is still under way then goes on behind its back: no other write to that
+// session is begun before it has ended, in whichever process, and a lock that it
+// was made under is given back only then.
+//
+// An error means that the keychain could not be asked, or the lock files could
+// not be used: it is locked, there is none, it holds what no Store has written.
+// None is ever taken for the absence of a token. Errors name the entry, and never
+// what it holds.
+type Store struct {
+	service  string
+	lockDir  string
+	keychain keychain
+	reading  reauth.MemoryStore // used for its locks only: one Load of a session at a time
+}
+
+var (
+	_ reauth.Store  = (*Store)(nil)
+	_ reauth.Locker = (*Store)(nil)
+)
+
+// New returns a Store whose entries belong to service, the name of the program by
+// which users find them in their keychain: 1 to 128 printable ASCII characters,
+// with no two that differ in case only, which Windows takes for the same. A nil
+// opts means the defaults.
+//
+// The keychain is not asked for anything yet.
+func New(service string, opts *Options) (*Store, error) {
+	if opts == nil {
+		opts = new(Options)
+	}
+	dir, err := lockDir(opts.LockDir)
+	if err := errors.Join(checkService(service), err); err != nil {
+		return nil, err
+	}
+	if err := prepare(dir); err != nil {
+		return nil, fmt.Errorf("keyringstore: Options.LockDir: %w", err)
+	}
+	return &Store{service: service, lockDir: dir, keychain: system{}}, nil
+}
+
+func checkService(service string) error {
+	if service == "" {
+		return errors.New("keyringstore: the service is empty")
+	}
+	if len(service) > longestService {
+		return fmt.Errorf("keyringstore: the service %q… is %d bytes long, more than %d", service[:16], len(service), longestService)
+	}
+	for _, c := range []byte(service) {
+		if c < ' ' || c > '~' {
+			return fmt.Errorf("keyringstore: the service %q holds a character that is not printable ASCII", service)
+		}
+	}
+	return nil
+}
+
+// lockDir returns the folder of the lock files.
+func lockDir(dir string) (string, error) {
+	if dir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return "", fmt.Errorf("keyringstore: Options.LockDir is empty, and there is no cache folder to use in its place: %w", err)
+		}
+		dir = filepath.Join(cache, "reauth-keyringstore")
+	}
+	if !filepath.IsAbs(dir) {
+		return "", fmt.Errorf("keyringstore: Options.LockDir %q is not an absolute path, so it would depend on where the program was started", dir)
+	}
+	return dir, nil
+}
+
+// prepare creates the folder of the lock files where there is none, and looks at
+// the one that is there.
+func prepare(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("others may write to %s (%v), and so take locks away; chmod go-w it, or choose another folder", dir, info.Mode().Perm())
+	}
+	return nil
+}
+
+// Format writes the service, whatever the verb, and no more.
+func (s *Store) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "*keyringstore.Store[%s]", s.service)
+}
+
+// Load implements [reauth.Store]. It needs no lock, and takes none unless the
+// session is written so often meanwhile that it never gets hold of a whole token.
+func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, error) {
+	tok, ok, err := s.load(ctx, session)
+	if err != nil {
+		return reauth.Token{}, false, fmt.Errorf("keyringstore: load: %w", err)
+	}
+	return tok, ok, nil
+}
+
+// Save implements [reauth.Store]. Once the keychain says that the token is
+// written, it is read back and compared, since not every keychain tells when the
+// user turned the request down. A token whose JSON is longer than 153,600 bytes
+// is an error; in one that is not plain ASCII a few bytes fewer may be too many.
+func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) error {
+	values, err := encode(tok)
+	if err == nil {
+		err = s.write(ctx, session, func(e entries) error { return e.save(ctx, values) })
+	}
+	if err != nil {
+		return fmt.Errorf("keyringstore: save: %w", err)
+	}
+	return nil
+}
+
+// Delete implements [reauth.Store].
+func (s *Store) Delete(ctx context.Context, session string) error {
+	err := s.write(ctx, session, func(e entries) error { return e.remove(ctx) })
+	if err != nil {
+		return fmt.Errorf("keyringstore: delete: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) load(ctx context.Context, session string) (reauth.Token, bool, error) {
+	// Whoever waits for a keychain that asks its user must not make it ask again
+	// and again.
+	_, leave, err := s.reading.Lock(ctx, session)
+	if err != nil {
+		return reauth.Token{}, false, err
+	}
+	type found struct {
+		tok reauth.Token
+		ok  bool
+	}
+	got, err := await(ctx, func() (found, error) {
+		defer leave()
+		e := s.entries(session)
+		for range 3 {
+			if tok, ok, err := e.load(ctx); !errors.Is(err, errTorn) {
+				return found{tok, ok}, err
+			}
+		}
+		release, err := s.acquire(ctx, s.writeLock(session))
+		if err != nil {
+			return found{}, err
+		}
+		defer release()
+		tok, ok, err := e.load(ctx)
+		return found{tok, ok}, err
+	})
+	return got.tok, got.ok, err
+}
+
+// write calls change while nobody else writes to session, nor loses it.
+func (s *Store) write(ctx context.Context, session string, change func(entries) error) error {
+	e := s.entries(session)
+	e.lease = s.leaseOf(ctx, session)
+	if err := e.lease.enter(); err != nil {
+		return err
+	}
+	release, err := s.acquire(ctx, s.writeLock(session))
+	if err != nil {
+		e.lease.leave()
+		return err
+	}
+	_, err = await(ctx, func() (struct{}, error) {
+		defer e.lease.leave()
+		defer release()
+		if err := e.lease.check(); err != nil {
+			return struct{}{}, err
+		}
+		return struct{}{}, change(e)
+	})
+	return err
+}
+
+func (s *Store) entries(session string) entries {
+	return entries{keychain: s.keychain, service: s.service, account: account(session)}
+}
+
+// await calls fn on a goroutine of its own, and returns when ctx ends even if fn
+// has not: nothing else makes a call to the keychain end. The goroutine ends when
+// fn does.
+func await[T any](ctx context.Context, fn func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var r result
+		defer func() { done <- r }()
+		defer func() {
+			// go-keyring panics if the bus goes away while it waits for the user.
+			if v := recover(); v != nil {
+				r.err = errors.New("panic in the keychain's library")
+				if err, ok := v.(runtime.Error); ok {
+					r.err = fmt.Errorf("%w: %w", r.err, err)
+				}
+			}
+		}()
+		r.value, r.err = fn()
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+	}
+	select {
+	case r := <-done:
+		return r.value, r.err
+	default:
+		var zero T
+		return zero, context.Cause(ctx)
+	}
+}

@@ -1,0 +1,183 @@
+package keyringstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+// How long who waits for a lock pauses before looking again: a tenth of the time
+// waited so far, within these bounds. No system can wait for the lock of a file
+// and for the end of a context at once.
+const (
+	shortestPause = time.Millisecond
+	longestPause  = 10 * time.Millisecond
+)
+
+var (
+	errLost      = errors.New("the lock is lost: its file was removed or replaced")
+	errGivenBack = errors.New("the lock has been given back")
+)
+
+// A lease is a lock that is held. It is given back once its holder has done so
+// and no write under it is under way any more: another process would load what
+// is just about to be replaced. A nil lease is that of a caller who has none.
+type lease struct {
+	path string
+	file *flock.Flock
+	lose context.CancelCauseFunc // ends held
+
+	mu    sync.Mutex
+	users int // the holder, and the writes under way
+	over  bool
+}
+
+// leaseKey is the key of a lease in its context, so that a context may hold
+// leases of several sessions.
+type leaseKey struct{ path string }
+
+// Lock implements [reauth.Locker]. The lock is that of a file, so the operating
+// system frees it when the process ends, however that comes about; a process that
+// is stopped keeps it. It is lost only if the file is removed or replaced, which
+// is found out by the next Save or Delete under it; held is done from then on.
+func (s *Store) Lock(ctx context.Context, session string) (held context.Context, unlock func(), err error) {
+	path := s.sessionLock(session)
+	file, err := s.lockFile(ctx, path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("keyringstore: lock: %w", err)
+	}
+	held, lose := context.WithCancelCause(context.WithoutCancel(ctx))
+	l := &lease{path: path, file: file, lose: lose, users: 1}
+	return context.WithValue(held, leaseKey{path}, l), sync.OnceFunc(l.unlock), nil
+}
+
+// leaseOf returns the lease of session that ctx holds, or nil.
+func (s *Store) leaseOf(ctx context.Context, session string) *lease {
+	l, _ := ctx.Value(leaseKey{s.sessionLock(session)}).(*lease)
+	return l
+}
+
+func (s *Store) sessionLock(session string) string { return s.lockPath(session, ".lock") }
+
+// writeLock is locked for as long as a Save or Delete takes, so that those without
+// a lease do not get in each other's way either.
+func (s *Store) writeLock(session string) string { return s.lockPath(session, ".write") }
+
+func (s *Store) lockPath(session, kind string) string {
+	// Where services that differ in case only are the same, they need the same lock.
+	return filepath.Join(s.lockDir, hash(strings.ToLower(s.service)+"\x00"+session)+kind)
+}
+
+// acquire locks a file and returns what frees it.
+func (s *Store) acquire(ctx context.Context, path string) (release func(), err error) {
+	file, err := s.lockFile(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = file.Unlock() }, nil
+}
+
+func (s *Store) lockFile(ctx context.Context, path string) (*flock.Flock, error) {
+	began := time.Now()
+	for made := false; ; {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		file := flock.New(path, flock.SetPermissions(0o600))
+		locked, err := file.TryLock()
+		if errors.Is(err, fs.ErrNotExist) && !made { // the folder was removed
+			made = true
+			if err = prepare(s.lockDir); err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		if locked {
+			// It may have been removed between being opened and being locked; then
+			// others lock the next file of that name.
+			if err = sameFile(file, path); err == nil {
+				return file, nil
+			}
+			_ = file.Unlock()
+			if !errors.Is(err, errLost) {
+				return nil, err
+			}
+			continue
+		}
+		pause := time.NewTimer(min(max(time.Since(began)/10, shortestPause), longestPause))
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+		}
+	}
+}
+
+func sameFile(file *flock.Flock, path string) error {
+	locked, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	found, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(locked, found) {
+		return errLost
+	}
+	return err
+}
+
+// enter counts a write under the lease. Who enters leaves.
+func (l *lease) enter() error {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		return errGivenBack
+	}
+	l.users++
+	return nil
+}
+
+func (l *lease) leave() {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	l.users--
+	last := l.users == 0
+	l.mu.Unlock()
+	if last {
+		l.lose(errGivenBack)
+		_ = l.file.Unlock()
+	}
+}
+
+func (l *lease) unlock() {
+	l.mu.Lock()
+	l.over = true
+	l.mu.Unlock()
+	l.leave()
+}
+
+// check returns an error unless the lease is certainly still held.
+func (l *lease) check() error {
+	if l == nil {
+		return nil
+	}
+	err := sameFile(l.file, l.path)
+	if errors.Is(err, errLost) {
+		l.lose(errLost)
+	}
+	return err
+}

@@ -1,0 +1,210 @@
+package keyringstore_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth/keyringstore"
+)
+
+const patience = 30 * time.Second
+
+func removeFile(tb testing.TB, path string) {
+	tb.Helper()
+	require.NoError(tb, os.Remove(path))
+}
+
+func lock(t *testing.T, store *keyringstore.Store, session string) (context.Context, func()) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	held, unlock, err := store.Lock(ctx, session)
+	require.NoError(t, err)
+	return held, unlock
+}
+
+// isBusy checks that nobody gets the lock of a session.
+func isBusy(t *testing.T, store *keyringstore.Store, session string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, _, err := store.Lock(ctx, session)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+func TestLockFilesAreForTheUserAlone(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the folder is in the user's profile")
+	}
+	dir := filepath.Join(lockDir(t), "below")
+	store := openOn(t, new(memoryKeychain), dir)
+	require.NoError(t, store.Save(t.Context(), "", ofSize(100)))
+	_, unlock := lock(t, store, "")
+	unlock()
+	info, err := os.Stat(dir)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+	files, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, files, 2, "the lock of the session and the one for writing")
+	for _, file := range files {
+		info, err := file.Info()
+		require.NoError(t, err)
+		assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+		assert.Zero(t, info.Size())
+	}
+}
+
+func TestAFolderThatOthersMayWriteToIsRefused(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the folder's mode says nothing")
+	}
+	for _, mode := range []os.FileMode{0o770, 0o702, 0o777 | os.ModeSticky} {
+		dir := t.TempDir()
+		require.NoError(t, os.Chmod(dir, mode))
+		_, err := keyringstore.New(service, &keyringstore.Options{LockDir: dir})
+		assert.ErrorContains(t, err, "keyringstore: Options.LockDir: others may write to "+dir)
+	}
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(dir, 0o755))
+	_, err := keyringstore.New(service, &keyringstore.Options{LockDir: dir})
+	assert.NoError(t, err)
+}
+
+func TestServicesThatDifferInCaseShareALock(t *testing.T) {
+	k, dir := new(memoryKeychain), lockDir(t)
+	upper, err := keyringstore.NewOn(k, "REAUTH-test", &keyringstore.Options{LockDir: dir})
+	require.NoError(t, err)
+	other, err := keyringstore.NewOn(k, "another", &keyringstore.Options{LockDir: dir})
+	require.NoError(t, err)
+	_, unlock := lock(t, openOn(t, k, dir), "")
+	defer unlock()
+	isBusy(t, upper, "")
+	_, unlockOther := lock(t, other, "")
+	unlockOther()
+}
+
+func TestALockWhoseFileIsRemovedIsLost(t *testing.T) {
+	k, dir := new(memoryKeychain), lockDir(t)
+	store, other := openOn(t, k, dir), openOn(t, k, dir)
+	require.NoError(t, store.Save(t.Context(), "", ofSize(100)))
+	held, unlock := lock(t, store, "")
+	defer unlock()
+	require.NoError(t, store.Save(held, "", ofSize(101)))
+	require.NoError(t, held.Err())
+
+	require.NoError(t, os.RemoveAll(dir))
+	_, unlockOther := lock(t, other, "")
+	defer unlockOther()
+	err := store.Save(held, "", ofSize(102))
+	assert.EqualError(t, err, "keyringstore: save: the lock is lost: its file was removed or replaced")
+	assert.EqualError(t, context.Cause(held), "the lock is lost: its file was removed or replaced")
+	assert.Error(t, store.Delete(held, ""))
+	got, _, err := other.Load(t.Context(), "")
+	require.NoError(t, err)
+	same(t, ofSize(101), got)
+}
+
+func TestALostLockIsAnErrorAlsoWhereThereIsNothingToDelete(t *testing.T) {
+	store := openOn(t, new(memoryKeychain), lockDir(t))
+	held, unlock := lock(t, store, "")
+	defer unlock()
+	removeFile(t, store.LockFile(""))
+	assert.Error(t, store.Delete(held, ""))
+	assert.Error(t, held.Err())
+}
+
+func TestALockThatWasGivenBackWritesNothing(t *testing.T) {
+	store := openOn(t, new(memoryKeychain), lockDir(t))
+	held, unlock := lock(t, store, "")
+	require.NoError(t, store.Save(held, "another", ofSize(100)), "of a session that the lock is not of")
+	unlock()
+	assert.EqualError(t, store.Save(held, "", ofSize(100)), "keyringstore: save: the lock has been given back")
+	assert.Error(t, store.Delete(held, ""))
+	_, ok, err := store.Load(t.Context(), "")
+	require.NoError(t, err)
+	assert.False(t, ok)
+}
+
+func TestLeasesOfTwoSessionsInOneContext(t *testing.T) {
+	store := openOn(t, new(memoryKeychain), lockDir(t))
+	ann, unlockAnn := lock(t, store, "ann")
+	ctx, cancel := context.WithTimeout(ann, patience)
+	defer cancel()
+	both, unlockBob, err := store.Lock(ctx, "bob")
+	require.NoError(t, err)
+	defer unlockBob()
+	require.NoError(t, store.Save(both, "ann", ofSize(100)))
+	unlockAnn()
+	require.Error(t, store.Save(both, "ann", ofSize(100)))
+	require.NoError(t, store.Save(both, "bob", ofSize(100)))
+}
+
+// Who opened the file before its holder removed it, and locked it afterwards, has
+// locked nothing. Since nobody but a holder removes it here, a holder finds it.
+func TestALockIsThatOfTheFileThatIsThere(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a file that is open cannot be removed")
+	}
+	dir := lockDir(t)
+	var wg sync.WaitGroup
+	for range 8 {
+		store := openOn(t, new(memoryKeychain), dir)
+		wg.Go(func() {
+			for range 1000 {
+				_, unlock, err := store.Lock(t.Context(), "")
+				if !assert.NoError(t, err) {
+					return
+				}
+				err = os.Remove(store.LockFile(""))
+				unlock()
+				if !assert.NoError(t, err) {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestAWaitForALockEndsWithTheCauseOfItsContext(t *testing.T) {
+	store := openOn(t, new(memoryKeychain), lockDir(t))
+	_, unlock := lock(t, store, "")
+	defer unlock()
+	gaveUp := errors.New("the user has left")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Millisecond, gaveUp)
+	defer cancel()
+	_, _, err := store.Lock(ctx, "")
+	require.ErrorIs(t, err, gaveUp)
+}
+
+func TestTheLockOfAProcessThatIsKilledIsFree(t *testing.T) {
+	dir := lockDir(t)
+	store := openOn(t, new(memoryKeychain), dir)
+	holder := startProcess(t, "hold", dir)
+	holder.expect(t, "locked")
+	isBusy(t, store, session)
+	require.NoError(t, holder.cmd.Process.Kill())
+	_, unlock := lock(t, store, session)
+	unlock()
+}
+
+func TestALockThatCannotBeHadIsAnError(t *testing.T) {
+	store := openOn(t, new(memoryKeychain), lockDir(t))
+	path := store.LockFile("")
+	require.NoError(t, os.Mkdir(path, 0o700))
+	_, _, err := store.Lock(t.Context(), "")
+	require.ErrorContains(t, err, "keyringstore: lock: ")
+	fault, ok := errors.AsType[*os.PathError](err)
+	require.True(t, ok)
+	assert.Equal(t, path, fault.Path)
+}
