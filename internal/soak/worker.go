@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"time"
+
+	"github.com/reauth-go/reauth"
+)
+
+const workerVariable = "REAUTH_SOAK_WORKER" // holds orders, as JSON
+
+// orders are what a process is told.
+type orders struct {
+	DSN      string
+	URL, API string
+	Callers  int
+	Sessions int
+}
+
+// report is what a process has to say in the end.
+type report struct {
+	Requests int
+	Answered int
+	Faults   int            // that are said to pass
+	Lost     map[string]int // by what came instead of an answer
+}
+
+func (r *report) add(other report) {
+	r.Requests += other.Requests
+	r.Answered += other.Answered
+	r.Faults += other.Faults
+	if r.Lost == nil {
+		r.Lost = make(map[string]int)
+	}
+	for what, n := range other.Lost {
+		r.Lost[what] += n
+	}
+}
+
+func user(n int) string { return fmt.Sprintf("user-%d", n) }
+
+func newTransport(o orders) (*reauth.Transport, error) {
+	store, err := openStore(o.DSN)
+	if err != nil {
+		return nil, err
+	}
+	return reauth.New(reauth.Config{
+		Refresher: &reauth.OAuth2Refresher{
+			TokenURL: o.URL + "/token", ClientID: clientID, ClientSecret: clientSecret,
+			Client: &http.Client{Transport: &http.Transport{}},
+		},
+		Origins:        []string{o.URL},
+		Base:           &http.Transport{MaxIdleConnsPerHost: max(o.Callers, 1)},
+		Store:          store,
+		RefreshTimeout: 5 * time.Second,
+		RefreshPause:   time.Second, // shorter than the tokens live, of which the server does not say how long that is to a process that loads one
+	})
+}
+
+// work is the life of a process: until its standard input ends its callers make
+// requests, then it waits for what is still going on, as every program should, and
+// reports.
+func work(text string) error {
+	signal.Ignore(os.Interrupt) // it is for the process that started this one
+	var o orders
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
+		return err
+	}
+	transport, err := newTransport(o)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	go func() {
+		_, _ = io.Copy(io.Discard, bufio.NewReader(os.Stdin))
+		stop()
+	}()
+	var total report
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range o.Callers {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				r := get(transport, o, user(rand.IntN(o.Sessions)))
+				mu.Lock()
+				total.add(r)
+				mu.Unlock()
+				wait(ctx, time.Duration(rand.Int64N(int64(60*time.Millisecond))))
+			}
+		})
+	}
+	wg.Wait()
+	waiting, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := transport.Wait(waiting); err != nil {
+		return fmt.Errorf("Wait: %w", err)
+	}
+	return json.NewEncoder(os.Stdout).Encode(total)
+}
+
+// get makes one request and says what became of it.
+func get(transport http.RoundTripper, o orders, session string) report {
+	ctx, cancel := context.WithTimeout(reauth.WithSession(context.Background(), session), time.Minute)
+	defer cancel()
+	lost := func(what string) report { return report{Requests: 1, Lost: map[string]int{what: 1}} }
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.URL+o.API, nil)
+	if err != nil {
+		return lost(err.Error())
+	}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		if _, isRefreshError := errors.AsType[*reauth.RefreshError](err); isRefreshError && errors.Is(err, reauth.ErrSignInRequired) {
+			return lost("sign-in required")
+		}
+		if ctx.Err() != nil {
+			return lost("no answer within a minute")
+		}
+		return report{Requests: 1, Faults: 1}
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	switch {
+	case err != nil, resp.Header.Get(faultHeader) != "":
+		return report{Requests: 1, Faults: 1}
+	case resp.StatusCode == http.StatusOK:
+		return report{Requests: 1, Answered: 1}
+	}
+	return lost(resp.Status)
+}

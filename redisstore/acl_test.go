@@ -1,0 +1,72 @@
+package redisstore_test
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth"
+)
+
+// The rights that the README gives to a user of Redis are enough, also to be woken.
+func TestTheRightsInTheREADMEAreEnough(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	find := func(re string) []any {
+		found := regexp.MustCompile(re).FindSubmatch(text)
+		require.NotNil(t, found, re)
+		var args []any
+		for _, arg := range strings.Fields(string(found[1])) {
+			args = append(args, arg)
+		}
+		return args
+	}
+	user := find(`(?m)^(ACL SETUSER reauth on >PASSWORD .*)$`)
+	inCluster := append(user, find("In a cluster also `([^`]*)`")...)
+
+	s := startServer(t)
+	require.NoError(t, s.client(t).Do(t.Context(), user...).Err())
+	suffice(t, func() redis.UniversalClient {
+		return newClient(t, &redis.Options{Addr: s.addr, Username: "reauth", Password: "PASSWORD"})
+	})
+
+	addrs := startCluster(t, 3, 0)
+	for _, addr := range addrs {
+		require.NoError(t, newClient(t, &redis.Options{Addr: addr}).Do(t.Context(), inCluster...).Err())
+	}
+	suffice(t, func() redis.UniversalClient {
+		return newClusterClient(t, &redis.ClusterOptions{Addrs: addrs, Username: "reauth", Password: "PASSWORD"})
+	})
+	for _, addr := range addrs {
+		denied, err := newClient(t, &redis.Options{Addr: addr}).Do(t.Context(), "acl", "log").Slice()
+		require.NoError(t, err)
+		require.Empty(t, denied)
+	}
+}
+
+func suffice(t *testing.T, open func() redis.UniversalClient) {
+	t.Helper()
+	holder, client := newDeaf(open()), open()
+	for _, session := range []string{"ann", "bob", "cid"} {
+		held, unlock := mustLock(t, holder, session)
+		tries := watch(client)
+		result := lockLater(t, newDeaf(client), session)
+		for range 2 { // at first, and when it listens
+			for receive(t, "a try", tries).failed {
+			}
+		}
+		require.NoError(t, holder.Save(held, session, reauth.Token{AccessToken: "a"}))
+		_, ok, err := holder.Load(held, session)
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.NoError(t, holder.Delete(held, session))
+		unlock()
+		require.NoError(t, receive(t, "the lock", result))
+		require.NoError(t, holder.Save(t.Context(), session, reauth.Token{AccessToken: "a"}))
+		require.NoError(t, holder.Delete(t.Context(), session))
+	}
+}

@@ -1,0 +1,179 @@
+package redisstore
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A bell wakes those who wait for locks when one is given back. It has a
+// connection, for all of them, while anybody waits.
+type bell struct {
+	client redis.UniversalClient
+
+	mu        sync.Mutex
+	rooms     map[string]*room // by channel
+	listening bool             // whether listen is running
+	changed   chan struct{}    // tells it to look again; of size 1
+}
+
+// A room is where those are who wait for one lock.
+type room struct {
+	visitors   map[*visitor]struct{}
+	subscribed bool // or about to be, by listen, which removes the room when it no longer is
+}
+
+// A visitor is one who waits.
+type visitor struct {
+	bell    *bell
+	channel string
+	woken   chan struct{} // of size 1
+}
+
+func newBell(client redis.UniversalClient) *bell {
+	return &bell{client: client, rooms: make(map[string]*room), changed: make(chan struct{}, 1)}
+}
+
+// enter adds a visitor who is to be woken by what is published in channel from now
+// on. What was published before the subscription began does not get lost: that
+// it has begun wakes too, and who finds it there is woken at once.
+func (b *bell) enter(channel string) *visitor {
+	v := &visitor{bell: b, channel: channel, woken: make(chan struct{}, 1)}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := b.rooms[channel]
+	if r == nil {
+		r = &room{visitors: make(map[*visitor]struct{})}
+		b.rooms[channel] = r
+	} else {
+		v.wake()
+	}
+	r.visitors[v] = struct{}{}
+	b.look()
+	return v
+}
+
+// leave ends the visit.
+func (v *visitor) leave() {
+	b := v.bell
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.rooms[v.channel].visitors, v)
+	b.look()
+}
+
+// wait returns when the visitor is woken, patience has passed, or ctx has ended.
+func (v *visitor) wait(ctx context.Context, patience time.Duration) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-v.woken:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+func (v *visitor) wake() { signal(v.woken) }
+
+// look makes sure that listen takes note of a change. b.mu is held.
+func (b *bell) look() {
+	if !b.listening {
+		b.listening = true
+		go b.listen() // ends once nobody waits
+	}
+	signal(b.changed)
+}
+
+// listen keeps the subscriptions in step with who waits. It alone talks to Redis
+// about them, since that can take as long as a connection takes to come about.
+func (b *bell) listen() {
+	ctx := context.Background() // the client's timeouts bound each step
+	var pubsub *redis.PubSub
+	var hearing sync.WaitGroup
+	for {
+		added, removed, idle := b.plan()
+		if idle {
+			break
+		}
+		// Errors are not looked at: the client goes on trying to subscribe to what it
+		// was once told, and until it has, those who wait look for themselves.
+		switch {
+		case pubsub == nil:
+			pubsub = b.client.Subscribe(ctx, added...)
+			rung := pubsub.ChannelWithSubscriptions()
+			hearing.Go(func() { b.hear(rung) })
+		case len(added) > 0:
+			_ = pubsub.Subscribe(ctx, added...)
+		}
+		if len(removed) > 0 {
+			_ = pubsub.Unsubscribe(ctx, removed...)
+		}
+		<-b.changed
+	}
+	if pubsub != nil {
+		_ = pubsub.Close()
+		hearing.Wait()
+	}
+}
+
+// plan returns what is to be subscribed to and what no longer, or that nobody is
+// waiting, whereupon listen has to end.
+func (b *bell) plan() (added, removed []string, idle bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	idle = true
+	for channel, r := range b.rooms {
+		switch {
+		case len(r.visitors) == 0:
+			delete(b.rooms, channel)
+			if r.subscribed {
+				removed = append(removed, channel)
+			}
+			continue
+		case !r.subscribed:
+			r.subscribed = true
+			added = append(added, channel)
+		}
+		idle = false
+	}
+	if idle {
+		b.listening = false
+	}
+	return added, removed, idle
+}
+
+// hear wakes visitors until the subscriptions end. A subscription that begins, also
+// after the connection was lost and made anew, counts as a message: before it,
+// one may have been missed.
+func (b *bell) hear(rung <-chan any) {
+	for m := range rung {
+		switch m := m.(type) {
+		case *redis.Message:
+			b.ring(m.Channel)
+		case *redis.Subscription:
+			if m.Kind == "subscribe" {
+				b.ring(m.Channel)
+			}
+		}
+	}
+}
+
+func (b *bell) ring(channel string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r := b.rooms[channel]; r != nil {
+		for v := range r.visitors {
+			v.wake()
+		}
+	}
+}
+
+// signal puts one in a channel of size 1, unless there is one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

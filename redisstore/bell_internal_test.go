@@ -1,0 +1,22 @@
+package redisstore
+
+import (
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+)
+
+// No subscription begins for the second visitor, who may have missed a message.
+func TestWhoEntersARoomThatIsThereIsWokenAtOnce(t *testing.T) {
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", DialerRetries: 1})
+	defer client.Close()
+	b := newBell(client)
+	first, second, other := b.enter("ann"), b.enter("ann"), b.enter("bob")
+	assert.Empty(t, first.woken)
+	assert.Len(t, second.woken, 1)
+	assert.Empty(t, other.woken)
+	first.leave()
+	second.leave()
+	other.leave()
+}

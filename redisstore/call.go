@@ -1,0 +1,152 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A call is one use of the client, on a goroutine of its own: while the client
+// waits for an answer it does not notice that its context has ended.
+type call[T any] struct {
+	done  chan struct{} // closed once value and err are set
+	value T
+	err   error
+}
+
+// start calls fn. The goroutine ends when fn does: the client looks at ctx before
+// each attempt, and ends an attempt by its own DialTimeout, WriteTimeout and
+// ReadTimeout.
+func start[T any](ctx context.Context, fn func(context.Context) (T, error)) *call[T] {
+	c := &call[T]{done: make(chan struct{}), err: errors.New("the client did not return")} // as after runtime.Goexit
+	go func() {
+		defer close(c.done)
+		defer func() {
+			if p := recover(); p != nil {
+				c.err = panicked(p)
+			}
+		}()
+		c.value, c.err = fn(ctx)
+	}()
+	return c
+}
+
+// panicked tells of a panic in the client or one of its hooks, without the value,
+// which may hold anything.
+func panicked(p any) error {
+	if _, ok := p.(runtime.Error); ok {
+		return fmt.Errorf("the client panicked: %v", p)
+	}
+	return fmt.Errorf("the client panicked with a %T", p)
+}
+
+// wait returns what the call has brought, or the cause of the end of ctx.
+func (c *call[T]) wait(ctx context.Context) (T, error) {
+	select {
+	case <-c.done:
+		if c.err == nil || errors.Is(c.err, redis.Nil) {
+			return c.value, c.err
+		}
+		if err := ended(ctx); err != nil { // why the client has given up
+			return c.value, err
+		}
+		return c.value, harmless(c.err)
+	case <-ctx.Done():
+		var none T
+		return none, context.Cause(ctx)
+	}
+}
+
+// ended returns the cause of the end of ctx, or nil. With ContextTimeoutEnabled a
+// read ends at the deadline, possibly before the context does.
+func ended(ctx context.Context) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// harmless returns err without what a Redis that does not know a command repeats
+// of its arguments, among which there may be a token.
+func harmless(err error) error {
+	if text, _, found := strings.Cut(err.Error(), ", with args beginning with"); found {
+		return errors.New(text)
+	}
+	return err
+}
+
+// do calls fn, and returns when ctx ends at the latest.
+func do[T any](ctx context.Context, fn func(context.Context) (T, error)) (T, error) {
+	if ctx.Err() != nil {
+		var none T
+		return none, context.Cause(ctx)
+	}
+	return start(ctx, fn).wait(ctx)
+}
+
+const (
+	firstPause   = 50 * time.Millisecond
+	longestPause = time.Second
+)
+
+// persist calls fn until it succeeds, fails for a reason that does not pass, or
+// ctx ends; then it returns the last failure.
+func persist[T any](ctx context.Context, fn func(context.Context) (T, error)) (T, error) {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		v, err := do(ctx, fn)
+		if err == nil || !passing(err) || !sleep(ctx, pause-rand.N(pause/2)) {
+			return v, err
+		}
+	}
+}
+
+// passing reports whether what failed may succeed later. What Redis says of itself
+// passes (LOADING, READONLY, CLUSTERDOWN, OOM and more), but for what it says of
+// the command or of who has sent it.
+func passing(err error) bool {
+	if errors.Is(err, redis.ErrClosed) {
+		return false
+	}
+	if redis.IsMaxClientsError(err) {
+		return true
+	}
+	for _, code := range []string{"ERR ", "NOPERM ", "NOAUTH ", "WRONGPASS ", "WRONGTYPE "} {
+		if strings.HasPrefix(err.Error(), code) {
+			return false
+		}
+	}
+	return true
+}
+
+// sleep waits for d. It reports false, at once, when ctx ends before that.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// failed says what could not be done. A nil err stays nil.
+func failed(what, key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	const longest = 200 // of a key that is quoted; a session's name may be of any length
+	if len(key) > longest {
+		key = key[:longest] + "..."
+	}
+	return fmt.Errorf("redisstore: %s %q: %w", what, key, err)
+}

@@ -1,0 +1,138 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A lease is a lock that is held.
+type lease struct {
+	store  *Store
+	keys   keys
+	owner  string
+	held   context.Context // done once the lease has ended
+	cancel context.CancelCauseFunc
+
+	mu    sync.Mutex
+	until time.Time // when it runs out, unless renewed; guarded by mu
+}
+
+var (
+	errRanOut    = errors.New("the lease was lost: it could not be renewed in time")
+	errTaken     = errors.New("the lease was lost: the lock is gone, or another's")
+	errGivenBack = errors.New("the lock was given back")
+)
+
+// leaseKey is where a context has the lease on a session of a store.
+type leaseKey struct {
+	store   *Store
+	session string
+}
+
+// leaseIn returns the lease that ctx was made for, or nil.
+func (s *Store) leaseIn(ctx context.Context, session string) *lease {
+	l, _ := ctx.Value(leaseKey{s, session}).(*lease)
+	return l
+}
+
+// hold makes a lease of a lock that was got by a call sent at granted. Redis counts
+// from later, so it lasts no longer here than there.
+func (s *Store) hold(ctx context.Context, session, owner string, granted time.Time) *lease {
+	l := &lease{store: s, keys: s.keys(session), owner: owner, until: granted.Add(s.lease)}
+	l.held, l.cancel = context.WithCancelCause(context.WithValue(context.WithoutCancel(ctx), leaseKey{s, session}, l))
+	go l.keep() // ends when held does
+	return l
+}
+
+// keep renews the lease every third of it, until it ends.
+func (l *lease) keep() {
+	third := l.store.lease / 3
+	next := third
+	for sleep(l.held, min(next, time.Until(l.end()))) && l.lost() == nil {
+		sent := time.Now()
+		ctx, cancel := context.WithDeadline(l.held, earlier(sent.Add(third), l.end()))
+		stands, err := do(ctx, func(ctx context.Context) (int64, error) {
+			return renewScript.Run(ctx, l.store.client, []string{l.keys.lock}, l.owner, l.store.lease.Milliseconds()).Int64()
+		})
+		cancel()
+		switch {
+		case err != nil:
+			next = third / 4
+		case stands == 0:
+			l.lose(errTaken)
+		default:
+			l.extend(sent)
+			next = third
+		}
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func (l *lease) end() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.until
+}
+
+// extend is called when the lease was granted anew by a call sent at granted.
+func (l *lease) extend(granted time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.until = granted.Add(l.store.lease)
+}
+
+// lost returns why the lease has ended, or nil while it stands. It looks at the
+// clock too: in a process that was stopped, keep may not have run yet.
+func (l *lease) lost() error {
+	if l.held.Err() == nil && !time.Now().Before(l.end()) {
+		l.lose(errRanOut)
+	}
+	return context.Cause(l.held)
+}
+
+// lose ends the lease, unless it has ended, and returns why it has.
+func (l *lease) lose(why error) error {
+	l.cancel(failed("lock", l.keys.lock, why))
+	return context.Cause(l.held)
+}
+
+// write runs a script that writes to the session only if the lock is still that of
+// the lease, for as long as there is hope.
+func (l *lease) write(ctx context.Context, what string, script *redis.Script, args ...any) error {
+	if err := l.lost(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(l.held, func() { cancel(context.Cause(l.held)) })
+	defer stop()
+	stands, err := persist(ctx, func(ctx context.Context) (int64, error) {
+		return script.Run(ctx, l.store.client, []string{l.keys.token, l.keys.lock}, append([]any{l.owner}, args...)...).Int64()
+	})
+	if lost := l.lost(); err != nil && lost != nil {
+		return lost
+	}
+	if err == nil && stands == 0 {
+		return l.lose(errTaken)
+	}
+	return failed(what, l.keys.token, err)
+}
+
+// unlock gives the lease back. If it was lost there is nothing to give.
+func (l *lease) unlock() {
+	lost := l.lost()
+	l.lose(errGivenBack)
+	if lost == nil {
+		l.store.release(l.keys.lock, l.owner, l.end())
+	}
+}

@@ -1,0 +1,427 @@
+package redisstore_test
+
+import (
+	"context"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/internal/cutproxy"
+	"github.com/reauth-go/reauth/redisstore"
+)
+
+// A lease that does not run out in a test.
+const long = 10 * time.Minute
+
+// newDeaf returns a store whose leases do not run out and whose waiters look for
+// themselves not before an hour has passed: what wakes them is a message.
+func newDeaf(client redis.UniversalClient) *redisstore.Store {
+	store := redisstore.New(client, &redisstore.Options{Lease: long})
+	store.DoNotLook()
+	return store
+}
+
+func mustLock(t *testing.T, store *redisstore.Store, session string) (held context.Context, unlock func()) {
+	t.Helper()
+	held, unlock, err := store.Lock(bounded(t), session)
+	require.NoError(t, err)
+	return held, unlock
+}
+
+// lockLater starts to wait for the lock. What comes is nil once it was got, and
+// given back.
+func lockLater(t *testing.T, store *redisstore.Store, session string) <-chan error {
+	t.Helper()
+	result := make(chan error, 1)
+	ctx := bounded(t)
+	go func() {
+		_, unlock, err := store.Lock(ctx, session)
+		if err == nil {
+			unlock()
+		}
+		result <- err
+	}()
+	return result
+}
+
+func TestAWaiterIsWokenByAMessage(t *testing.T) {
+	for name, open := range map[string]func(t *testing.T) func() redis.UniversalClient{
+		"Client": func(t *testing.T) func() redis.UniversalClient {
+			s := startServer(t)
+			return func() redis.UniversalClient { return s.client(t) }
+		},
+		"Cluster": func(t *testing.T) func() redis.UniversalClient {
+			addrs := startCluster(t, 3, 0)
+			return func() redis.UniversalClient {
+				return newClusterClient(t, &redis.ClusterOptions{Addrs: addrs})
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			newClient := open(t)
+			holder, client := newDeaf(newClient()), newClient()
+			waiter := newDeaf(client)
+			for i := range 5 { // in a cluster, on several nodes
+				session := strconv.Itoa(i)
+				_, unlock := mustLock(t, holder, session)
+				_, unlockWarm := mustLock(t, holder, session+" too") // the node knows the scripts
+				unlockWarm()
+				tries := watch(client)
+				result := lockLater(t, waiter, session)
+				receive(t, "the first try", tries)
+				receive(t, "the try when the subscription begins", tries)
+				unlock()
+				require.NoError(t, receive(t, "the lock", result))
+			}
+		})
+	}
+}
+
+// The lock is given back after the waiter has found it taken, and before it
+// listens.
+func TestALockGivenBackBeforeItsWaiterListensIsNotMissed(t *testing.T) {
+	s := startServer(t)
+	_, unlock := mustLock(t, newDeaf(s.client(t)), "ann")
+	client := s.client(t)
+	require.NoError(t, client.Ping(t.Context()).Err()) // has its connection
+	dialing, dial := make(chan struct{}, 1), make(chan struct{})
+	client.AddHook(hook{dial: func(context.Context) {
+		select {
+		case dialing <- struct{}{}:
+		default:
+		}
+		<-dial
+	}})
+	result := lockLater(t, newDeaf(client), "ann")
+	receive(t, "the subscription", dialing)
+	unlock()
+	close(dial)
+	require.NoError(t, receive(t, "the lock", result))
+}
+
+func TestALockGivenBackWhileItsWaiterIsCutOffIsNotMissed(t *testing.T) {
+	s := startServer(t)
+	_, unlock := mustLock(t, newDeaf(s.client(t)), "ann")
+	proxy := cutproxy.New(t, s.addr)
+	client := newClient(t, &redis.Options{Addr: proxy.Addr()})
+	tries := watch(client)
+	result := lockLater(t, newDeaf(client), "ann")
+	receive(t, "the first try", tries)
+	receive(t, "the try when the subscription begins", tries)
+	proxy.Refuse(true)
+	proxy.Cut()
+	unlock()
+	proxy.Refuse(false)
+	require.NoError(t, receive(t, "the lock", result))
+}
+
+// Nobody gives back the lock of a process that has died, and so nobody is told.
+func TestALockWhoseHolderHasDiedIsGotWhenItsLeaseHasRunOut(t *testing.T) {
+	s := startServer(t)
+	client := s.client(t)
+	store := newDeaf(client)
+	_, lock := store.Keys("ann")
+	require.NoError(t, client.Set(t.Context(), lock, "one who has died", 300*time.Millisecond).Err())
+	require.NoError(t, receive(t, "the lock", lockLater(t, store, "ann")))
+}
+
+func TestWaitersShareOneConnection(t *testing.T) {
+	s := startServer(t)
+	admin := s.client(t)
+	client := newClient(t, &redis.Options{Addr: s.addr, PoolSize: 1})
+	store := newDeaf(client)
+	subscribers := func() int {
+		return strings.Count(admin.Do(t.Context(), "client", "list", "type", "pubsub").Val().(string), "\n")
+	}
+	_, unlock := mustLock(t, store, "ann") // the one connection of the pool
+	unlock()
+	goroutines := runtime.NumGoroutine()
+
+	var unlocks []func()
+	var results []<-chan error
+	for i := range 50 {
+		session := strconv.Itoa(i % 10)
+		if i < 10 {
+			_, unlock := mustLock(t, store, session)
+			unlocks = append(unlocks, unlock)
+		}
+		results = append(results, lockLater(t, store, session))
+	}
+	for i := range 10 {
+		_, lock := store.Keys(strconv.Itoa(i))
+		eventually(t, "all sessions are listened for", func() bool {
+			return admin.PubSubNumSub(t.Context(), lock).Val()[lock] == 1
+		})
+	}
+	assert.Equal(t, 1, subscribers())
+	require.NoError(t, store.Save(bounded(t), "ann", reauth.Token{}), "the connection of the pool is free")
+
+	for _, unlock := range unlocks {
+		unlock()
+	}
+	for _, result := range results {
+		require.NoError(t, receive(t, "the lock", result))
+	}
+	eventually(t, "the connection is closed", func() bool { return subscribers() == 0 })
+	eventually(t, "all goroutines have ended", func() bool { return runtime.NumGoroutine() <= goroutines })
+	keys, err := admin.Keys(t.Context(), "*:lock").Result()
+	require.NoError(t, err)
+	assert.Empty(t, keys)
+}
+
+// A client repeats what it has got no answer to.
+func TestALockWhoseAnswerIsLostIsGotByTheNextTry(t *testing.T) {
+	s := startServer(t)
+	lose := new(loser)
+	client := newClient(t, &redis.Options{Addr: s.addr, Dialer: lose.dial})
+	store := newDeaf(client)
+	_, unlock := mustLock(t, store, "ann") // Redis knows the scripts
+	unlock()
+	lose.armed.Store(true)
+	held, unlock := mustLock(t, store, "ann")
+	require.False(t, lose.armed.Load())
+	require.NoError(t, store.Save(held, "ann", reauth.Token{}))
+	unlock()
+}
+
+func TestALockWhoseAnswerIsLostForGoodIsGivenBack(t *testing.T) {
+	s := startServer(t)
+	lose := new(loser)
+	client := newClient(t, &redis.Options{Addr: s.addr, Dialer: lose.dial, MaxRetries: -1})
+	store := newDeaf(client)
+	_, unlock := mustLock(t, store, "ann")
+	unlock()
+	lose.armed.Store(true)
+	_, _, err := store.Lock(bounded(t), "ann")
+	require.ErrorContains(t, err, "the answer was lost")
+	_, unlock = mustLock(t, newDeaf(s.client(t)), "ann")
+	unlock()
+}
+
+func TestALockThatComesWhenNobodyWaitsAnyLongerIsGivenBack(t *testing.T) {
+	s := startServer(t)
+	proxy := cutproxy.New(t, s.addr)
+	client := newClient(t, &redis.Options{Addr: proxy.Addr()})
+	store := newDeaf(client)
+	_, unlock := mustLock(t, store, "ann")
+	unlock()
+	scripts := watch(client)
+	proxy.Stall(true)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, _, err := store.Lock(ctx, "ann")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	proxy.Stall(false)
+	require.False(t, receive(t, "the lock, too late", scripts).failed)
+	_, unlock = mustLock(t, newDeaf(s.client(t)), "ann")
+	unlock()
+}
+
+func TestALockThatComesAfterItsLeaseIsTakenAnew(t *testing.T) {
+	s := startServer(t)
+	proxy := cutproxy.New(t, s.addr)
+	const lease = 300 * time.Millisecond
+	store := redisstore.New(newClient(t, &redis.Options{Addr: proxy.Addr()}), &redisstore.Options{Lease: lease})
+	_, unlock := mustLock(t, store, "ann")
+	unlock()
+	proxy.Stall(true)
+	time.AfterFunc(2*lease, func() { proxy.Stall(false) })
+	held, unlock := mustLock(t, store, "ann")
+	defer unlock()
+	require.NoError(t, held.Err())
+	require.NoError(t, store.Save(held, "ann", reauth.Token{}))
+}
+
+func TestALeaseThatCannotBeRenewedIsLost(t *testing.T) {
+	s := startServer(t)
+	proxy := cutproxy.New(t, s.addr)
+	client := newClient(t, &redis.Options{Addr: proxy.Addr()})
+	store := redisstore.New(client, &redisstore.Options{Lease: 300 * time.Millisecond})
+	require.NoError(t, store.Save(t.Context(), "ann", reauth.Token{AccessToken: "before"}))
+	held, unlock := mustLock(t, store, "ann")
+	proxy.Stall(true)
+	receive(t, "the end of the lease", held.Done())
+	lost := context.Cause(held)
+	assert.ErrorContains(t, lost, "could not be renewed")
+	assert.ErrorContains(t, lost, `reauth:{s:ann}:lock`)
+
+	// These do not ask: they would get no answer.
+	assert.Equal(t, lost, store.Save(held, "ann", reauth.Token{AccessToken: "after"}))
+	assert.Equal(t, lost, store.Save(context.WithoutCancel(held), "ann", reauth.Token{AccessToken: "after"}))
+	assert.Equal(t, lost, store.Delete(held, "ann"))
+	unlock()
+
+	proxy.Stall(false)
+	held, unlock = mustLock(t, store, "ann")
+	defer unlock()
+	tok, ok, err := store.Load(held, "ann")
+	require.NoError(t, err)
+	require.True(t, ok)
+	assert.Equal(t, "before", tok.AccessToken)
+	assert.NoError(t, store.Save(held, "ann", reauth.Token{AccessToken: "after"}))
+}
+
+func TestALockThatIsGoneIsNotedByItsHolder(t *testing.T) {
+	s := startServer(t)
+	client := s.client(t)
+	store := redisstore.New(client, &redisstore.Options{Lease: 300 * time.Millisecond})
+	for name, take := range map[string]func(lock string) error{
+		"gone":      func(lock string) error { return client.Del(t.Context(), lock).Err() },
+		"another's": func(lock string) error { return client.Set(t.Context(), lock, "another", long).Err() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			held, unlock := mustLock(t, store, name)
+			_, lock := store.Keys(name)
+			require.NoError(t, take(lock))
+			receive(t, "the end of the lease", held.Done())
+			assert.ErrorContains(t, context.Cause(held), "the lock is gone, or another's")
+			unlock()
+		})
+	}
+	_, lock := store.Keys("another's")
+	assert.Equal(t, "another", client.Get(t.Context(), lock).Val())
+}
+
+// What was refreshed can be stored by nobody else, so Save does not give up while
+// the lock keeps others from spending the same token.
+func TestASaveUnderALeaseOutlastsAnInterruption(t *testing.T) {
+	s := startServer(t)
+	proxy := cutproxy.New(t, s.addr)
+	client := newClient(t, &redis.Options{Addr: proxy.Addr(), MaxRetries: -1, DialerRetries: 1})
+	store := newDeaf(client)
+	held, unlock := mustLock(t, store, "ann")
+	require.NoError(t, store.Save(held, "ann", reauth.Token{AccessToken: "1"}))
+	scripts := watch(client)
+
+	interrupt := func(write func() error) error {
+		for len(scripts) > 0 {
+			<-scripts
+		}
+		proxy.Refuse(true)
+		proxy.Cut()
+		done := make(chan error, 1)
+		go func() { done <- write() }()
+		for !receive(t, "a failure", scripts).failed {
+		}
+		proxy.Refuse(false)
+		return receive(t, "the end of the call", done)
+	}
+	require.NoError(t, interrupt(func() error { return store.Save(held, "ann", reauth.Token{AccessToken: "2"}) }))
+	tok, _, err := store.Load(held, "ann")
+	require.NoError(t, err)
+	assert.Equal(t, "2", tok.AccessToken)
+	require.NoError(t, interrupt(func() error { return store.Delete(held, "ann") }))
+	_, ok, err := store.Load(held, "ann")
+	require.NoError(t, err)
+	assert.False(t, ok)
+	require.NoError(t, interrupt(func() error { unlock(); return nil }))
+	_, unlock = mustLock(t, store, "ann")
+	unlock()
+
+	// Without a lease nothing is at stake that the caller could not repeat.
+	proxy.Refuse(true)
+	proxy.Cut()
+	require.Error(t, store.Save(t.Context(), "ann", reauth.Token{}))
+}
+
+func TestUnlockGivesUpWhenTheLeaseWouldHaveRunOut(t *testing.T) {
+	s := startServer(t)
+	store := redisstore.New(newClient(t, &redis.Options{Addr: s.addr}), &redisstore.Options{Lease: 500 * time.Millisecond})
+	_, unlock := mustLock(t, store, "ann")
+	s.kill()
+	done := make(chan struct{})
+	go func() { unlock(); close(done) }()
+	receive(t, "unlock", done)
+}
+
+func TestALeaseIsForItsSessionAlone(t *testing.T) {
+	s := startServer(t)
+	client := s.client(t)
+	store := redisstore.New(client, &redisstore.Options{Lease: 300 * time.Millisecond})
+	held, unlock := mustLock(t, store, "ann")
+	defer unlock()
+	both, unlockBob, err := store.Lock(held, "bob")
+	require.NoError(t, err)
+	defer unlockBob()
+	_, lock := store.Keys("bob")
+	require.NoError(t, client.Del(t.Context(), lock).Err())
+	assert.Error(t, store.Save(both, "bob", reauth.Token{}))
+	assert.NoError(t, store.Save(held, "ann", reauth.Token{}))
+	assert.NoError(t, store.Save(held, "cid", reauth.Token{}), "as without a lock")
+	assert.NoError(t, store.Save(t.Context(), "bob", reauth.Token{}), "without the lock")
+}
+
+func TestScriptsThatRedisHasForgottenAreSentAgain(t *testing.T) {
+	s := startServer(t)
+	client := s.client(t)
+	forget := func() { require.NoError(t, s.client(t).ScriptFlush(t.Context()).Err()) }
+	store := redisstore.New(client, &redisstore.Options{Lease: 300 * time.Millisecond})
+	scripts := watch(client)
+	sentAgain := func() {
+		t.Helper()
+		for receive(t, "a script as a whole", scripts).command != "eval" {
+		}
+	}
+	forget()
+	held, unlock := mustLock(t, store, "ann")
+	sentAgain()
+	forget()
+	sentAgain() // to renew the lease
+	forget()
+	sentAgain()
+	require.NoError(t, held.Err())
+	forget()
+	require.NoError(t, store.Save(held, "ann", reauth.Token{AccessToken: "a"}))
+	forget()
+	_, ok, err := store.Load(held, "ann")
+	require.NoError(t, err)
+	require.True(t, ok)
+	forget()
+	require.NoError(t, store.Delete(held, "ann"))
+	forget()
+	unlock()
+	_, unlock = mustLock(t, store, "ann")
+	unlock()
+}
+
+func TestTenWaitersCostAFewCallsEach(t *testing.T) {
+	const waiters = 10
+	s := startServer(t)
+	_, unlock := mustLock(t, newDeaf(s.client(t)), "ann")
+	var mu sync.Mutex
+	tries := 0
+	var results []<-chan error
+	for range waiters {
+		client := s.client(t)
+		client.AddHook(hook{done: func(cmd redis.Cmder, _ error) {
+			if strings.HasPrefix(cmd.Name(), "eval") {
+				mu.Lock()
+				defer mu.Unlock()
+				tries++
+			}
+		}})
+		results = append(results, lockLater(t, newDeaf(client), "ann"))
+	}
+	admin := s.client(t)
+	store := newDeaf(admin)
+	_, lock := store.Keys("ann")
+	eventually(t, "all listen", func() bool { return admin.PubSubNumSub(t.Context(), lock).Val()[lock] == waiters })
+	unlock()
+	for _, result := range results {
+		require.NoError(t, receive(t, "the lock", result))
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	t.Logf("%d waiters made %d calls", waiters, tries)
+	// Each: one at first, one when it listens, one for each time somebody else gave
+	// the lock back, and one to give it back.
+	assert.LessOrEqual(t, tries, waiters*(3+waiters))
+}

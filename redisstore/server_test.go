@@ -1,0 +1,193 @@
+package redisstore_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/internal/fleet"
+	"github.com/reauth-go/reauth/internal/needs"
+	"github.com/reauth-go/reauth/redisstore"
+)
+
+// What has not come after this long does not come.
+const patience = 30 * time.Second
+
+func TestMain(m *testing.M) { fleet.Main(m, openFleet) }
+
+// A server is a redis-server of the test's own.
+type server struct {
+	addr string
+	port string
+	args []string
+	cmd  *exec.Cmd
+}
+
+// startServer starts one that keeps nothing on disk, unless args say otherwise.
+// It ends with the test.
+func startServer(tb testing.TB, args ...string) *server {
+	tb.Helper()
+	s := &server{port: freePort(tb)}
+	s.addr = net.JoinHostPort("127.0.0.1", s.port)
+	s.args = append([]string{
+		"--bind", "127.0.0.1", "--port", s.port, "--dir", tb.TempDir(), "--save", "", "--appendonly", "no",
+	}, args...)
+	tb.Cleanup(s.kill)
+	s.start(tb)
+	return s
+}
+
+func freePort(tb testing.TB) string {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(tb, err)
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
+
+func (s *server) start(tb testing.TB) {
+	tb.Helper()
+	s.cmd = exec.Command(needs.Program(tb, "redis-server", "apt-get install redis-server"), s.args...)
+	stdout, err := s.cmd.StdoutPipe()
+	require.NoError(tb, err)
+	require.NoError(tb, s.cmd.Start())
+	lines := bufio.NewScanner(stdout)
+	var log strings.Builder
+	for lines.Scan() {
+		log.WriteString(lines.Text() + "\n")
+		if strings.Contains(lines.Text(), "Ready to accept connections") {
+			go func() { // ends with the process
+				for lines.Scan() {
+				}
+			}()
+			return
+		}
+	}
+	require.FailNow(tb, "redis-server did not start", log.String())
+}
+
+// kill ends the process without giving it time for anything.
+func (s *server) kill() {
+	if s.cmd != nil && s.cmd.Process != nil && s.cmd.ProcessState == nil {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+	}
+}
+
+// client returns a client of the server.
+func (s *server) client(tb testing.TB) *redis.Client {
+	tb.Helper()
+	return newClient(tb, &redis.Options{Addr: s.addr})
+}
+
+func newClient(tb testing.TB, opts *redis.Options) *redis.Client {
+	tb.Helper()
+	client := redis.NewClient(opts)
+	tb.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// startCluster starts a cluster of masters, each with as many replicas, and returns
+// the address of each node, the masters' first.
+func startCluster(tb testing.TB, masters, replicas int) []string {
+	tb.Helper()
+	ctx := tb.Context()
+	var addrs []string
+	var nodes []*redis.Client
+	for range masters * (1 + replicas) {
+		bus := freePort(tb)
+		s := startServer(tb, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "2000", "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+		node := s.client(tb)
+		nodes = append(nodes, node)
+		addrs = append(addrs, s.addr)
+		require.NoError(tb, node.Do(ctx, "cluster", "set-config-epoch", len(nodes)).Err())
+		require.NoError(tb, nodes[0].Do(ctx, "cluster", "meet", "127.0.0.1", s.port, bus).Err())
+	}
+	const slots = 16384
+	for i, node := range nodes[:masters] {
+		require.NoError(tb, node.ClusterAddSlotsRange(ctx, i*slots/masters, (i+1)*slots/masters-1).Err())
+	}
+	agree(tb, nodes, len(nodes), masters)
+	for i, node := range nodes[masters:] {
+		id, err := nodes[i%masters].Do(ctx, "cluster", "myid").Text()
+		require.NoError(tb, err)
+		require.NoError(tb, node.ClusterReplicate(ctx, id).Err())
+	}
+	agree(tb, nodes, len(nodes), masters)
+	for _, node := range nodes {
+		eventually(tb, "the cluster knows that the replicas are in step", func() bool {
+			ranges, err := node.Do(ctx, "cluster", "slots").Slice()
+			if err != nil {
+				return false
+			}
+			for _, r := range ranges { // each is its first slot, its last, and its nodes
+				if len(r.([]any)) != 2+1+replicas {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	return addrs
+}
+
+// agree waits until all nodes of a cluster know each other and serve all slots.
+func agree(tb testing.TB, nodes []*redis.Client, known, masters int) {
+	tb.Helper()
+	for _, node := range nodes {
+		eventually(tb, "the cluster comes together", func() bool {
+			info := node.ClusterInfo(tb.Context()).Val()
+			return strings.Contains(info, "cluster_state:ok") &&
+				strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d\r", known)) &&
+				strings.Contains(info, fmt.Sprintf("cluster_size:%d\r", masters))
+		})
+	}
+}
+
+func newClusterClient(tb testing.TB, opts *redis.ClusterOptions) *redis.ClusterClient {
+	tb.Helper()
+	client := redis.NewClusterClient(opts)
+	tb.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// eventually waits until something outside this process is the case.
+func eventually(tb testing.TB, what string, is func() bool) {
+	tb.Helper()
+	require.Eventually(tb, is, patience, 10*time.Millisecond, what)
+}
+
+// A dsn tells a process of a fleet how to open the store.
+func dsn(addr string, lease time.Duration) string {
+	return "redis://" + addr + "?lease=" + lease.String()
+}
+
+func openFleet(dsn string) (reauth.Store, error) {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return nil, err
+	}
+	lease, err := time.ParseDuration(u.Query().Get("lease"))
+	if err != nil {
+		return nil, err
+	}
+	return redisstore.New(redis.NewClient(&redis.Options{Addr: u.Host}), &redisstore.Options{Lease: lease}), nil
+}
+
+func bounded(tb testing.TB) context.Context {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), patience)
+	tb.Cleanup(cancel)
+	return ctx
+}
