@@ -6,7 +6,7 @@
 // from the project's root. It starts what it needs on ports of its own: oidc-provider
 // (see CONTRIBUTING for what to install; -server builtin does without), a Redis, and
 // a proxy that stands between all processes and the server and does what networks and
-// overloaded servers do. Tokens live two seconds, refresh tokens rotate, and one that
+// overloaded servers do. Tokens live three seconds, refresh tokens rotate, and one that
 // is used twice ends its session. Redis is restarted and its connections are cut;
 // processes are told to end, and others take their place.
 //

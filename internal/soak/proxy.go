@@ -63,8 +63,10 @@ var apiFaults = []fault{
 		w.Header().Set(faultHeader, "yes") // if the token is a new one, this is the answer
 		w.WriteHeader(http.StatusUnauthorized)
 	}},
+	// Not so slow that a request that was sent with a good token, and its replay with
+	// the next, both arrive after their token's end.
 	{"API is slow", 2, func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
-		wait(r.Context(), time.Duration(rand.Int64N(int64(time.Second))))
+		wait(r.Context(), time.Duration(rand.Int64N(int64(lifetime/6))))
 		pass.ServeHTTP(w, r)
 	}},
 }

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	lifetime     = 2 * time.Second
+	lifetime     = 3 * time.Second // of which oidc-provider, which counts in whole ones, cuts off up to one
 	clientID     = "a program"
 	clientSecret = "pass: w%rd + more" // of the client that server.mjs knows
 	oidcProgram  = "internal/realservers/oidc/server.mjs"
