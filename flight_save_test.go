@@ -230,6 +230,32 @@ func TestRefusedTokenWhoseSaveIsOwedIsSavedAndRefreshedFrom(t *testing.T) {
 	}
 }
 
+func TestASpentTokenThatReachedTheStoreLateIsNotSpentAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := owing(t, store)
+		time.Sleep(6 * time.Second)
+		w.revoke()
+		// The second token is saved after all, though its Save says that it failed, and
+		// is spent for the third, whose Save does fail.
+		store.on(onCall("Save", func(context.Context) error {
+			if w.refreshes() == 1 {
+				store.put(t, reauth.Token{AccessToken: "secret-access-2", RefreshToken: "secret-refresh-2"})
+			}
+			return errFault
+		}))
+		w.mustGet(t, http.StatusOK)
+		require.Equal(t, 2, w.refreshes())
+		assertStored(t, store, "secret-access-2")
+		store.on(nil)
+		time.Sleep(6 * time.Second)
+		w.revoke()
+		w.mustGet(t, http.StatusOK)
+		assert.Equal(t, 1, w.mostSpent())
+		assertStored(t, store, "secret-access-4")
+	})
+}
+
 func TestRefusalDuringAnOwedSaveIsRefreshedByTheSameFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := new(faultyStore)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -154,8 +155,9 @@ func (f *renewing) run() {
 			return
 		}
 		from := stored
+		var spent []Token // what the store may hold in place of stored
 		owed := s.owes()
-		if owed != nil && cur != nil && !stored.same(owed.from) && !stored.same(cur.tok) {
+		if owed != nil && cur != nil && !owed.hasSpent(stored) && !stored.same(cur.tok) {
 			s.paid(owed) // what the store holds by now is not ours to replace
 			owed = nil
 		}
@@ -163,8 +165,9 @@ func (f *renewing) run() {
 		case owed != nil && cur != nil:
 			// Ours is newer than what is stored, which this process has spent; or the
 			// save that seemed to fail did not.
-			if stored.same(owed.from) && f.save(lease, cur.tok) != nil {
+			if owed.hasSpent(stored) && f.save(lease, cur.tok) != nil {
 				s.stillOwes(owed)
+				spent = owed.spent
 			} else {
 				s.paid(owed)
 				stored = cur.tok
@@ -185,7 +188,7 @@ func (f *renewing) run() {
 
 		tok, err := f.ask(from)
 		if err == nil {
-			f.keep(lease, from, stored, tok)
+			f.keep(lease, slices.Concat(spent, []Token{stored, from}), tok)
 			return
 		}
 		if !errors.Is(err, ErrSignInRequired) {
@@ -377,8 +380,8 @@ func (f *renewing) adopt(tok Token, e Event) bool {
 }
 
 // arrive makes g the current generation and lands. A token that the store could
-// not be given is owed to it; the store then last held owedFrom.
-func (f *renewing) arrive(g *generation, owedFrom *Token, events ...Event) bool {
+// not be given is owed to it; then spent is what the store may hold.
+func (f *renewing) arrive(g *generation, spent []Token, events ...Event) bool {
 	s := f.session
 	s.mu.Lock()
 	if s.flight != f {
@@ -387,8 +390,8 @@ func (f *renewing) arrive(g *generation, owedFrom *Token, events ...Event) bool 
 	}
 	s.flight = nil
 	s.settle(g)
-	if owedFrom != nil {
-		s.owe(*owedFrom)
+	if spent != nil {
+		s.owe(spent)
 	}
 	s.mu.Unlock()
 	f.finish(g, nil, events...)
@@ -431,17 +434,18 @@ func (f *renewing) ask(from Token) (Token, error) {
 	return tok, nil
 }
 
-// keep stores what a refresh brought, then lets it be used.
-func (f *renewing) keep(lease *lease, from, stored, tok Token) {
+// keep stores what a refresh brought, then lets it be used. The last of those spent
+// is what it was refreshed from.
+func (f *renewing) keep(lease *lease, spent []Token, tok Token) {
 	s := f.session
 	took := time.Since(f.sent)
 	g := s.newGeneration(tok, f.sent, true)
-	if from.isZero() {
+	if spent[len(spent)-1].isZero() {
 		s.owner.selfStarting.Store(true)
 	}
 	if f.isAbandoned() { // the lease is gone: the next flight saves it, if that is still right
 		owed := Event{Kind: EventSaveOwed, Err: refreshError(s.name, errUnfinished)}
-		if f.arrive(g, &stored, Event{Kind: EventRefreshed, Took: took}, owed) {
+		if f.arrive(g, spent, Event{Kind: EventRefreshed, Took: took}, owed) {
 			s.mu.Lock()
 			if s.owed != nil && s.flight == nil {
 				s.depart(f.ctx, false, nil)
@@ -458,12 +462,12 @@ func (f *renewing) keep(lease *lease, from, stored, tok Token) {
 		return
 	}
 	events := []Event{{Kind: EventRefreshed, Took: took}}
-	var owedFrom *Token
-	if err != nil {
-		owedFrom = &stored
+	if err == nil {
+		spent = nil
+	} else {
 		events = append(events, Event{Kind: EventSaveOwed, Err: refreshError(s.name, err, f.secrets...)})
 	}
-	f.arrive(g, owedFrom, events...)
+	f.arrive(g, spent, events...)
 }
 
 func (f *renewing) save(lease *lease, tok Token) error {
@@ -488,7 +492,7 @@ func (f *renewing) fail(cause error) {
 	switch {
 	case counts && !f.refreshes:
 		if s.owed != nil {
-			s.owe(s.owed.from)
+			s.owe(s.owed.spent)
 		}
 		f.over()
 	case counts:

@@ -120,10 +120,19 @@ type out struct {
 	since    time.Duration
 }
 
+// An owedSave is the save of the current generation, which the store has not taken.
+// What it holds meanwhile, if nobody else has written, is a token that this process
+// has spent: the one it was last seen to hold, or one whose Save seemed to fail.
 type owedSave struct {
-	from Token         // what the store held when it last could be asked
-	next time.Duration // when to try again
+	spent []Token       // the latest of these last
+	next  time.Duration // when to try again
 }
+
+// mostSpent bounds what is kept for the time that a store fails. A Save is not
+// expected to take effect so many refreshes later.
+const mostSpent = 8
+
+func (o *owedSave) hasSpent(tok Token) bool { return slices.ContainsFunc(o.spent, tok.same) }
 
 type finality struct {
 	from Token
@@ -269,12 +278,12 @@ func (s *session) settle(g *generation) {
 	s.schedule()
 }
 
-// owe remembers that the current generation has not reached the store, which was
-// last seen to hold from. s.mu is held.
-func (s *session) owe(from Token) {
+// owe remembers that the current generation has not reached the store, which may
+// hold one of those that were spent for it. s.mu is held.
+func (s *session) owe(spent []Token) {
 	// Without a pause Wait would try without end.
 	pause := max(s.owner.refreshPause, grace)
-	s.owed = &owedSave{from: from, next: s.owner.now() + pause}
+	s.owed = &owedSave{spent: spent[max(0, len(spent)-mostSpent):], next: s.owner.now() + pause}
 	s.owner.idle.owes(s, true)
 	s.schedule()
 }
@@ -301,7 +310,7 @@ func (s *session) stillOwes(owed *owedSave) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.owed == owed {
-		s.owe(owed.from)
+		s.owe(owed.spent)
 	}
 }
 

@@ -125,7 +125,7 @@ func (a *tokenAnswer) extra(shape answerShape, old map[string]string) map[string
 		case json.Unmarshal(raw, &s) == nil:
 		default:
 			var compact bytes.Buffer
-			_ = json.Compact(&compact, raw) // it has been parsed once
+			_ = json.Compact(&compact, raw)                     // it has been parsed once
 			s = strings.ToValidUTF8(compact.String(), "\ufffd") // as json does in strings; stores keep no other text
 		}
 		extra[name] = s

@@ -339,7 +339,7 @@ var mutants = []mutant{
 		name: "P4 an owed save is forgotten",
 		file: "session.go",
 		line: `	if s.owed == owed {
-		s.owe(owed.from)
+		s.owe(owed.spent)
 	}`,
 		broken: "	s.owed = nil",
 		tests:  "Owed",
@@ -349,7 +349,7 @@ var mutants = []mutant{
 		file: "refresh.go",
 		line: `			s.paid(owed) // what the store holds by now is not ours to replace
 			owed = nil`,
-		broken: "			owed.from = stored",
+		broken: "			owed.spent = append(owed.spent, stored)",
 		tests:  "Owed",
 	},
 	{
@@ -380,5 +380,12 @@ var mutants = []mutant{
 		line:   "before, owed := s.turn(nil, waiting)",
 		broken: "before, owed := s.current.Load(), s.owed != nil",
 		tests:  "SignOut",
+	},
+	{
+		name:   "P4 a spent token whose save seemed to fail is spent again",
+		file:   "session.go",
+		line:   "return slices.ContainsFunc(o.spent, tok.same)",
+		broken: "return len(o.spent) > 0 && o.spent[0].same(tok)",
+		tests:  "Owed|Spent",
 	},
 }
