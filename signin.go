@@ -114,11 +114,11 @@ func (s *session) refreshing(tok Token) bool {
 
 // turn starts the next epoch, with the generation g or, if g is nil, signed out.
 // A flight that is up is void from here on. It returns the generation before, and
-// whether the store was never given that.
-func (s *session) turn(g *generation, o *out) (before *generation, owed bool) {
+// its save if that was owed.
+func (s *session) turn(g *generation, o *out) (before *generation, owed *owedSave) {
 	s.mu.Lock()
 	f := s.flight
-	before, owed = s.current.Load(), s.owed != nil
+	before, owed = s.current.Load(), s.owed
 	s.epoch++
 	s.flight = nil
 	s.unhelpful, s.judged = 0, nil
@@ -149,6 +149,9 @@ func (s *session) signOut(ctx context.Context) error {
 	before, owed := s.turn(nil, waiting)
 	if before != nil {
 		given, known = []Token{before.tok}, true
+	}
+	if owed != nil {
+		given = append(given, owed.spent...)
 	}
 
 	type found struct {
@@ -195,7 +198,7 @@ func (s *session) signOut(ctx context.Context) error {
 		err = harmless(err, secrets)
 	}
 	last := had.tok
-	if before != nil && (!had.ok || owed) {
+	if before != nil && (!had.ok || owed != nil) {
 		last = before.tok
 	}
 	if !last.isZero() {

@@ -223,6 +223,22 @@ func TestASignInElsewhereAfterASignOutThatDidNotReachTheStoreIsNoticed(t *testin
 	})
 }
 
+func TestASignOutGivesUpWhatTheStoreHoldsWhileASaveIsOwed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := owing(t, store)
+		store.on(func(context.Context, string) error { return errFault })
+		require.ErrorIs(t, w.tr.SignOut(t.Context()), errFault)
+		store.on(nil)
+		assertStored(t, store, "secret-access-1") // which was spent
+		time.Sleep(time.Minute)
+		_, err := w.get(t.Context())
+		assert.ErrorIs(t, err, reauth.ErrSignInRequired)
+		assert.Zero(t, w.events.count(reauth.EventAdopted))
+		assert.Equal(t, 1, w.refreshes())
+	})
+}
+
 func TestASecondSignOutThatFailsStillKnowsWhatWasGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := new(faultyStore)
