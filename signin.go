@@ -145,13 +145,18 @@ func (s *session) signOut(ctx context.Context) error {
 	if s.out != nil && !s.out.any {
 		given, known = slices.Clone(s.out.given), true
 	}
+	final := s.final
 	s.mu.Unlock()
 	before, owed := s.turn(nil, waiting)
 	if before != nil {
 		given, known = []Token{before.tok}, true
 	}
+	// What else the store may hold that is no other sign-in.
 	if owed != nil {
 		given = append(given, owed.spent...)
+	}
+	if final != nil {
+		given = append(given, final.from)
 	}
 
 	type found struct {

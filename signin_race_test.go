@@ -239,6 +239,30 @@ func TestASignOutGivesUpWhatTheStoreHoldsWhileASaveIsOwed(t *testing.T) {
 	})
 }
 
+func TestASignOutGivesUpAnothersTokenThatWasTurnedDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := newWorld(t, keptIn(store))
+		w.signIn(t)
+		theirs := w.issue()
+		theirs.Expiry = time.Now()
+		store.put(t, theirs)
+		w.answer(func(context.Context) (reauth.Token, error) {
+			store.on(onCall("Load", fails))
+			return reauth.Token{}, errTurnedDown
+		})
+		_, err := w.get(t.Context())
+		assertPassing(t, err)
+		store.on(func(context.Context, string) error { return errFault })
+		require.ErrorIs(t, w.tr.SignOut(t.Context()), errFault)
+		store.on(nil)
+		time.Sleep(time.Minute)
+		_, err = w.get(t.Context())
+		assert.ErrorIs(t, err, reauth.ErrSignInRequired)
+		assert.Equal(t, 1, w.refreshes(), "it is not presented again")
+	})
+}
+
 func TestASecondSignOutThatFailsStillKnowsWhatWasGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := new(faultyStore)

@@ -51,7 +51,7 @@ func (b *bell) enter(channel string) *visitor {
 		v.wake()
 	}
 	r.visitors[v] = struct{}{}
-	b.look()
+	b.notify()
 	return v
 }
 
@@ -61,7 +61,7 @@ func (v *visitor) leave() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.rooms[v.channel].visitors, v)
-	b.look()
+	b.notify()
 }
 
 // wait returns when the visitor is woken, patience has passed, or ctx has ended.
@@ -77,8 +77,8 @@ func (v *visitor) wait(ctx context.Context, patience time.Duration) {
 
 func (v *visitor) wake() { signal(v.woken) }
 
-// look makes sure that listen takes note of a change. b.mu is held.
-func (b *bell) look() {
+// notify makes sure that listen takes note of a change. b.mu is held.
+func (b *bell) notify() {
 	if !b.listening {
 		b.listening = true
 		go b.listen() // ends once nobody waits
@@ -87,15 +87,29 @@ func (b *bell) look() {
 }
 
 // listen keeps the subscriptions in step with who waits. It alone talks to Redis
-// about them, since that can take as long as a connection takes to come about.
+// about them, since that can take as long as a connection takes to come about. If
+// the client, or a hook of it, panics, those who wait look for themselves until
+// somebody comes or leaves.
 func (b *bell) listen() {
 	ctx := context.Background() // the client's timeouts bound each step
 	var pubsub *redis.PubSub
 	var hearing sync.WaitGroup
+	done := false
+	defer func() {
+		if !done {
+			_ = recover() // or runtime.Goexit
+			b.reset()
+		}
+		if pubsub != nil {
+			_ = pubsub.Close()
+			hearing.Wait()
+		}
+	}()
 	for {
 		added, removed, idle := b.plan()
 		if idle {
-			break
+			done = true
+			return
 		}
 		// Errors are not looked at: the client goes on trying to subscribe to what it
 		// was once told, and until it has, those who wait look for themselves.
@@ -112,9 +126,16 @@ func (b *bell) listen() {
 		}
 		<-b.changed
 	}
-	if pubsub != nil {
-		_ = pubsub.Close()
-		hearing.Wait()
+}
+
+// reset is called when listen has to end while people wait. The next one begins
+// anew.
+func (b *bell) reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.listening = false
+	for _, r := range b.rooms {
+		r.subscribed = false
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -104,4 +105,29 @@ func (c *losingConn) Read(b []byte) (int, error) {
 		return 0, &net.OpError{Op: "read", Net: "tcp", Err: errors.New("the answer was lost")}
 	}
 	return n, err
+}
+
+// A holdUp is a dialer whose connections, once told to, keep what is written to
+// them, and bring no answer.
+type holdUp struct {
+	armed atomic.Bool
+	kept  chan []byte // of size 1
+}
+
+func (h *holdUp) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := new(net.Dialer).DialContext(ctx, network, addr)
+	return &heldUpConn{c, h}, err
+}
+
+type heldUpConn struct {
+	net.Conn
+	holdUp *holdUp
+}
+
+func (c *heldUpConn) Write(b []byte) (int, error) {
+	if c.holdUp.armed.CompareAndSwap(true, false) {
+		c.holdUp.kept <- slices.Clone(b)
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
 }

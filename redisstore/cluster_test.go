@@ -16,7 +16,7 @@ import (
 
 func TestStoreInACluster(t *testing.T) {
 	addrs := startCluster(t, 3, 0)
-	const lease = 300 * time.Millisecond
+	const lease = 600 * time.Millisecond
 	storetest.Run(t, storetest.Storage{
 		Open: func(tb testing.TB) reauth.Store {
 			return redisstore.New(newClusterClient(tb, &redis.ClusterOptions{Addrs: addrs}), &redisstore.Options{Lease: lease})

@@ -175,14 +175,14 @@ func TestARedisThatForgetsSignsOut(t *testing.T) {
 	assert.NoError(t, p.get(t.Context()))
 }
 
-// Each process has its connections cut several times a second, in the middle of
+// Each process has its connections cut twice a second, in the middle of
 // whatever they carry.
 func TestSoakWithCutConnections(t *testing.T) {
 	proxy := cutproxy.New(t, startServer(t).addr)
 	done := make(chan struct{})
 	var cutting sync.WaitGroup
 	cutting.Go(func() {
-		ticker := time.NewTicker(200 * time.Millisecond)
+		ticker := time.NewTicker(500 * time.Millisecond)
 		defer ticker.Stop()
 		for {
 			select {

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // A lease is a lock that is held.
@@ -16,6 +15,7 @@ type lease struct {
 	owner  string
 	held   context.Context // done once the lease has ended
 	cancel context.CancelCauseFunc
+	writes atomic.Int64 // how many there have been
 
 	mu    sync.Mutex
 	until time.Time // when it runs out, unless renewed; guarded by mu
@@ -106,9 +106,9 @@ func (l *lease) lose(why error) error {
 	return context.Cause(l.held)
 }
 
-// write runs a script that writes to the session only if the lock is still that of
-// the lease, for as long as there is hope.
-func (l *lease) write(ctx context.Context, what string, script *redis.Script, args ...any) error {
+// write puts a token in place of what is stored, or nothing, if the lock is still
+// that of the lease. It tries for as long as there is hope.
+func (l *lease) write(ctx context.Context, what string, token []byte) error {
 	if err := l.lost(); err != nil {
 		return err
 	}
@@ -116,8 +116,9 @@ func (l *lease) write(ctx context.Context, what string, script *redis.Script, ar
 	defer cancel(nil)
 	stop := context.AfterFunc(l.held, func() { cancel(context.Cause(l.held)) })
 	defer stop()
+	s, keys, number := l.store, []string{l.keys.token, l.keys.lock}, l.writes.Add(1)
 	stands, err := persist(ctx, func(ctx context.Context) (int64, error) {
-		return script.Run(ctx, l.store.client, []string{l.keys.token, l.keys.lock}, append([]any{l.owner}, args...)...).Int64()
+		return writeScript.Run(ctx, s.client, keys, l.owner, number, token, s.ttl.Milliseconds()).Int64()
 	})
 	if lost := l.lost(); err != nil && lost != nil {
 		return lost
@@ -128,11 +129,8 @@ func (l *lease) write(ctx context.Context, what string, script *redis.Script, ar
 	return failed(what, l.keys.token, err)
 }
 
-// unlock gives the lease back. If it was lost there is nothing to give.
+// unlock gives the lease back. If it was lost, the script finds nothing to give.
 func (l *lease) unlock() {
-	lost := l.lost()
 	l.lose(errGivenBack)
-	if lost == nil {
-		l.store.release(l.keys.lock, l.owner, l.end())
-	}
+	l.store.release(l.keys.lock, l.owner, l.end())
 }

@@ -28,7 +28,8 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 	}
 	key := s.keys(session).lock
 	owner := cryptorand.Text()
-	var visitor *visitor
+	var visit *visitor
+	var late *call[state]
 	for ctx.Err() == nil {
 		sent := time.Now()
 		taking := start(ctx, func(ctx context.Context) (state, error) { return s.take(ctx, key, owner) })
@@ -41,13 +42,17 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 			l := s.hold(ctx, session, owner, sent)
 			return l.held, l.unlock, nil
 		case got.mine: // it took so long that the lease may have run out again
-		case visitor == nil:
-			visitor = s.bell.enter(key)
-			defer visitor.leave()
+			late = taking
+		case visit == nil:
+			visit = s.bell.enter(key)
+			defer visit.leave()
 			fallthrough
 		default:
-			visitor.wait(ctx, s.patience(got.left))
+			visit.wait(ctx, s.patience(got.left))
 		}
+	}
+	if late != nil {
+		go s.undo(late, key, owner)
 	}
 	return nil, nil, failed("lock", key, context.Cause(ctx))
 }

@@ -1,9 +1,12 @@
 -- KEYS: lock. ARGV: owner, milliseconds of a lease.
 -- Returns whether owner has it and, if not, for how many milliseconds more another
 -- does. Who has it already gets it again: the answer to the first call may be lost.
-local owner = redis.call('GET', KEYS[1])
+local owner = redis.call('HGET', KEYS[1], 'owner')
 if owner and owner ~= ARGV[1] then
   return {0, redis.call('PTTL', KEYS[1])}
 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if not owner then
+  redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'writes', 0)
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return {1, 0}

@@ -1,11 +1,14 @@
 package redisstore_test
 
 import (
+	"bufio"
 	"context"
+	"net"
 	"runtime"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,8 +132,31 @@ func TestALockWhoseHolderHasDiedIsGotWhenItsLeaseHasRunOut(t *testing.T) {
 	client := s.client(t)
 	store := newDeaf(client)
 	_, lock := store.Keys("ann")
-	require.NoError(t, client.Set(t.Context(), lock, "one who has died", 300*time.Millisecond).Err())
+	require.NoError(t, client.HSet(t.Context(), lock, "owner", "one who has died").Err())
+	require.NoError(t, client.PExpire(t.Context(), lock, 300*time.Millisecond).Err())
 	require.NoError(t, receive(t, "the lock", lockLater(t, store, "ann")))
+}
+
+// The client dials for its subscriptions on a goroutine that the store started.
+func TestAPanicWhenSubscribingLeavesWaitersToLook(t *testing.T) {
+	s := startServer(t)
+	_, unlock := mustLock(t, newDeaf(s.client(t)), "ann")
+	client := s.client(t)
+	require.NoError(t, client.Ping(t.Context()).Err()) // has its connection
+	dialed := make(chan struct{}, 100)
+	client.AddHook(hook{dial: func(context.Context) {
+		dialed <- struct{}{}
+		panic("secret")
+	}})
+	store := redisstore.New(client, nil)
+	results := []<-chan error{lockLater(t, store, "ann")}
+	receive(t, "the first dial", dialed)
+	results = append(results, lockLater(t, store, "ann"))
+	receive(t, "the second dial", dialed)
+	unlock()
+	for _, result := range results {
+		require.NoError(t, receive(t, "the lock", result))
+	}
 }
 
 func TestWaitersShareOneConnection(t *testing.T) {
@@ -228,7 +254,7 @@ func TestALockThatComesWhenNobodyWaitsAnyLongerIsGivenBack(t *testing.T) {
 func TestALockThatComesAfterItsLeaseIsTakenAnew(t *testing.T) {
 	s := startServer(t)
 	proxy := cutproxy.New(t, s.addr)
-	const lease = 300 * time.Millisecond
+	const lease = 500 * time.Millisecond
 	store := redisstore.New(newClient(t, &redis.Options{Addr: proxy.Addr()}), &redisstore.Options{Lease: lease})
 	_, unlock := mustLock(t, store, "ann")
 	unlock()
@@ -238,6 +264,31 @@ func TestALockThatComesAfterItsLeaseIsTakenAnew(t *testing.T) {
 	defer unlock()
 	require.NoError(t, held.Err())
 	require.NoError(t, store.Save(held, "ann", reauth.Token{}))
+}
+
+// As above, but nobody waits any longer.
+func TestALockThatComesAfterItsLeaseAndTooLateIsGivenBack(t *testing.T) {
+	s := startServer(t)
+	const lease = 100 * time.Millisecond
+	for range 10 { // in half of them the end of the context is seen first
+		client := s.client(t)
+		scripts := watch(client)
+		ctx, cancel := context.WithCancel(bounded(t))
+		var first atomic.Bool
+		first.Store(true)
+		client.AddHook(hook{
+			call: func(context.Context, redis.Cmder) {
+				if first.CompareAndSwap(true, false) {
+					<-time.After(lease)
+				}
+			},
+			done: func(redis.Cmder, error) { cancel() },
+		})
+		_, _, err := redisstore.New(client, &redisstore.Options{Lease: lease}).Lock(ctx, "ann")
+		require.ErrorIs(t, err, context.Canceled)
+		receive(t, "the lock", scripts)
+		receive(t, "its return", scripts)
+	}
 }
 
 func TestALeaseThatCannotBeRenewedIsLost(t *testing.T) {
@@ -272,10 +323,10 @@ func TestALeaseThatCannotBeRenewedIsLost(t *testing.T) {
 func TestALockThatIsGoneIsNotedByItsHolder(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
-	store := redisstore.New(client, &redisstore.Options{Lease: 300 * time.Millisecond})
+	store := redisstore.New(client, &redisstore.Options{Lease: 1500 * time.Millisecond})
 	for name, take := range map[string]func(lock string) error{
 		"gone":      func(lock string) error { return client.Del(t.Context(), lock).Err() },
-		"another's": func(lock string) error { return client.Set(t.Context(), lock, "another", long).Err() },
+		"another's": func(lock string) error { return client.HSet(t.Context(), lock, "owner", "another").Err() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			held, unlock := mustLock(t, store, name)
@@ -287,7 +338,77 @@ func TestALockThatIsGoneIsNotedByItsHolder(t *testing.T) {
 		})
 	}
 	_, lock := store.Keys("another's")
-	assert.Equal(t, "another", client.Get(t.Context(), lock).Val())
+	assert.Equal(t, "another", client.HGet(t.Context(), lock, "owner").Val())
+}
+
+// It is the script that finds out, whoever has the lock, if anybody.
+func TestWhoHasLostTheLockWritesNothing(t *testing.T) {
+	s := startServer(t)
+	client := s.client(t)
+	store := newDeaf(client) // does not renew in a while
+	for name, write := range map[string]func(held context.Context, session string) error{
+		"Save": func(held context.Context, session string) error {
+			return store.Save(held, session, reauth.Token{AccessToken: "lost"})
+		},
+		"Delete": store.Delete,
+	} {
+		for _, owner := range []string{"", "another"} {
+			session := name + " " + owner
+			require.NoError(t, store.Save(t.Context(), session, reauth.Token{AccessToken: "kept"}))
+			held, unlock := mustLock(t, store, session)
+			_, lock := store.Keys(session)
+			require.NoError(t, client.Del(t.Context(), lock).Err())
+			if owner != "" {
+				require.NoError(t, client.HSet(t.Context(), lock, "owner", owner).Err())
+			}
+			require.NoError(t, held.Err())
+			assert.ErrorContains(t, write(held, session), "the lock is gone, or another's", session)
+			assert.Error(t, held.Err(), session)
+			unlock()
+			tok, ok, err := store.Load(t.Context(), session)
+			require.NoError(t, err)
+			assert.True(t, ok, session)
+			assert.Equal(t, "kept", tok.AccessToken, session)
+		}
+	}
+}
+
+// A network may deliver what was sent on a connection that its sender has given up.
+func TestAWriteThatIsHeldUpDoesNotReplaceTheNext(t *testing.T) {
+	s := startServer(t)
+	late := &holdUp{kept: make(chan []byte, 1)}
+	store := newDeaf(newClient(t, &redis.Options{Addr: s.addr, Dialer: late.dial, ReadTimeout: 100 * time.Millisecond}))
+	held, unlock := mustLock(t, store, "ann")
+	defer unlock()
+	require.NoError(t, store.Save(held, "ann", reauth.Token{AccessToken: "1"}))
+	deliver := func() string {
+		t.Helper()
+		conn, err := net.Dial("tcp", s.addr)
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = conn.Write(receive(t, "what was held up", late.kept))
+		require.NoError(t, err)
+		answer, err := bufio.NewReader(conn).ReadString('\n')
+		require.NoError(t, err)
+		return answer
+	}
+
+	late.armed.Store(true)
+	require.NoError(t, store.Save(held, "ann", reauth.Token{AccessToken: "2"}), "by the second attempt")
+	require.NoError(t, store.Save(held, "ann", reauth.Token{AccessToken: "3"}))
+	assert.Equal(t, ":1\r\n", deliver())
+	tok, ok, err := store.Load(held, "ann")
+	require.NoError(t, err)
+	require.True(t, ok)
+	assert.Equal(t, "3", tok.AccessToken)
+
+	late.armed.Store(true)
+	require.NoError(t, store.Save(held, "ann", reauth.Token{AccessToken: "4"}))
+	require.NoError(t, store.Delete(held, "ann"), "a sign-out")
+	assert.Equal(t, ":1\r\n", deliver())
+	_, ok, err = store.Load(held, "ann")
+	require.NoError(t, err)
+	assert.False(t, ok)
 }
 
 // What was refreshed can be stored by nobody else, so Save does not give up while
@@ -345,7 +466,7 @@ func TestUnlockGivesUpWhenTheLeaseWouldHaveRunOut(t *testing.T) {
 func TestALeaseIsForItsSessionAlone(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
-	store := redisstore.New(client, &redisstore.Options{Lease: 300 * time.Millisecond})
+	store := newDeaf(client)
 	held, unlock := mustLock(t, store, "ann")
 	defer unlock()
 	both, unlockBob, err := store.Lock(held, "bob")
@@ -363,7 +484,7 @@ func TestScriptsThatRedisHasForgottenAreSentAgain(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
 	forget := func() { require.NoError(t, s.client(t).ScriptFlush(t.Context()).Err()) }
-	store := redisstore.New(client, &redisstore.Options{Lease: 300 * time.Millisecond})
+	store := redisstore.New(client, &redisstore.Options{Lease: 1500 * time.Millisecond})
 	scripts := watch(client)
 	sentAgain := func() {
 		t.Helper()

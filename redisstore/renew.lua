@@ -1,5 +1,5 @@
 -- KEYS: lock. ARGV: owner, milliseconds of a lease.
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then
   return 0
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])

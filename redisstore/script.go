@@ -14,13 +14,9 @@ var (
 	loadLua    string
 	loadScript = redis.NewScript(loadLua)
 
-	//go:embed save.lua
-	saveLua    string
-	saveScript = redis.NewScript(saveLua)
-
-	//go:embed delete.lua
-	deleteLua    string
-	deleteScript = redis.NewScript(deleteLua)
+	//go:embed write.lua
+	writeLua    string
+	writeScript = redis.NewScript(writeLua)
 
 	//go:embed lock.lua
 	lockLua    string

@@ -171,18 +171,18 @@ func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, e
 // lost or ctx ends: the token that was spent for tok may be the one that is
 // stored, and nobody else can tell. Without, it is a plain SET.
 //
-// A token that is no UTF-8 is an error: JSON cannot keep it.
+// A token that is not UTF-8 is an error: JSON cannot keep it.
 func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) error {
 	if s.bad != nil {
 		return s.bad
 	}
 	key := s.keys(session).token
-	text, err := encode(tok)
+	text, err := tok.MarshalJSON()
 	if err != nil {
 		return failed("save", key, err)
 	}
 	if l := s.leaseIn(ctx, session); l != nil {
-		return l.write(ctx, "save", saveScript, text, s.ttl.Milliseconds())
+		return l.write(ctx, "save", text)
 	}
 	_, err = do(ctx, func(ctx context.Context) (string, error) {
 		return s.client.Set(ctx, key, text, s.ttl).Result()
@@ -197,7 +197,7 @@ func (s *Store) Delete(ctx context.Context, session string) error {
 		return s.bad
 	}
 	if l := s.leaseIn(ctx, session); l != nil {
-		return l.write(ctx, "delete", deleteScript)
+		return l.write(ctx, "delete", nil)
 	}
 	key := s.keys(session).token
 	_, err := do(ctx, func(ctx context.Context) (int64, error) {
@@ -206,28 +206,16 @@ func (s *Store) Delete(ctx context.Context, session string) error {
 	return failed("delete", key, err)
 }
 
-func encode(tok reauth.Token) (string, error) {
-	valid := utf8.ValidString(tok.AccessToken) && utf8.ValidString(tok.TokenType) && utf8.ValidString(tok.RefreshToken)
-	for name, value := range tok.Extra {
-		valid = valid && utf8.ValidString(name) && utf8.ValidString(value)
-	}
-	if !valid {
-		return "", errors.New("the token is not UTF-8")
-	}
-	text, err := json.Marshal(tok)
-	return string(text), err
-}
-
-// decode is the reverse of encode. What package json says of a text may repeat a
-// piece of it, so its error is not passed on.
+// decode returns the token that text is the JSON of. What package json says of a
+// text may repeat a piece of it, so its error is not passed on.
 func decode(text string) (reauth.Token, error) {
-	var stored struct {
-		reauth.Token
+	var tok reauth.Token
+	var shape struct {
 		AccessToken *string `json:"access_token"` // in every token, be it empty, and in hardly anything else
 	}
-	if !utf8.ValidString(text) || json.Unmarshal([]byte(text), &stored) != nil || stored.AccessToken == nil {
+	data := []byte(text)
+	if !utf8.Valid(data) || json.Unmarshal(data, &shape) != nil || shape.AccessToken == nil || json.Unmarshal(data, &tok) != nil {
 		return reauth.Token{}, errors.New("what is stored is not the JSON of a token")
 	}
-	stored.Token.AccessToken = *stored.AccessToken
-	return stored.Token, nil
+	return tok, nil
 }

@@ -20,7 +20,7 @@ import (
 
 func TestStore(t *testing.T) {
 	s := startServer(t)
-	const lease = 300 * time.Millisecond
+	const lease = 600 * time.Millisecond
 	storetest.Run(t, storetest.Storage{
 		Open: func(tb testing.TB) reauth.Store {
 			return redisstore.New(s.client(tb), &redisstore.Options{Lease: lease})

@@ -1,6 +1,6 @@
 -- KEYS: lock, whose name is also that of the channel. ARGV: owner.
 -- Where publishing is not permitted the lock is given back all the same.
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then
   return 0
 end
 redis.call('DEL', KEYS[1])
