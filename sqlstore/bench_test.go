@@ -1,0 +1,22 @@
+package sqlstore_test
+
+import (
+	"testing"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/reauthtest/storetest"
+)
+
+// The server and the file are as durable as they are by default: what the disk
+// takes is part of the cost.
+func BenchmarkPostgreSQL(b *testing.B) { benchmark(b, newPostgresOn(b, ownServer(b))) }
+
+func BenchmarkSQLite(b *testing.B) { benchmark(b, newSQLite(b)) }
+
+func benchmark(b *testing.B, d database) {
+	storetest.Benchmark(b, storetest.Storage{
+		// The pools stay open to the end, so that a lock which is given back in the
+		// background is given back.
+		Open: func(testing.TB) reauth.Store { return newStore(b, d, 0) },
+	})
+}

@@ -1,0 +1,38 @@
+package sqlstore_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/reauthtest/storetest"
+)
+
+func TestStoreOnPostgreSQL(t *testing.T) { conform(t, newPostgres(t)) }
+
+func TestStoreOnSQLite(t *testing.T) { conform(t, newSQLite(t)) }
+
+// conform runs the suite over ordinary pools, and over pools of one connection,
+// in which whoever kept it would be the last to get one.
+func conform(t *testing.T, d database) {
+	const lease = time.Second // short, but longer than a busy machine is in the way
+	admin := d.connect(t)
+	for _, pool := range []struct {
+		name        string
+		connections int
+	}{{"Pool", 0}, {"OneConnection", 1}} {
+		t.Run(pool.name, func(t *testing.T) {
+			storetest.Run(t, storetest.Storage{
+				Open: func(tb testing.TB) reauth.Store {
+					db := d.connect(tb)
+					db.SetMaxOpenConns(pool.connections)
+					return newStoreOn(tb, d, db, lease)
+				},
+				Lose: func(tb testing.TB, session string) {
+					mustExec(tb, admin, "UPDATE "+d.table()+" SET owner = 'dead', deadline = 1 WHERE session = $1", session)
+				},
+				Lease: lease,
+			})
+		})
+	}
+}

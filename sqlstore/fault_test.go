@@ -1,0 +1,417 @@
+package sqlstore_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/internal/cutproxy"
+	"github.com/reauth-go/reauth/reauthtest"
+	"github.com/reauth-go/reauth/sqlstore"
+)
+
+// A world is a token server and API, and Transports that share a session as
+// processes would, each over a pool of its own.
+type world struct {
+	*reauthtest.Server
+	ctx        context.Context
+	transports []*reauth.Transport
+	pools      []*sql.DB
+
+	mu     sync.Mutex
+	events map[reauth.EventKind]int
+	passed int // requests that failed for now
+}
+
+func newWorld(t *testing.T, d database, opts reauthtest.Options, lease time.Duration, pools ...*sql.DB) *world {
+	t.Helper()
+	w := &world{
+		Server: reauthtest.NewServer(t, opts), ctx: reauth.WithSession(t.Context(), "ann"),
+		pools: pools, events: make(map[reauth.EventKind]int),
+	}
+	base := &http.Transport{MaxIdleConnsPerHost: 16}
+	t.Cleanup(base.CloseIdleConnections)
+	for _, pool := range pools {
+		transport, err := reauth.New(reauth.Config{
+			Refresher:    &reauth.OAuth2Refresher{TokenURL: w.TokenURL(), ClientID: "sqlstore"},
+			Origins:      []string{w.URL},
+			Base:         base,
+			Store:        newStoreOn(t, d, pool, lease),
+			EarlyRefresh: time.Hour,              // as early as it gets: after a quarter of a token's life
+			RefreshPause: 100 * time.Millisecond, // and so soon an owed save is tried again
+			OnEvent: func(_ context.Context, e reauth.Event) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.events[e.Kind]++
+			},
+		})
+		require.NoError(t, err)
+		w.transports = append(w.transports, transport)
+	}
+	require.NoError(t, w.transports[0].SignIn(w.ctx, reauth.Token(w.SignIn("ann"))))
+	require.NoError(t, w.transports[0].Wait(w.ctx)) // the lock is given back
+	return w
+}
+
+func (w *world) event(kind reauth.EventKind) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.events[kind]
+}
+
+func (w *world) get(ctx context.Context, transport *reauth.Transport) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.APIURL("/"), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	return nil
+}
+
+// traffic lets callers make requests while during runs. Every request has to be
+// answered, or to fail in a way that passes.
+func (w *world) traffic(t *testing.T, during func()) {
+	t.Helper()
+	ctx, stop := context.WithCancel(w.ctx)
+	var wg sync.WaitGroup
+	for _, transport := range w.transports {
+		for range 4 {
+			wg.Go(func() {
+				tick := time.NewTicker(5 * time.Millisecond)
+				defer tick.Stop()
+				for ctx.Err() == nil {
+					err := w.get(ctx, transport)
+					var failed *reauth.RefreshError
+					switch {
+					case err == nil, ctx.Err() != nil:
+					case errors.As(err, &failed) && !errors.Is(err, reauth.ErrSignInRequired):
+						w.mu.Lock()
+						w.passed++
+						w.mu.Unlock()
+					default:
+						assert.NoError(t, err, "not a fault that passes")
+						return
+					}
+					<-tick.C
+				}
+			})
+		}
+	}
+	during()
+	stop()
+	wg.Wait()
+}
+
+// await waits until the server has counted something.
+func (w *world) await(t *testing.T, what string, reached func(reauthtest.Counts) bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
+	defer cancel()
+	require.NoError(t, w.Await(ctx, reached), what)
+}
+
+// refreshes waits for some more refreshes than there have been.
+func (w *world) refreshes(t *testing.T, more int) {
+	t.Helper()
+	before := w.Counts().RefreshesGranted
+	w.await(t, strconv.Itoa(more)+" more refreshes", func(c reauthtest.Counts) bool { return c.RefreshesGranted >= before+more })
+}
+
+// settled checks that all is well: everybody is answered, nobody was signed out,
+// no token was used twice, what is stored is the newest, and nothing is in use.
+func (w *world) settled(t *testing.T, store *sqlstore.Store) {
+	t.Helper()
+	w.quiet(t)
+	tok, ok, err := store.Load(w.ctx, "ann")
+	require.NoError(t, err)
+	require.True(t, ok)
+	_, err = w.Refresh(tok.RefreshToken)
+	assert.NoError(t, err, "the stored refresh token is not the newest")
+}
+
+// settledWith is settled where everybody has to end up with tok.
+func (w *world) settledWith(t *testing.T, tok reauth.Token) {
+	t.Helper()
+	w.quiet(t)
+	for _, transport := range w.transports {
+		got, err := transport.Token(w.ctx)
+		require.NoError(t, err)
+		assert.True(t, got.AccessToken == tok.AccessToken, "another token than the one that was stored is in use")
+	}
+}
+
+func (w *world) quiet(t *testing.T) {
+	t.Helper()
+	for _, transport := range w.transports {
+		// At once, unless the pause after a failure has to pass.
+		require.Eventually(t, func() bool { return w.get(w.ctx, transport) == nil }, time.Minute, 10*time.Millisecond)
+		require.NoError(t, transport.Wait(w.ctx))
+	}
+	counts := w.Counts()
+	assert.Zero(t, counts.ReusesDetected, "refresh tokens that were used twice")
+	assert.Zero(t, counts.SessionsRevoked)
+	assert.Zero(t, w.event(reauth.EventSignInRequired))
+	for _, pool := range w.pools {
+		assert.Zero(t, pool.Stats().InUse)
+	}
+}
+
+func TestARestartOfPostgreSQLSignsNobodyOut(t *testing.T) {
+	s := ownServer(t)
+	d := newPostgresOn(t, s)
+	w := newWorld(t, d, reauthtest.Options{AccessLifetime: 4 * time.Second}, 15*time.Second, d.connect(t), d.connect(t))
+	w.traffic(t, func() {
+		for range 2 {
+			w.refreshes(t, 2)
+			s.stop("immediate")
+			require.NoError(t, s.start(t))
+			w.refreshes(t, 2)
+		}
+	})
+	t.Logf("%d requests, of which %d failed for now", w.Counts().APIRequests, w.passed)
+	w.settled(t, newStore(t, d, 0))
+}
+
+// The worst moment: the old refresh token is spent, the new one not yet stored.
+func TestARestartOfPostgreSQLBetweenRefreshAndSaveLosesNothing(t *testing.T) {
+	s := ownServer(t)
+	d := newPostgresOn(t, s)
+	w := newWorld(t, d, reauthtest.Options{}, 15*time.Second, d.connect(t), d.connect(t))
+	require.NoError(t, w.get(w.ctx, w.transports[1]))
+	w.ExpireAccess()
+	release := w.BlockRefresh()
+	answered := make(chan error, 1)
+	go func() { answered <- w.get(w.ctx, w.transports[0]) }()
+	w.await(t, "a refresh", func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
+	s.stop("immediate")
+	release()
+	w.await(t, "its answer", func(c reauthtest.Counts) bool { return c.RefreshesGranted == 1 })
+	require.NoError(t, s.start(t))
+	// The other one needs a token too, and must not get at the one that is spent.
+	require.Eventually(t, func() bool { return w.get(w.ctx, w.transports[1]) == nil }, time.Minute, 10*time.Millisecond)
+	require.NoError(t, <-answered)
+	assert.Equal(t, 1, w.Counts().Refreshes)
+	assert.Zero(t, w.event(reauth.EventSaveOwed))
+	w.settled(t, newStore(t, d, 0))
+}
+
+func TestConnectionsThatAreCutSignNobodyOut(t *testing.T) {
+	d := newPostgres(t).(postgres)
+	proxy := cutproxy.New(t, "127.0.0.1:"+strconv.Itoa(d.port))
+	connect := func() *sql.DB { return d.connectVia(t, proxy.Addr(), pgx.QueryExecModeCacheStatement) }
+	w := newWorld(t, d, reauthtest.Options{AccessLifetime: 4 * time.Second}, 15*time.Second, connect(), connect())
+	w.traffic(t, func() {
+		for range 40 { // in no step with the refreshes
+			before := w.Counts().APIRequests
+			w.await(t, "more requests", func(c reauthtest.Counts) bool { return c.APIRequests >= before+100 })
+			proxy.Cut()
+		}
+		proxy.Refuse(true)
+		before := w.passes()
+		require.Eventually(t, func() bool { return w.passes() > before }, time.Minute, 10*time.Millisecond, "nobody has noticed")
+		proxy.Refuse(false)
+		w.refreshes(t, 2)
+	})
+	t.Logf("%d requests, of which %d failed for now", w.Counts().APIRequests, w.passed)
+	w.settled(t, newStore(t, d, 0))
+}
+
+func (w *world) passes() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.passed
+}
+
+// The database goes silent in the middle of a refresh, and the lease runs out.
+// The request is answered all the same; the new token is stored later.
+func TestASilentDatabaseCostsTheLeaseAndNothingElse(t *testing.T) {
+	d := newPostgres(t).(postgres)
+	proxy := cutproxy.New(t, "127.0.0.1:"+strconv.Itoa(d.port))
+	w := newWorld(t, d, reauthtest.Options{}, 600*time.Millisecond, d.connectVia(t, proxy.Addr(), pgx.QueryExecModeCacheStatement))
+	w.ExpireAccess()
+	release := w.BlockRefresh()
+	answered := make(chan error, 1)
+	go func() { answered <- w.get(w.ctx, w.transports[0]) }()
+	w.await(t, "a refresh", func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
+	proxy.Stall(true)
+	release()
+	require.NoError(t, <-answered)
+	assert.Equal(t, 1, w.event(reauth.EventSaveOwed))
+	proxy.Stall(false)
+	w.settled(t, newStore(t, d, 0)) // Wait waits for the save that is owed
+	assert.Equal(t, 1, w.Counts().Refreshes)
+}
+
+// Somebody stores a token, without the lock, while a process refreshes the one
+// before: all go on with the one that was stored.
+func TestATokenStoredPastARefreshIsTaken(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		w := newWorld(t, d, reauthtest.Options{}, 15*time.Second, d.connect(t), d.connect(t))
+		w.ExpireAccess()
+		release := w.BlockRefresh()
+		answered := make(chan error, 1)
+		go func() { answered <- w.get(w.ctx, w.transports[0]) }()
+		w.await(t, "a refresh", func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
+		stored := reauth.Token(w.SignIn("ann"))
+		require.NoError(t, newStore(t, d, 0).Save(w.ctx, "ann", stored))
+		release()
+		require.NoError(t, <-answered)
+		assert.Equal(t, 1, w.event(reauth.EventSaveOwed), "what the refresh brought is not stored")
+		w.settledWith(t, stored)
+	})
+}
+
+// Whatever waits on a connection that has gone silent leaves with its context.
+func TestASilentDatabaseIsNotWaitedForAnyLonger(t *testing.T) {
+	d := newPostgres(t).(postgres)
+	proxy := cutproxy.New(t, "127.0.0.1:"+strconv.Itoa(d.port))
+	db := d.connectVia(t, proxy.Addr(), pgx.QueryExecModeCacheStatement)
+	store := newStoreOn(t, d, db, 100*time.Millisecond)
+	require.NoError(t, store.Save(t.Context(), "ann", token("1")))
+	held, unlock := mustLock(t, store, "ann")
+	proxy.Stall(true)
+	for name, call := range map[string]func(ctx context.Context) error{
+		"Load":   func(ctx context.Context) error { _, _, err := store.Load(ctx, "ann"); return err },
+		"Save":   func(ctx context.Context) error { return store.Save(ctx, "ann", token("2")) },
+		"Delete": func(ctx context.Context) error { return store.Delete(ctx, "ann") },
+		"Lock":   func(ctx context.Context) error { _, _, err := store.Lock(ctx, "bob"); return err },
+		"Create": store.CreateTable,
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		assert.ErrorIs(t, call(ctx), context.DeadlineExceeded, name)
+		cancel()
+	}
+	<-held.Done()
+	assert.ErrorContains(t, context.Cause(held), "the lease was lost: it was not renewed in time")
+	unlock()
+	proxy.Stall(false) // what was held back arrives now, and may be executed
+	_, _, err := store.Load(t.Context(), "ann")
+	assert.NoError(t, err)
+}
+
+// Another program keeps the file locked for longer than the busy timeout.
+func TestALockedSQLiteFileIsWaitedFor(t *testing.T) {
+	for _, mode := range []struct{ name, pragmas string }{
+		{"WAL", "_pragma=busy_timeout(10)&_pragma=journal_mode(WAL)"},
+		{"Rollback", "_pragma=busy_timeout(10)"},
+		{"NoTimeout", ""},
+	} {
+		t.Run(mode.name, func(t *testing.T) {
+			d := newSQLiteWith(t, mode.pragmas)
+			db, m := meddle(t, d)
+			w := newWorld(t, d, reauthtest.Options{}, 15*time.Second, db)
+			another, err := d.connect(t).Conn(t.Context())
+			require.NoError(t, err)
+			defer another.Close()
+			_, err = another.ExecContext(t.Context(), "BEGIN EXCLUSIVE")
+			require.NoError(t, err)
+
+			w.ExpireAccess()
+			tries := m.count(takes)
+			answered := make(chan error, 1)
+			go func() { answered <- w.get(w.ctx, w.transports[0]) }()
+			require.Eventually(t, func() bool { return m.count(takes)+m.count(looks) > tries+5 }, time.Minute, time.Millisecond, "Lock tries again")
+			_, err = another.ExecContext(t.Context(), "COMMIT")
+			require.NoError(t, err)
+			require.NoError(t, <-answered)
+			assert.Equal(t, 1, w.Counts().Refreshes)
+			w.settled(t, newStore(t, d, 0))
+		})
+	}
+}
+
+// The same in the middle of a refresh.
+func TestASaveWaitsForALockedSQLiteFile(t *testing.T) {
+	d := newSQLiteWith(t, "_pragma=busy_timeout(10)")
+	db, m := meddle(t, d)
+	w := newWorld(t, d, reauthtest.Options{}, 15*time.Second, db)
+	w.ExpireAccess()
+	release := w.BlockRefresh()
+	answered := make(chan error, 1)
+	go func() { answered <- w.get(w.ctx, w.transports[0]) }()
+	w.await(t, "a refresh", func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
+	another, err := d.connect(t).Conn(t.Context())
+	require.NoError(t, err)
+	defer another.Close()
+	_, err = another.ExecContext(t.Context(), "BEGIN EXCLUSIVE")
+	require.NoError(t, err)
+	tries := m.count(writes)
+	release()
+	require.Eventually(t, func() bool { return m.count(writes) > tries+1 }, time.Minute, time.Millisecond, "Save tries again")
+	_, err = another.ExecContext(t.Context(), "COMMIT")
+	require.NoError(t, err)
+	require.NoError(t, <-answered)
+	assert.Zero(t, w.event(reauth.EventSaveOwed))
+	w.settled(t, newStore(t, d, 0))
+}
+
+// Without a lease nothing is at stake: whoever calls hears of it.
+func TestALockedSQLiteFileIsAnErrorForThoseWithoutALock(t *testing.T) {
+	d := newSQLiteWith(t, "_pragma=busy_timeout(10)")
+	store := newStore(t, d, 0)
+	another, err := d.connect(t).Conn(t.Context())
+	require.NoError(t, err)
+	defer another.Close()
+	_, err = another.ExecContext(t.Context(), "BEGIN EXCLUSIVE")
+	require.NoError(t, err)
+	_, _, err = store.Load(t.Context(), "ann")
+	assert.ErrorContains(t, err, "database is locked")
+	assert.ErrorContains(t, store.Save(t.Context(), "ann", token("1")), "database is locked")
+	assert.ErrorContains(t, store.Delete(t.Context(), "ann"), "database is locked")
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, _, err = store.Lock(ctx, "ann")
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+	_, err = another.ExecContext(t.Context(), "ROLLBACK")
+	require.NoError(t, err)
+	require.NoError(t, store.Save(t.Context(), "ann", token("1")))
+}
+
+// As after a failover to a standby, or on a full disk.
+func TestAReadOnlyDatabaseSignsNobodyOut(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		set := map[sqlstore.Dialect][2]string{
+			sqlstore.PostgreSQL: {"SET default_transaction_read_only = on", "SET default_transaction_read_only = off"},
+			sqlstore.SQLite:     {"PRAGMA query_only = on", "PRAGMA query_only = off"},
+		}[d.dialect()]
+		db := d.connect(t)
+		db.SetMaxOpenConns(1) // what is set is set for all
+		w := newWorld(t, d, reauthtest.Options{}, 15*time.Second, db)
+		require.NoError(t, w.get(w.ctx, w.transports[0]))
+
+		mustExec(t, db, set[0])
+		require.NoError(t, w.get(w.ctx, w.transports[0]), "a good token is used all the same")
+		w.ExpireAccess()
+		err := w.get(w.ctx, w.transports[0])
+		var failed *reauth.RefreshError
+		require.ErrorAs(t, err, &failed)
+		assert.NotErrorIs(t, err, reauth.ErrSignInRequired)
+		assert.Zero(t, w.Counts().Refreshes, "nothing is refreshed that could not be stored")
+
+		mustExec(t, db, set[1])
+		require.Eventually(t, func() bool { return w.get(w.ctx, w.transports[0]) == nil }, time.Minute, 10*time.Millisecond)
+		assert.Equal(t, 1, w.Counts().Refreshes)
+		w.settled(t, newStore(t, d, 0))
+	})
+}

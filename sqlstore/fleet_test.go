@@ -1,0 +1,17 @@
+//go:build unix
+
+package sqlstore_test
+
+import (
+	"testing"
+
+	"github.com/reauth-go/reauth/internal/fleet"
+)
+
+func TestEightProcessesShareASession(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) { fleet.Soak(t, d.fleetDSN()) })
+}
+
+func TestAStoppedProcessWritesNothingOverWhatIsNewer(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) { fleet.Stopped(t, d.fleetDSN(), fleetLease) })
+}

@@ -1,0 +1,539 @@
+package sqlstore_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth/sqlstore"
+)
+
+func TestNoConnectionIsInUseWhileALockIsHeld(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db := d.connect(t)
+		db.SetMaxOpenConns(1)
+		store := newStoreOn(t, d, db, 0)
+		held, unlock := mustLock(t, store, "ann")
+		assert.Zero(t, db.Stats().InUse)
+		require.NoError(t, store.Save(held, "ann", token("1")))
+		assert.Zero(t, db.Stats().InUse)
+		mustBeLocked(t, newStoreOn(t, d, db, 0), "ann")
+		assert.Zero(t, db.Stats().InUse)
+		require.NoError(t, store.Delete(held, "ann"))
+		unlock()
+		assert.Zero(t, db.Stats().InUse)
+	})
+}
+
+// What a pooler would trip over is not there: transactions, and statements that
+// are prepared and used later.
+func TestEveryStatementStandsAlone(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db, m := meddle(t, d)
+		store := newStoreOn(t, d, db, 0)
+		require.NoError(t, store.CreateTable(t.Context()))
+		require.NoError(t, store.Save(t.Context(), "ann", token("1")))
+		held, unlock := mustLock(t, store, "ann")
+		mustBeLocked(t, store, "ann")
+		require.NoError(t, store.Save(held, "ann", token("2")))
+		mustHold(t, store, "ann", "access-2")
+		require.NoError(t, store.Delete(held, "ann"))
+		unlock()
+		require.NoError(t, store.Delete(t.Context(), "ann"))
+		assert.Empty(t, m.unlike)
+		assert.Positive(t, m.count(others))
+	})
+}
+
+// In a bubble time passes at once: what is measured is the local clock's part.
+func TestALeaseIsRenewedUntilItIsGivenBack(t *testing.T) {
+	d := newSQLite(t)
+	synctest.Test(t, func(t *testing.T) {
+		db, m := meddle(t, d)
+		held, unlock := mustLock(t, newStoreOn(t, d, db, 15*time.Second), "ann")
+		time.Sleep(100*time.Second + time.Millisecond)
+		assert.NoError(t, held.Err())
+		assert.Equal(t, 20, m.count(renews), "every five seconds")
+		unlock()
+		assert.ErrorContains(t, context.Cause(held), "was given back")
+		time.Sleep(time.Hour)
+		assert.Equal(t, 20, m.count(renews))
+	}) // and no goroutine is left
+}
+
+func TestALeaseThatCannotBeRenewedIsLostWhenItHasRunOut(t *testing.T) {
+	d := newSQLite(t)
+	synctest.Test(t, func(t *testing.T) {
+		db, m := meddle(t, d)
+		store := newStoreOn(t, d, db, 15*time.Second)
+		held, unlock := mustLock(t, store, "ann")
+		defer unlock()
+		time.Sleep(5*time.Second + time.Millisecond) // renewed once
+		require.Equal(t, 1, m.count(renews))
+		m.failBefore(always(renews, errors.New("no route to the database")))
+		time.Sleep(14900 * time.Millisecond)
+		require.NoError(t, held.Err())
+		assert.Greater(t, m.count(renews), 5, "it is tried again")
+		time.Sleep(100 * time.Millisecond)
+		require.Error(t, held.Err())
+		assert.ErrorContains(t, context.Cause(held), `sqlstore: session "ann": the lease was lost: it was not renewed in time: no route to the database`)
+
+		before := m.all()
+		assert.ErrorContains(t, store.Save(held, "ann", token("1")), "the lease was lost")
+		assert.ErrorContains(t, store.Delete(held, "ann"), "the lease was lost")
+		bounded, cancel := context.WithTimeout(held, time.Minute)
+		defer cancel()
+		assert.ErrorContains(t, store.Save(bounded, "ann", token("1")), "the lease was lost")
+		assert.Equal(t, before, m.all(), "the database was asked though it is known that the lease is lost")
+	})
+}
+
+// The database's clock is set forward, or a machine slept: as long as nobody else
+// took the lock, it is as good as ever.
+func TestALeaseThatNobodyTookIsKept(t *testing.T) {
+	d := newSQLite(t)
+	synctest.Test(t, func(t *testing.T) {
+		db := d.connect(t)
+		store := newStoreOn(t, d, db, 15*time.Second)
+		held, unlock := mustLock(t, store, "ann")
+		defer unlock()
+		mustExec(t, db, "UPDATE "+d.table()+" SET deadline = 1")
+		require.NoError(t, store.Save(held, "ann", token("1")))
+		time.Sleep(6 * time.Second) // until it is renewed
+		require.NoError(t, held.Err())
+		mustBeLocked(t, store, "ann")
+	})
+}
+
+func TestARenewalThatFailsOnceLosesNothing(t *testing.T) {
+	d := newSQLite(t)
+	synctest.Test(t, func(t *testing.T) {
+		db, m := meddle(t, d)
+		store := newStoreOn(t, d, db, 15*time.Second)
+		held, unlock := mustLock(t, store, "ann")
+		defer unlock()
+		m.failBefore(times(2, renews, errCut))
+		time.Sleep(time.Minute)
+		require.NoError(t, held.Err())
+		require.NoError(t, store.Save(held, "ann", token("1")))
+	})
+}
+
+func TestAfterUnlockNothingIsWritten(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		store := newStore(t, d, 0)
+		held, unlock := mustLock(t, store, "ann")
+		unlock()
+		assert.ErrorContains(t, store.Save(held, "ann", token("1")), "was given back")
+		assert.ErrorContains(t, store.Delete(held, "ann"), "was given back")
+		assert.Zero(t, rows(t, d, d.connect(t)))
+	})
+}
+
+func TestALeaseIsForItsSessionAndStoreAlone(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		store, other := newStore(t, d, 0), newStore(t, d, 0)
+		ann, unlockAnn := mustLock(t, store, "ann")
+		ctx, cancel := context.WithTimeout(ann, 30*time.Second)
+		defer cancel()
+		both, unlockBob, err := store.Lock(ctx, "bob")
+		require.NoError(t, err)
+		require.NoError(t, store.Save(both, "ann", token("a")))
+		require.NoError(t, store.Save(both, "bob", token("b")))
+		require.NoError(t, store.Save(both, "cid", token("c")))
+		unlockAnn()
+		assert.ErrorContains(t, store.Save(both, "ann", token("late")), `session "ann"`)
+		assert.NoError(t, store.Save(both, "bob", token("b2")))
+		assert.NoError(t, other.Save(both, "bob", token("other")), "another store's context is one without a lease")
+		unlockBob()
+		assert.ErrorContains(t, store.Save(both, "bob", token("late")), `session "bob"`)
+		mustHold(t, store, "ann", "access-a")
+		mustHold(t, store, "bob", "access-other")
+		mustHold(t, store, "cid", "access-c")
+	})
+}
+
+// It is the next renewal that finds out, not the end of the lease.
+func TestAHolderHearsThatItWasPassedBy(t *testing.T) {
+	d := newSQLite(t)
+	for _, pass := range []string{
+		"UPDATE reauth_sessions SET owner = 'another'", "UPDATE reauth_sessions SET version = version + 1", "DELETE FROM reauth_sessions",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			db := d.connect(t)
+			store := newStoreOn(t, d, db, 15*time.Second)
+			held, unlock := mustLock(t, store, "ann")
+			defer unlock()
+			mustExec(t, db, pass)
+			time.Sleep(5*time.Second + time.Millisecond)
+			require.Error(t, held.Err())
+			assert.ErrorContains(t, context.Cause(held), `sqlstore: session "ann": the lease was lost: another has it, or has written without it`)
+		})
+		mustExec(t, d.connect(t), "DELETE FROM reauth_sessions")
+	}
+}
+
+// A program's own tool stores a token while a process refreshes the one before:
+// what that brings is older.
+func TestWhoIsPassedByCanWriteNoMore(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		holder, tool := newStore(t, d, 0), newStore(t, d, 0)
+		require.NoError(t, tool.Save(t.Context(), "ann", token("old")))
+		held, unlock := mustLock(t, holder, "ann")
+		require.NoError(t, tool.Save(t.Context(), "ann", token("signed in")))
+		assert.ErrorContains(t, holder.Save(held, "ann", token("refreshed")), "the lease was lost")
+		assert.Error(t, held.Err())
+		mustHold(t, tool, "ann", "access-signed in")
+		unlock()
+		_, unlock = mustLock(t, tool, "ann") // not only when a lease has run out
+		unlock()
+
+		held, unlock = mustLock(t, holder, "ann")
+		require.NoError(t, tool.Delete(t.Context(), "ann"))
+		mustBeLocked(t, tool, "ann")
+		assert.ErrorContains(t, holder.Save(held, "ann", token("refreshed")), "the lease was lost")
+		unlock()
+		assert.Zero(t, rows(t, d, d.connect(t)))
+	})
+}
+
+func TestADeleteOfNothingDisturbsNobody(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		holder, tool := newStore(t, d, 0), newStore(t, d, 0)
+		held, unlock := mustLock(t, holder, "ann")
+		defer unlock()
+		require.NoError(t, tool.Delete(t.Context(), "ann"))
+		require.NoError(t, holder.Save(held, "ann", token("1")))
+	})
+}
+
+func TestEachHolderMayWriteAsOftenAsItLikes(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		store := newStore(t, d, 0)
+		for _, writes := range []int{3, 1, 2} {
+			held, unlock := mustLock(t, store, "ann")
+			for range writes {
+				require.NoError(t, store.Save(held, "ann", token("1")))
+			}
+			unlock()
+		}
+	})
+}
+
+func TestASaveWhoseAnswerWasLostIsSentAgain(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		busy := errCut
+		if d.dialect() == sqlstore.SQLite {
+			busy = errors.New("database is locked")
+		}
+		db, m := meddle(t, d)
+		store := newStoreOn(t, d, db, 3*time.Second)
+		held, unlock := mustLock(t, store, "ann")
+		m.failAfter(times(2, writes, busy))
+		require.NoError(t, store.Save(held, "ann", token("1")))
+		mustHold(t, store, "ann", "access-1")
+		assert.Equal(t, 3, m.count(writes))
+
+		m.failBefore(times(2, writes, busy))
+		require.NoError(t, store.Delete(held, "ann"))
+		assert.Equal(t, 6, m.count(writes))
+		unlock()
+		assert.Zero(t, rows(t, d, d.connect(t)))
+	})
+}
+
+// A network that was silent delivers what it kept.
+func TestASaveThatArrivesLateChangesNothing(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db, m := meddle(t, d)
+		store := newStoreOn(t, d, db, 0)
+		held, unlock := mustLock(t, store, "ann")
+		defer unlock()
+		arrive := m.detainNext(writes)
+		if err := store.Save(held, "ann", token("1")); d.dialect() == sqlstore.PostgreSQL {
+			require.NoError(t, err, "it is sent again")
+			require.NoError(t, arrive())
+			mustHold(t, store, "ann", "access-1")
+		}
+		require.NoError(t, store.Save(held, "ann", token("2")))
+		require.NoError(t, arrive())
+		mustHold(t, store, "ann", "access-2")
+		require.NoError(t, store.Delete(held, "ann"))
+		require.NoError(t, arrive())
+		_, ok, err := store.Load(t.Context(), "ann")
+		require.NoError(t, err)
+		assert.False(t, ok)
+	})
+}
+
+func TestASaveIsNotTriedAgainInVain(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db, m := meddle(t, d)
+		store := newStoreOn(t, d, db, 0)
+		held, unlock := mustLock(t, store, "ann")
+		defer unlock()
+		refusal := error(sqlStateError("23514"))
+		if d.dialect() == sqlstore.SQLite {
+			refusal = errors.New("CHECK constraint failed (275)")
+		}
+		m.failBefore(always(writes, refusal))
+		assert.ErrorIs(t, store.Save(held, "ann", token("1")), refusal)
+		assert.Equal(t, 1, m.count(writes))
+		assert.NoError(t, held.Err(), "the lease stands all the same")
+	})
+}
+
+func TestASaveIsTriedAgainUntilTheLeaseIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := new(script)
+		store := scriptedStore(t, db)
+		began := time.Now()
+		held, unlock := mustLock(t, store, "ann")
+		db.answer(func(context.Context, string) error { return errCut })
+		err := store.Save(held, "ann", token("1"))
+		require.ErrorContains(t, err, "the lease was lost: it was not renewed in time")
+		assert.Equal(t, 15*time.Second, time.Since(began))
+
+		began = time.Now()
+		unlock()
+		assert.LessOrEqual(t, time.Since(began), 5*time.Second, "unlock does not wait for ever")
+	})
+}
+
+func TestASaveEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := new(script)
+		store := scriptedStore(t, db)
+		held, unlock := mustLock(t, store, "ann")
+		defer unlock()
+		db.answer(func(context.Context, string) error { return errCut })
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(held, time.Second)
+		defer cancel()
+		require.ErrorIs(t, store.Save(ctx, "ann", token("1")), context.DeadlineExceeded)
+		assert.Equal(t, time.Second, time.Since(began))
+		assert.NoError(t, held.Err())
+	})
+}
+
+// One connection has gone silent; there are others.
+func TestASilentConnectionIsLeftForAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := new(script)
+		store := scriptedStore(t, db)
+		held, unlock := mustLock(t, store, "ann")
+		defer unlock()
+		db.answer(silentOnce(writes))
+		began := time.Now()
+		require.NoError(t, store.Save(held, "ann", token("1")))
+		assert.Less(t, time.Since(began), 6*time.Second, "a third of the lease, and a little")
+		db.answer(silentOnce(renews))
+		time.Sleep(time.Minute)
+		assert.NoError(t, held.Err())
+	})
+}
+
+func silentOnce(of string) func(ctx context.Context, purpose string) error {
+	var gone atomic.Bool
+	return func(ctx context.Context, purpose string) error {
+		if purpose != of || gone.Swap(true) {
+			return nil
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}
+}
+
+// A lock that was granted, but whose news came when it had run out, is none.
+func TestALockOfWhichTheNewsComesTooLateIsTakenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := new(script)
+		store := scriptedStore(t, db)
+		tries := 0
+		db.answer(func(_ context.Context, purpose string) error {
+			if purpose == takes {
+				if tries++; tries == 1 {
+					time.Sleep(15 * time.Second)
+				}
+			}
+			return nil
+		})
+		held, unlock := mustLock(t, store, "ann")
+		defer unlock()
+		assert.Equal(t, 2, tries)
+		assert.NoError(t, held.Err())
+	})
+}
+
+func TestALockOfWhichTheNewsComesLateIsRenewedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := new(script)
+		store := scriptedStore(t, db)
+		var renewed atomic.Int32
+		db.answer(func(_ context.Context, purpose string) error {
+			switch purpose {
+			case takes:
+				time.Sleep(12 * time.Second)
+			case renews:
+				renewed.Add(1)
+			}
+			return nil
+		})
+		held, unlock := mustLock(t, store, "ann")
+		defer unlock()
+		synctest.Wait()
+		assert.EqualValues(t, 1, renewed.Load())
+		time.Sleep(time.Minute)
+		assert.NoError(t, held.Err())
+	})
+}
+
+func TestALockWhoseAnswerWasLostIsGivenBack(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db, m := meddle(t, d)
+		store := newStoreOn(t, d, db, 0)
+		m.failAfter(times(1, takes, errCut))
+		_, _, err := store.Lock(t.Context(), "ann")
+		require.ErrorIs(t, err, errCut)
+		_, unlock := mustLock(t, newStore(t, d, 0), "ann") // else it is locked for an hour
+		unlock()
+	})
+}
+
+func TestAnUnlockThatFailsIsTriedAgain(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db, m := meddle(t, d)
+		store := newStoreOn(t, d, db, 3*time.Second)
+		require.NoError(t, store.Save(t.Context(), "ann", token("1")))
+		_, unlock := mustLock(t, store, "ann")
+		m.failBefore(times(2, releases, errCut))
+		unlock()
+		assert.Equal(t, 3, m.count(releases))
+		var owner, deadline sql.NullString
+		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT owner, deadline FROM "+d.table()).Scan(&owner, &deadline))
+		assert.False(t, owner.Valid || deadline.Valid, "the lock is still in the row")
+	})
+}
+
+// Ten waiters for ten seconds: they look less and less often, and write nothing.
+func TestWaitersLookSeldomAndWriteNothing(t *testing.T) {
+	d := newSQLite(t)
+	synctest.Test(t, func(t *testing.T) {
+		db, m := meddle(t, d)
+		store := newStoreOn(t, d, db, 0)
+		_, unlock := mustLock(t, store, "ann")
+		defer unlock()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() {
+				_, _, err := store.Lock(ctx, "ann")
+				assert.ErrorIs(t, err, context.DeadlineExceeded)
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, 11, m.count(takes), "one try of each, and the holder's")
+		assert.Greater(t, m.count(looks), 10*100)
+		assert.Less(t, m.count(looks), 10*220)
+	})
+}
+
+// A process that died left its lock behind: who waits for it looks again as soon
+// as it has run out.
+func TestALockThatNobodyRenewsRunsOut(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db, m := meddle(t, d)
+		store := newStoreOn(t, d, db, 100*time.Millisecond)
+		m.failBefore(always(renews, errCut))
+		m.failAfter(always(releases, errCut))
+		held, _ := mustLock(t, store, "ann")
+		other := newStore(t, d, 0)
+		heldNext, unlock := mustLock(t, other, "ann")
+		defer unlock()
+		assert.Error(t, store.Save(held, "ann", token("late")))
+		require.NoError(t, other.Save(heldNext, "ann", token("1")))
+		mustHold(t, other, "ann", "access-1")
+	})
+}
+
+func TestNoRowsPileUp(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db := d.connect(t)
+		store, tool := newStoreOn(t, d, db, 0), newStoreOn(t, d, db, 0)
+
+		_, unlock := mustLock(t, store, "locked only")
+		unlock()
+		assert.Zero(t, rows(t, d, db), "after a lock under which nothing was stored")
+
+		held, unlock := mustLock(t, store, "signed out under a lock")
+		require.NoError(t, store.Save(held, "signed out under a lock", token("1")))
+		require.NoError(t, store.Delete(held, "signed out under a lock"))
+		unlock()
+		assert.Zero(t, rows(t, d, db), "after a Delete under a lock")
+
+		require.NoError(t, tool.Save(t.Context(), "without a lock", token("1")))
+		require.NoError(t, tool.Delete(t.Context(), "without a lock"))
+		assert.Zero(t, rows(t, d, db), "after a Delete without a lock")
+
+		_, unlock = mustLock(t, store, "while locked")
+		require.NoError(t, tool.Save(t.Context(), "while locked", token("1")))
+		require.NoError(t, tool.Delete(t.Context(), "while locked"))
+		assert.Equal(t, 1, rows(t, d, db), "the lock has to stand somewhere")
+		unlock()
+		assert.Zero(t, rows(t, d, db), "after a Delete past a lock")
+
+		_, unlock = mustLock(t, store, "lost")
+		mustExec(t, db, "UPDATE "+d.table()+" SET deadline = 1")
+		require.NoError(t, tool.Delete(t.Context(), "lost"))
+		assert.Zero(t, rows(t, d, db), "after a Delete where a dead holder's lock was left")
+		unlock()
+
+		require.NoError(t, tool.Save(t.Context(), "kept", token("1")))
+		_, unlock = mustLock(t, store, "kept")
+		unlock()
+		assert.Equal(t, 1, rows(t, d, db))
+		mustHold(t, store, "kept", "access-1")
+	})
+}
+
+// A session signs in and out in several processes at once, by every way there is.
+func TestNoRowIsLeftBehindByARace(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		var wg sync.WaitGroup
+		for range 3 {
+			store := newStore(t, d, 0)
+			wg.Go(func() {
+				for range 20 {
+					held, unlock, err := store.Lock(t.Context(), "ann")
+					if !assert.NoError(t, err) {
+						return
+					}
+					_ = store.Save(held, "ann", token("1")) // refused if one of the others has passed by
+					unlock()
+				}
+			})
+			wg.Go(func() {
+				for range 40 {
+					assert.NoError(t, store.Delete(t.Context(), "ann"))
+				}
+			})
+		}
+		wg.Wait()
+		require.NoError(t, newStore(t, d, 0).Delete(t.Context(), "ann"))
+		assert.Zero(t, rows(t, d, d.connect(t)))
+	})
+}
+
+type sqlStateError string
+
+func (e sqlStateError) Error() string    { return "refused" }
+func (e sqlStateError) SQLState() string { return string(e) }

@@ -1,0 +1,165 @@
+package sqlstore_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	_ "modernc.org/sqlite"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/internal/fleet"
+	"github.com/reauth-go/reauth/sqlstore"
+)
+
+// fleetLease is the lease in the processes of a fleet.
+const fleetLease = 2 * time.Second
+
+func TestMain(m *testing.M) { fleet.Main(m, open) }
+
+// open opens a store from what fleetDSN returned: driver, table and address.
+func open(dsn string) (reauth.Store, error) {
+	parts := strings.SplitN(dsn, " ", 3)
+	db, err := sql.Open(parts[0], parts[2])
+	if err != nil {
+		return nil, err
+	}
+	dialect := sqlstore.PostgreSQL
+	if parts[0] == "sqlite" {
+		dialect = sqlstore.SQLite
+	}
+	return sqlstore.New(db, dialect, &sqlstore.Options{Table: parts[1], Lease: fleetLease})
+}
+
+// A database is a table, and the ways to reach it.
+type database interface {
+	dialect() sqlstore.Dialect
+	table() string
+	fleetDSN() string
+	connect(tb testing.TB) *sql.DB // a pool of its own, which is closed with the test
+	connector(tb testing.TB) connector
+}
+
+type connector = driver.Connector
+
+// onBoth runs a test on a new table of each kind of database.
+func onBoth(t *testing.T, test func(t *testing.T, d database)) {
+	t.Helper()
+	t.Run("PostgreSQL", func(t *testing.T) { test(t, newPostgres(t)) })
+	t.Run("SQLite", func(t *testing.T) { test(t, newSQLite(t)) })
+}
+
+// newStore returns a store over a pool of its own, with the longest lease that
+// Options allow to write down if lease is 0: what is to happen in time must not
+// happen because a lease has run out.
+func newStore(tb testing.TB, d database, lease time.Duration) *sqlstore.Store {
+	tb.Helper()
+	return newStoreOn(tb, d, d.connect(tb), lease)
+}
+
+func newStoreOn(tb testing.TB, d database, db *sql.DB, lease time.Duration) *sqlstore.Store {
+	tb.Helper()
+	if lease == 0 {
+		lease = time.Hour
+	}
+	store, err := sqlstore.New(db, d.dialect(), &sqlstore.Options{Table: d.table(), Lease: lease})
+	require.NoError(tb, err)
+	return store
+}
+
+func createTable(tb testing.TB, d database) {
+	tb.Helper()
+	require.NoError(tb, newStore(tb, d, 0).CreateTable(tb.Context()))
+}
+
+// mustLock gets a lock that is to be had within the patience of a test.
+func mustLock(t *testing.T, store *sqlstore.Store, session string) (held context.Context, unlock func()) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	held, unlock, err := store.Lock(ctx, session)
+	require.NoError(t, err)
+	return held, unlock
+}
+
+// mustBeLocked checks that a lock is not to be had.
+func mustBeLocked(t *testing.T, store *sqlstore.Store, session string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, _, err := store.Lock(ctx, session)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+// mustHold checks which access token is stored, without showing it.
+func mustHold(t *testing.T, store *sqlstore.Store, session, accessToken string) {
+	t.Helper()
+	tok, ok, err := store.Load(t.Context(), session)
+	require.NoError(t, err)
+	require.True(t, ok, "there is no token")
+	require.True(t, tok.AccessToken == accessToken, "the token is another")
+}
+
+func token(name string) reauth.Token {
+	return reauth.Token{AccessToken: "access-" + name, RefreshToken: "refresh-" + name}
+}
+
+// rows counts the rows of a table.
+func rows(t *testing.T, d database, db *sql.DB) (n int) {
+	t.Helper()
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+d.table()).Scan(&n))
+	return n
+}
+
+func mustExec(tb testing.TB, db *sql.DB, statement string, args ...any) {
+	tb.Helper()
+	_, err := db.ExecContext(tb.Context(), statement, args...)
+	require.NoError(tb, err)
+}
+
+// A sqlite is a table in a file.
+type sqlite struct{ path, pragmas string }
+
+func newSQLite(tb testing.TB) database {
+	tb.Helper()
+	return newSQLiteWith(tb, "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)")
+}
+
+func newSQLiteWith(tb testing.TB, pragmas string) sqlite {
+	tb.Helper()
+	s := sqlite{filepath.Join(tb.TempDir(), "tokens.db"), pragmas}
+	createTable(tb, s)
+	return s
+}
+
+func (s sqlite) dialect() sqlstore.Dialect { return sqlstore.SQLite }
+func (s sqlite) table() string             { return "reauth_sessions" }
+func (s sqlite) fleetDSN() string          { return "sqlite " + s.table() + " " + s.dsn() }
+func (s sqlite) dsn() string               { return fmt.Sprintf("file:%s?%s", s.path, s.pragmas) }
+
+func (s sqlite) connect(tb testing.TB) *sql.DB {
+	tb.Helper()
+	db, err := sql.Open("sqlite", s.dsn())
+	require.NoError(tb, err)
+	tb.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func (s sqlite) connector(tb testing.TB) connector {
+	tb.Helper()
+	return dsnConnector{s.connect(tb).Driver(), s.dsn()}
+}
+
+type dsnConnector struct {
+	driver driver.Driver
+	dsn    string
+}
+
+func (c dsnConnector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.dsn) }
+func (c dsnConnector) Driver() driver.Driver                        { return c.driver }

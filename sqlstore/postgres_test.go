@@ -1,0 +1,252 @@
+package sqlstore_test
+
+import (
+	"bufio"
+	"crypto/rand"
+	"database/sql"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth/internal/needs"
+	"github.com/reauth-go/reauth/sqlstore"
+)
+
+// A server is a PostgreSQL server of the tests' own, on loopback.
+type server struct {
+	bin      string // folder of its programs
+	dir      string // of its data, and owned by whoever runs it
+	port     int
+	password string
+	guard    *exec.Cmd
+	word     io.WriteCloser // to the guard
+}
+
+// guard starts the server, says so, and stops it at the word "immediate", or else
+// when the tests have ended, however that came about, and leaves nothing behind.
+const guard = `
+"$BIN/pg_ctl" -D "$DIR/data" -l "$DIR/log" -o "-p $PORT" -w start >"$DIR/start" 2>&1 || exit 1
+echo started
+read -r mode
+"$BIN/pg_ctl" -D "$DIR/data" -m "${mode:-fast}" -w stop >/dev/null 2>&1
+[ -n "$mode" ] || rm -rf "$DIR"
+`
+
+var shared struct {
+	sync.Mutex
+	*server
+}
+
+// sharedServer returns the one server that all tests use but those that do
+// something to theirs. It ends with the process.
+func sharedServer(tb testing.TB) *server {
+	tb.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.server == nil {
+		shared.server = newServer(tb, "fsync = off")
+	}
+	return shared.server
+}
+
+// ownServer returns a server that nobody else uses, and which does not lose what
+// was committed when it crashes. It ends with the test.
+func ownServer(tb testing.TB) *server {
+	tb.Helper()
+	s := newServer(tb, "")
+	tb.Cleanup(func() { s.stop("") })
+	return s
+}
+
+func newServer(tb testing.TB, settings string) *server {
+	tb.Helper()
+	if runtime.GOOS == "windows" {
+		needs.Skip(tb, "the tests start PostgreSQL by way of /bin/sh")
+	}
+	s := &server{bin: postgresPrograms(tb), password: rand.Text()}
+	var err error
+	s.dir, err = os.MkdirTemp("", "sqlstore-postgres-")
+	require.NoError(tb, err)
+	if uid, gid, ok := another(tb); ok {
+		require.NoError(tb, os.Chown(s.dir, int(uid), int(gid)))
+	}
+	password := filepath.Join(s.dir, "password")
+	require.NoError(tb, os.WriteFile(password, []byte(s.password), 0o644)) // read by another user
+	out, err := s.command(tb, filepath.Join(s.bin, "initdb"), "-D", filepath.Join(s.dir, "data"), "-U", "reauth",
+		"-A", "scram-sha-256", "--pwfile", password, "-E", "UTF8", "--locale", "C", "--no-sync").CombinedOutput()
+	require.NoError(tb, err, "%s", out)
+
+	conf, err := os.OpenFile(filepath.Join(s.dir, "data", "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	require.NoError(tb, err)
+	_, err = fmt.Fprintf(conf, "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nmax_connections = 300\n%s\n", settings)
+	require.NoError(tb, err)
+	require.NoError(tb, conf.Close())
+	for try := 1; ; try++ { // somebody else may take the port before the server does
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(tb, err)
+		s.port = listener.Addr().(*net.TCPAddr).Port
+		require.NoError(tb, listener.Close())
+		err = s.start(tb)
+		if err == nil {
+			return s
+		}
+		if try == 3 {
+			log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+			require.NoError(tb, err, "%s", log)
+		}
+	}
+}
+
+// postgresPrograms returns the folder with the programs of the newest PostgreSQL
+// that is installed.
+func postgresPrograms(tb testing.TB) string {
+	tb.Helper()
+	candidates, _ := filepath.Glob("/usr/lib/postgresql/*/bin") // Debian keeps them off the PATH
+	if path, err := exec.LookPath("initdb"); err == nil {
+		candidates = append(candidates, filepath.Dir(path))
+	}
+	if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
+		candidates = append(candidates, strings.TrimSpace(string(out)))
+	}
+	for i := len(candidates) - 1; i >= 0; i-- {
+		complete := true
+		for _, program := range []string{"initdb", "pg_ctl", "postgres"} {
+			_, err := os.Stat(filepath.Join(candidates[i], program))
+			complete = complete && err == nil
+		}
+		if complete {
+			return candidates[i]
+		}
+	}
+	needs.Skip(tb, "PostgreSQL is not installed; apt-get install postgresql")
+	return ""
+}
+
+// another returns the user to run a server as where the tests run as root, which
+// PostgreSQL refuses to.
+func another(tb testing.TB) (uid, gid uint32, ok bool) {
+	tb.Helper()
+	if os.Geteuid() != 0 {
+		return 0, 0, false
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		if u, err := user.Lookup(name); err == nil {
+			uid, err := strconv.ParseUint(u.Uid, 10, 32)
+			require.NoError(tb, err)
+			gid, err := strconv.ParseUint(u.Gid, 10, 32)
+			require.NoError(tb, err)
+			return uint32(uid), uint32(gid), true
+		}
+	}
+	needs.Skip(tb, "PostgreSQL does not run as root, and there is neither a user postgres nor nobody")
+	return 0, 0, false
+}
+
+func (s *server) command(tb testing.TB, program string, args ...string) *exec.Cmd {
+	cmd := exec.Command(program, args...)
+	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), "BIN="+s.bin, "DIR="+s.dir, fmt.Sprintf("PORT=%d", s.port))
+	uid, gid, ok := another(tb)
+	detach(cmd, ok, uid, gid)
+	return cmd
+}
+
+// start returns once the server takes connections.
+func (s *server) start(tb testing.TB) error {
+	tb.Helper()
+	s.guard = s.command(tb, "/bin/sh", "-c", guard)
+	var err error
+	s.word, err = s.guard.StdinPipe()
+	require.NoError(tb, err)
+	said, err := s.guard.StdoutPipe()
+	require.NoError(tb, err)
+	require.NoError(tb, s.guard.Start())
+	if _, err := bufio.NewReader(said).ReadString('\n'); err != nil {
+		return fmt.Errorf("PostgreSQL did not start: %w", s.guard.Wait())
+	}
+	return nil
+}
+
+// stop returns once the server has ended. In the mode "immediate" that is a
+// crash, after which it can be started again.
+func (s *server) stop(mode string) {
+	if mode != "" {
+		_, _ = io.WriteString(s.word, mode+"\n")
+	}
+	_ = s.word.Close()
+	_ = s.guard.Wait()
+}
+
+// dsn is where the server is reached, by way of a proxy if addr is that of one.
+func (s *server) dsn(addr string) string {
+	if addr == "" {
+		addr = fmt.Sprintf("127.0.0.1:%d", s.port)
+	}
+	return fmt.Sprintf("postgres://reauth:%s@%s/postgres?sslmode=disable", s.password, addr)
+}
+
+// A postgres is a table on a server.
+type postgres struct {
+	*server
+	name string
+}
+
+func newPostgres(tb testing.TB) database {
+	tb.Helper()
+	return newPostgresOn(tb, sharedServer(tb))
+}
+
+func newPostgresOn(tb testing.TB, s *server) postgres {
+	tb.Helper()
+	p := postgres{s, "t_" + strings.ToLower(rand.Text())}
+	createTable(tb, p)
+	return p
+}
+
+func (p postgres) dialect() sqlstore.Dialect { return sqlstore.PostgreSQL }
+func (p postgres) table() string             { return p.name }
+func (p postgres) fleetDSN() string          { return "pgx " + p.name + " " + p.dsn("") }
+
+func (p postgres) connect(tb testing.TB) *sql.DB {
+	tb.Helper()
+	return p.connectVia(tb, "", pgx.QueryExecModeCacheStatement)
+}
+
+func (p postgres) connectVia(tb testing.TB, addr string, mode pgx.QueryExecMode) *sql.DB {
+	tb.Helper()
+	config, err := pgx.ParseConfig(p.dsn(addr))
+	require.NoError(tb, err)
+	config.DefaultQueryExecMode = mode
+	db := stdlib.OpenDB(*config)
+	tb.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func (p postgres) connector(tb testing.TB) connector {
+	tb.Helper()
+	config, err := pgx.ParseConfig(p.dsn(""))
+	require.NoError(tb, err)
+	return stdlib.GetConnector(*config)
+}
+
+// closedPort returns a port on which nobody listens.
+func closedPort(t *testing.T) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
+}

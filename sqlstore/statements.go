@@ -1,0 +1,128 @@
+package sqlstore
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// statements are all that is ever sent to the database, each on its own and
+// outside of any transaction.
+//
+// A row is locked while its deadline is to come. owner tells by whom: it is drawn
+// anew for each lock. version counts the locks, and what was written past them.
+// Who holds a lock can write as long as owner and version are what they were. The
+// deadline is no part of that: once it has passed others may take the lock, but
+// until one does nothing can have happened, and the holder may go on.
+//
+// Any statement may have to be sent again, since it is not known whether it has
+// arrived, and the first may still arrive much later: a network that was silent
+// delivers what it kept. So what is done under a lock leaves its version alone, and
+// writes counts up with each token that the holder stores: a late one is not to
+// take the place of the next.
+type statements struct {
+	create, probe       string
+	load, save          string
+	clear, sweep        string
+	take, left, release string
+	renew, write        string
+}
+
+const (
+	createTable = `CREATE TABLE IF NOT EXISTS {table} (
+	session  {key} NOT NULL PRIMARY KEY,
+	token    TEXT,
+	version  BIGINT NOT NULL,
+	writes   BIGINT NOT NULL DEFAULT 0,
+	owner    TEXT,
+	deadline BIGINT
+)`
+
+	probeTable = `SELECT session, token, version, writes, owner, deadline FROM {table} WHERE 1 = 0`
+
+	loadToken = `SELECT token FROM {table} WHERE session = $1`
+
+	saveToken = `INSERT INTO {table} AS s (session, token, version) VALUES ($1, $2, 1)
+ON CONFLICT (session) DO UPDATE SET token = excluded.token, version = s.version + 1`
+
+	clearToken = `UPDATE {table} SET token = NULL, version = version + 1
+WHERE session = $1 AND token IS NOT NULL`
+
+	// sweepRow removes a row that says nothing. Whoever may have taken the last
+	// thing out of one has to call it: clearToken the token, releaseLock the lock.
+	sweepRow = `DELETE FROM {table}
+WHERE session = $1 AND token IS NULL AND COALESCE(deadline, 0) <= {now}`
+
+	// takeLock says {now} again where it might say excluded.deadline: it may have
+	// waited for another's write in between.
+	takeLock = `INSERT INTO {table} AS s (session, version, owner, deadline)
+VALUES ($1, 1, $2, {now} + CAST($3 AS BIGINT))
+ON CONFLICT (session) DO UPDATE
+SET version = s.version + 1, writes = 0, owner = excluded.owner, deadline = {now} + CAST($3 AS BIGINT)
+WHERE s.owner = excluded.owner OR COALESCE(s.deadline, 0) <= {now}
+RETURNING version`
+
+	// lockLeft asks how long the lock of another will last, in milliseconds. It
+	// only reads: to try takeLock over and over would write, also in vain.
+	lockLeft = `SELECT COALESCE(deadline, 0) - {now} FROM {table} WHERE session = $1`
+
+	releaseLock = `UPDATE {table} SET owner = NULL, deadline = NULL
+WHERE session = $1 AND owner = $2
+RETURNING token IS NULL`
+
+	underLease = `WHERE session = $1 AND owner = $2 AND version = $3`
+
+	renewLease = `UPDATE {table} SET deadline = {now} + CAST($4 AS BIGINT) ` + underLease
+
+	writeToken = `UPDATE {table} SET token = $4, writes = $5 ` + underLease + ` AND writes <= $5`
+)
+
+func newStatements(d Dialect, quotedTable string) statements {
+	// Milliseconds since 1970, by the database's clock at the moment when the
+	// expression is evaluated, which is after any wait for a lock.
+	now := `CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)`
+	key := `TEXT COLLATE "C"`
+	parameter := "$"
+	if d == SQLite {
+		now = `CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)`
+		key = `TEXT`
+		parameter = "?"
+	}
+	in := strings.NewReplacer("{table}", quotedTable, "{now}", now, "{key}", key, "$", parameter).Replace
+	return statements{
+		create: in(createTable), probe: in(probeTable),
+		load: in(loadToken), save: in(saveToken),
+		clear: in(clearToken), sweep: in(sweepRow),
+		take: in(takeLock), left: in(lockLeft), release: in(releaseLock),
+		renew: in(renewLease), write: in(writeToken),
+	}
+}
+
+// longestIdentifier is what PostgreSQL cuts longer ones down to, with a notice
+// that nobody reads.
+const longestIdentifier = 63
+
+// quoteTable returns a table's name, with or without a schema, for use in SQL.
+func quoteTable(name string) (string, error) {
+	parts := strings.Split(name, ".")
+	if len(parts) > 2 {
+		return "", errors.New("a table's name has at most one dot, after its schema")
+	}
+	for i, part := range parts {
+		switch {
+		case part == "":
+			return "", errors.New("a part of it is empty")
+		case len(part) > longestIdentifier:
+			return "", fmt.Errorf("a part of it is longer than %d bytes", longestIdentifier)
+		case part[0] >= '0' && part[0] <= '9':
+			return "", errors.New("a part of it begins with a digit")
+		}
+		for _, c := range []byte(part) {
+			if c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+				return "", errors.New("it may hold letters, digits and underscores of ASCII only")
+			}
+		}
+		parts[i] = `"` + part + `"`
+	}
+	return strings.Join(parts, "."), nil
+}
