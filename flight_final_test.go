@@ -91,6 +91,26 @@ func TestFinalAnswerDeletesTheStoredToken(t *testing.T) {
 	})
 }
 
+func TestATokenThatWasTurnedDownIsNotAdoptedThoughItReachedTheStoreLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := owing(t, store)
+		ours, err := w.tr.Token(t.Context())
+		require.NoError(t, err)
+		time.Sleep(6 * time.Second)
+		w.revoke()
+		w.answer(func(context.Context) (reauth.Token, error) {
+			store.put(t, ours) // whose Save, a moment ago, seemed to fail
+			return reauth.Token{}, errTurnedDown
+		})
+		_, err = w.get(t.Context())
+		assert.ErrorIs(t, err, reauth.ErrSignInRequired)
+		assert.Zero(t, w.events.count(reauth.EventAdopted))
+		_, ok := store.stored(t, "")
+		assert.False(t, ok)
+	})
+}
+
 func TestFinalAnswerIsPassingWhileTheStoreCannotBeLoaded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := new(faultyStore)

@@ -201,7 +201,7 @@ func (f *renewing) run() {
 			f.fail(loadErr)
 			return
 		}
-		if !ok || after.same(stored) {
+		if !ok || after.same(stored) || after.same(from) {
 			f.refuse(lease, from, stored, ok, err)
 			return
 		}

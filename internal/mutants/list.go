@@ -355,7 +355,7 @@ var mutants = []mutant{
 	{
 		name:   "P6 a final answer deletes what another process stored meanwhile",
 		file:   "refresh.go",
-		line:   "		if !ok || after.same(stored) {",
+		line:   "		if !ok || after.same(stored) || after.same(from) {",
 		broken: "		if true {",
 		tests:  "FinalAnswer",
 	},
