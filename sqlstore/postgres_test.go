@@ -67,7 +67,10 @@ func sharedServer(tb testing.TB) *server {
 func ownServer(tb testing.TB) *server {
 	tb.Helper()
 	s := newServer(tb, "")
-	tb.Cleanup(func() { s.stop("") })
+	tb.Cleanup(func() {
+		s.stop("")
+		_ = os.RemoveAll(s.dir) // if it did not start again after a crash
+	})
 	return s
 }
 
@@ -80,6 +83,12 @@ func newServer(tb testing.TB, settings string) *server {
 	var err error
 	s.dir, err = os.MkdirTemp("", "sqlstore-postgres-")
 	require.NoError(tb, err)
+	started := false
+	defer func() {
+		if !started {
+			_ = os.RemoveAll(s.dir)
+		}
+	}()
 	if uid, gid, ok := another(tb); ok {
 		require.NoError(tb, os.Chown(s.dir, int(uid), int(gid)))
 	}
@@ -101,6 +110,7 @@ func newServer(tb testing.TB, settings string) *server {
 		require.NoError(tb, listener.Close())
 		err = s.start(tb)
 		if err == nil {
+			started = true
 			return s
 		}
 		if try == 3 {

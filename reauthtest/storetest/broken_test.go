@@ -27,7 +27,7 @@ type leased struct {
 	leases             map[string]*lease
 	given              map[string]string // what a defect keeps of a session
 
-	mergesExtra, forgetsExpiry, ignoresCase, keepsDeleted, cutsLongNames, sharesExtra, saysNothingOfErrors,
+	mergesExtra, forgetsExpiry, ignoresCase, keepsDeleted, cutsLongNames, saysNothingOfErrors,
 	locksNothing, locksAllAtOnce, waitsForEver, endsWithItsContext, losesValues,
 	runsOut, ignoresLoss, freesOthers, printsTokens, mixes, keepsAbandoned bool
 }
