@@ -16,7 +16,8 @@ import (
 //
 // A Store that is shared between processes must also be a [Locker]: without a
 // lock two processes can spend one rotating refresh token, which signs the user
-// out.
+// out. A wrapper that embeds a Store hides its lock, unless it has a Lock of its
+// own.
 type Store interface {
 	// Load returns the token stored for session. If there is none, ok is false
 	// and err is nil; an error means that the store itself has failed.
@@ -35,7 +36,8 @@ type Store interface {
 // replaced.
 type Locker interface {
 	// Lock returns once nobody else holds session, or with an error when ctx
-	// ends or the store fails; ctx bounds the wait and nothing more.
+	// ends, whose cause it wraps, or the store fails; ctx bounds the wait and
+	// nothing more.
 	//
 	// Load, Save and Delete are then called with the context held, or one
 	// derived from it, in which the store finds its lease. It carries the values

@@ -17,7 +17,9 @@ import (
 // A Token is a value: the library copies what it is given and never writes to
 // a Token or an Extra map that it has handed out. Printing one with package fmt
 // or as an attribute of log/slog shows no secret, unless the verb is %p or %w,
-// which are not for it; its JSON form does, since stores need it.
+// which are not for it; its JSON form does, since stores need it. Where it is part
+// of what is marshalled, make it a field: a struct that embeds a Token has that
+// JSON form, and loses its other fields.
 type Token struct {
 	// AccessToken is the credential put on requests (RFC 6749 section 1.4). It
 	// may be empty in a Token given to [Transport.SignIn], which is then

@@ -70,8 +70,8 @@ func (s *Store) tryLock(ctx context.Context, file string) (*lease, error) {
 	if err := s.makeLockFile(ctx, file); err != nil {
 		return nil, err
 	}
-	// It is opened for reading, which also a disk that can only be read allows: there the
-	// save is owed, but the refresh need not fail.
+	// It is opened for reading, which also a disk that can only be read allows if the
+	// file is there: then the save is owed, but the refresh need not fail.
 	path := filepath.Join(s.dir, file)
 	l := &lease{path: path, lock: flock.New(path, flock.SetFlag(os.O_RDONLY))}
 	ok, err := l.lock.TryLock()

@@ -103,7 +103,7 @@ func work(text string) error {
 	waiting, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := transport.Wait(waiting); err != nil {
-		return fmt.Errorf("Wait: %w", err)
+		return fmt.Errorf("waiting: %w", err)
 	}
 	return json.NewEncoder(os.Stdout).Encode(total)
 }
