@@ -1,0 +1,20 @@
+-- KEYS: token, lock. ARGV: owner, number of the write under its lease, token or '',
+-- milliseconds until that ends or 0.
+-- A write that arrives after the next, having been held up on its way, is one that
+-- was written and has been replaced.
+local lock = redis.call('HMGET', KEYS[2], 'owner', 'writes')
+if lock[1] ~= ARGV[1] then
+  return 0
+end
+if tonumber(lock[2]) > tonumber(ARGV[2]) then
+  return 1
+end
+redis.call('HSET', KEYS[2], 'writes', ARGV[2])
+if ARGV[3] == '' then
+  redis.call('DEL', KEYS[1])
+elseif ARGV[4] == '0' then
+  redis.call('SET', KEYS[1], ARGV[3])
+else
+  redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+end
+return 1
