@@ -1,0 +1,62 @@
+// Bridges carries one session to where there is no http.Client: into gRPC, into
+// the handshake of a WebSocket, and into libraries that want an oauth2.TokenSource.
+//
+//	go run ./examples/bridges
+//
+// brings the servers along and crosses each bridge once, with a token that has just
+// died.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/reauth-go/reauth/reauthtest"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	if err := run(ctx, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "bridges:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out io.Writer) (err error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	tokens := reauthtest.New(reauthtest.Options{})
+	tokens.URL = "http://" + listener.Addr().String()
+	s, err := serveAll(tokens)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	web := &http.Server{Handler: tokens, ReadHeaderTimeout: time.Minute}
+	defer web.Close()
+	go func() { _ = web.Serve(listener) }() // until Close
+
+	transport, err := connect(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { // a refresh that is cut off can cost the session
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		err = errors.Join(err, transport.Wait(ctx))
+	}()
+	return crossAll(ctx, out, transport, s)
+}

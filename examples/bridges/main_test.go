@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/reauthtest"
+)
+
+const many = 50
+
+// A world is a session, and the servers that it is for.
+type world struct {
+	*servers
+	transport *reauth.Transport
+	token     reauth.Token // as it was at the start
+}
+
+// newWorld signs ann in. A token that a refresh has brought is not refreshed again
+// by mistake, however slow this machine is.
+func newWorld(t *testing.T, opts reauthtest.Options) *world {
+	t.Helper()
+	s, err := serveAll(reauthtest.NewServer(t, opts))
+	require.NoError(t, err)
+	t.Cleanup(s.close)
+	return s.world(t)
+}
+
+func (s *servers) world(t *testing.T) *world {
+	t.Helper()
+	base := s.Transport().Clone()
+	base.MaxIdleConnsPerHost = many
+	t.Cleanup(base.CloseIdleConnections)
+	transport, err := reauth.New(reauth.Config{
+		Refresher:    &reauth.OAuth2Refresher{TokenURL: s.TokenURL(), ClientID: "bridges", Client: s.Client()},
+		Origins:      []string{s.URL},
+		Base:         base,
+		RefreshPause: time.Hour,
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, transport.Wait(context.Background())) })
+	tok := reauth.Token(s.SignIn("ann"))
+	require.NoError(t, transport.SignIn(t.Context(), tok))
+	return &world{s, transport, tok}
+}
+
+// storm calls use many times at once, of which the server has all before it answers
+// the first. It counts what came of it.
+func (w *world) storm(t *testing.T, use func() error) reauthtest.Counts {
+	t.Helper()
+	before := w.Counts()
+	release := w.BlockAPI()
+	defer release()
+	var all sync.WaitGroup
+	for range many {
+		all.Go(func() { assert.NoError(t, use()) })
+	}
+	require.NoError(t, w.Await(t.Context(), func(c reauthtest.Counts) bool { return c.APIRequests-before.APIRequests == many }))
+	release()
+	all.Wait()
+	after := w.Counts()
+	return reauthtest.Counts{
+		Refreshes:                after.Refreshes - before.Refreshes,
+		MaxUsesOfOneRefreshToken: after.MaxUsesOfOneRefreshToken,
+		APIRefused:               after.APIRefused - before.APIRefused,
+		APISucceeded:             after.APISucceeded - before.APISucceeded,
+	}
+}
+
+// refusedOnce is a storm in which all are refused, and answered the second time.
+var refusedOnce = reauthtest.Counts{Refreshes: 1, MaxUsesOfOneRefreshToken: 1, APIRefused: many, APISucceeded: many}
+
+func TestEachBridgeIsCrossedOnce(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	require.NoError(t, run(t.Context(), &out))
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	require.Len(t, lines, 6)
+	for _, line := range lines[1:] {
+		assert.Regexp(t, `  1          1  (401; after Transport.Refresh: )?(hello ann|3 messages)$`, line)
+	}
+}
+
+func TestAnInterruptEndsTheProgram(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.ErrorIs(t, run(ctx, new(bytes.Buffer)), context.Canceled)
+}
+
+// forbid makes the API answer as if the user may not do that.
+func (w *world) forbid() { w.FailAPI(reauthtest.Failure{Status: http.StatusForbidden}, -1) }
+
+// refuse makes the API refuse every token.
+func (w *world) refuse() { w.FailAPI(reauthtest.Failure{Status: http.StatusUnauthorized}, -1) }

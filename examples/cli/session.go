@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/filestore"
+	"github.com/reauth-go/reauth/keyringstore"
+)
+
+const patience = time.Minute
+
+// A session is that of the user with one server.
+type session struct {
+	server    string
+	place     string // where it is kept
+	transport *reauth.Transport
+	client    *http.Client // puts the token on its requests
+}
+
+// open is all that it takes for any number of runs to use one session at once: a store
+// that they share, and that locks.
+func open(server, store, dir string) (*session, error) {
+	kept, place, err := openStore(store, dir)
+	if err != nil {
+		return nil, err
+	}
+	transport, err := reauth.New(reauth.Config{
+		Refresher: &reauth.OAuth2Refresher{
+			TokenURL:      server + "/token",
+			RevocationURL: server + "/revoke",
+			ClientID:      "notes",
+		},
+		Origins: []string{server},
+		Store:   kept,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &session{
+		server:    server,
+		place:     place,
+		transport: transport,
+		client:    &http.Client{Transport: transport, Timeout: patience},
+	}, nil
+}
+
+func openStore(store, dir string) (_ reauth.Store, place string, err error) {
+	switch store {
+	case "file":
+		if dir == "" {
+			config, err := os.UserConfigDir()
+			if err != nil {
+				return nil, "", fmt.Errorf("there is no folder for your session; choose one with -dir: %w", err)
+			}
+			dir = filepath.Join(config, "notes", "sessions")
+		}
+		kept, err := filestore.New(dir, nil)
+		return kept, "in the folder " + dir, err
+	case "keychain":
+		kept, err := keyringstore.New("notes", nil)
+		return kept, "in the system's keychain", err
+	}
+	return nil, "", usageError(fmt.Sprintf("the store is file or keychain, not %q", store))
+}
+
+// in returns the context in which to use the session. Sessions are named after their
+// servers, so that there can be one with each.
+func (s *session) in(ctx context.Context) context.Context { return reauth.WithSession(ctx, s.server) }
+
+// signIn asks the server for the first token. Where users sign in with a browser,
+// golang.org/x/oauth2 does this part.
+func (s *session) signIn(ctx context.Context, user, password string) error {
+	entrance := &reauth.JSONEndpoint{URL: s.server + "/sign-in", Client: &http.Client{Timeout: patience}}
+	tok, err := entrance.Exchange(ctx, map[string]string{"user": user, "password": password})
+	if errors.Is(err, reauth.ErrSignInRequired) {
+		return errWrongPassword
+	}
+	if failed, ok := errors.AsType[*reauth.RefreshError](err); ok {
+		return answerError{failed.StatusCode, failed.RetryAfter}
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.transport.SignIn(s.in(ctx), tok); err != nil {
+		return fmt.Errorf("your session cannot be kept: %v", err)
+	}
+	return nil
+}
+
+// finish returns once the session is safe: until then there may be a token that the
+// server has replaced and the store has not. It is called before the program ends,
+// whatever ends it.
+func (s *session) finish(ctx context.Context, stderr io.Writer) error {
+	waiting, cancel := context.WithTimeoutCause(ctx, patience, errNotSafe)
+	defer cancel()
+	err := s.transport.Wait(waiting) // nil if there is nothing to wait for, also where ctx has ended
+	if err == nil || !interrupted(ctx) {
+		return err
+	}
+	fmt.Fprintln(stderr, "notes: the renewal of your session is in progress; interrupt again to end at once")
+	waiting, cancel = context.WithTimeoutCause(context.WithoutCancel(ctx), patience, errNotSafe)
+	defer cancel()
+	return s.transport.Wait(waiting)
+}

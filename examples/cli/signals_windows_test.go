@@ -1,0 +1,5 @@
+package main
+
+import "os"
+
+func exitStatus(state *os.ProcessState) int { return state.ExitCode() }

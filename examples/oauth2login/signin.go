@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// callbackPath is where the browser comes back to.
+const callbackPath = "/callback"
+
+// signIn gets the first token, in the way of a program on the user's own machine
+// (RFC 8252): the user signs in at the provider in a browser, which is then sent
+// back to a port that is open here for as long as that takes. show is called with
+// the address to open.
+//
+// The code that the browser brings is worth nothing without the verifier, which
+// never leaves this function but for the token endpoint (PKCE, RFC 7636); and one
+// that does not come with the state is not an answer to what was asked.
+func signIn(ctx context.Context, conf *oauth2.Config, listen string, show func(url string)) (*oauth2.Token, error) {
+	listener, err := net.Listen("tcp", listen)
+	if err != nil {
+		return nil, fmt.Errorf("nowhere for the browser to come back to: %w", err)
+	}
+	here := *conf
+	here.RedirectURL = "http://" + listener.Addr().String() + callbackPath
+	state, verifier := rand.Text(), oauth2.GenerateVerifier()
+	params := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(verifier)}
+	if slices.Contains(conf.Scopes, "offline_access") {
+		params = append(params, oauth2.SetAuthURLParam("prompt", "consent")) // OpenID Connect Core section 11
+	}
+
+	answers := make(chan answer, 1)
+	mux := http.NewServeMux()
+	mux.Handle("GET "+callbackPath, callback(state, answers))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(listener) }() // until shutDown
+	defer shutDown(ctx, server)
+
+	show(here.AuthCodeURL(state, params...))
+	select {
+	case a := <-answers:
+		if a.err != nil {
+			return nil, a.err
+		}
+		tok, err := here.Exchange(ctx, a.code, oauth2.VerifierOption(verifier))
+		if err != nil {
+			return nil, fmt.Errorf("the code could not be exchanged for a token: %w", err)
+		}
+		return tok, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("nobody has signed in: %w", context.Cause(ctx))
+	}
+}
+
+// An answer is what the provider has sent the browser back with.
+type answer struct {
+	code string
+	err  error
+}
+
+// callback returns what the browser meets when it comes back. What does not carry
+// the state was sent by somebody else, and the wait goes on.
+func callback(state string, answers chan<- answer) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		query := r.URL.Query()
+		if subtle.ConstantTimeCompare([]byte(query.Get("state")), []byte(state)) != 1 {
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprintln(w, "This is not the answer to the sign-in that the program waits for.")
+			return
+		}
+		var a answer
+		switch code, text := query.Get("code"), query.Get("error"); {
+		case text != "":
+			a.err = &deniedError{text, query.Get("error_description")}
+			fmt.Fprintln(w, "You are not signed in. You can close this window.")
+		case code == "":
+			a.err = errors.New("the provider's answer has neither a code nor an error")
+			fmt.Fprintln(w, "You are not signed in. You can close this window.")
+		default:
+			a.code = code
+			fmt.Fprintln(w, "Thank you. You can close this window and go back to the program.")
+		}
+		select {
+		case answers <- a:
+		default: // the page was loaded again
+		}
+	})
+}
+
+// A deniedError is the provider's no (RFC 6749 section 4.1.2.1).
+type deniedError struct{ code, description string }
+
+func (e *deniedError) Error() string {
+	if e.description == "" {
+		return fmt.Sprintf("the sign-in was turned down: %q", e.code)
+	}
+	return fmt.Sprintf("the sign-in was turned down: %q, %q", e.code, e.description)
+}
+
+// shutDown ends server once the browser has got its page.
+func shutDown(ctx context.Context, server *http.Server) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if server.Shutdown(ctx) != nil {
+		_ = server.Close()
+	}
+}

@@ -1,0 +1,62 @@
+package orders
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+)
+
+// An Order is what a customer wants.
+type Order struct {
+	ID       int    `json:"id,omitzero"` // the service gives it
+	Item     string `json:"item"`
+	Quantity int    `json:"quantity"`
+}
+
+// Place places an order and returns it as the service has noted it.
+func (c *Client) Place(ctx context.Context, item string, quantity int) (Order, error) {
+	var placed Order
+	err := c.call(ctx, http.MethodPost, "/v1/orders", Order{Item: item, Quantity: quantity}, &placed)
+	return placed, err
+}
+
+// List returns the customer's orders, the oldest first.
+func (c *Client) List(ctx context.Context) ([]Order, error) {
+	var all []Order
+	err := c.call(ctx, http.MethodGet, "/v1/orders", nil, &all)
+	return all, err
+}
+
+// call sends in, unless it is nil, and reads out. There is nothing about tokens in it.
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("orders: %w", err)
+		}
+		body = bytes.NewReader(text) // of which net/http knows how to read it again
+	}
+	req, err := http.NewRequestWithContext(c.session.in(ctx), method, c.base+path, body)
+	if err != nil {
+		return fmt.Errorf("orders: %w", err)
+	}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return explain(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return objection(resp)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return fmt.Errorf("orders: the answer cannot be read: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+package orders
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/reauth-go/reauth"
+)
+
+// A session is all that this SDK has to do with package reauth, but for [explain].
+type session struct {
+	account   string
+	entrance  *reauth.JSONEndpoint
+	transport *reauth.Transport
+}
+
+func newSession(base, origin string, opts *Options) (session, error) {
+	// Sign-ins and renewals go the way of all requests, but carry no token.
+	plain := &http.Client{Transport: opts.Transport}
+	transport, err := reauth.New(reauth.Config{
+		Refresher: &reauth.OAuth2Refresher{
+			TokenURL:      base + "/token",
+			RevocationURL: base + "/revoke",
+			ClientID:      "orders-sdk",
+			Client:        plain,
+		},
+		Origins: []string{origin},
+		Base:    opts.Transport,
+		Store:   opts.Store,
+	})
+	if err != nil {
+		return session{}, err
+	}
+	return session{
+		account:   opts.Account,
+		entrance:  &reauth.JSONEndpoint{URL: base + "/v1/sign-in", Client: plain},
+		transport: transport,
+	}, nil
+}
+
+// in returns the context in which to call package reauth. It always names the session:
+// the caller's context may name another, if the caller uses package reauth as well.
+func (s session) in(ctx context.Context) context.Context { return reauth.WithSession(ctx, s.account) }
+
+func (s session) signIn(ctx context.Context, user, password string) error {
+	tok, err := s.entrance.Exchange(ctx, map[string]string{"user": user, "password": password})
+	if errors.Is(err, reauth.ErrSignInRequired) {
+		return ErrWrongPassword
+	}
+	if err != nil {
+		return explain(err)
+	}
+	return explain(s.transport.SignIn(s.in(ctx), tok))
+}
+
+func (s session) signOut(ctx context.Context) error { return explain(s.transport.SignOut(s.in(ctx))) }
+
+func (s session) signedIn(ctx context.Context) (bool, error) {
+	ok, err := s.transport.SignedIn(s.in(ctx))
+	return ok, explain(err)
+}
+
+func (s session) wait(ctx context.Context) error { return explain(s.transport.Wait(ctx)) }
