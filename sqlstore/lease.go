@@ -8,6 +8,12 @@ import (
 	"time"
 )
 
+// How long to pause before a statement is sent again that must get through.
+const (
+	firstRetry   = 20 * time.Millisecond
+	longestRetry = time.Second
+)
+
 // A lease is a lock that is held.
 type lease struct {
 	store   *Store
@@ -87,7 +93,7 @@ func (l *lease) write(ctx context.Context, what string, token sql.NullString) er
 	}
 	l.writes++
 	third := l.store.lease / 3
-	wait := newBackoff(third/64, third/4)
+	wait := newBackoff(firstRetry, min(longestRetry, third/4))
 	for {
 		if err := l.lost(); err != nil {
 			return err
@@ -120,7 +126,7 @@ func (l *lease) unlock() {
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(l.held), left)
 	defer cancel()
-	wait := newBackoff(third/64, third/4)
+	wait := newBackoff(firstRetry, min(longestRetry, third/4))
 	for l.store.release(ctx, l.key, l.owner) != nil && sleep(ctx, wait.next()) {
 	}
 }

@@ -1,0 +1,75 @@
+package simulator
+
+import "time"
+
+// An excuse is why a refresh token may be presented twice all the same. Each is for
+// one token and one use of it, not for the session or the run.
+type excuse int
+
+const (
+	excuseAnswerLost   excuse = iota // the first use was never answered, so its maker cannot know of it
+	excuseTimedOut                   // one of the two requests outlasted RefreshTimeout, and the lock was given up
+	excuseDied                       // its maker died before the next token was stored
+	excuseLeaseLost                  // its maker lost its lease before the next token was stored
+	excuseOwnLeaseLost               // the maker of the second use had lost its lease, and could not know that
+	excuseSaveFailed                 // the next token could not be stored
+	excuseSignedOut                  // its maker was signed out meanwhile, and the store could not be told
+
+	excuseKinds
+)
+
+var excuseNames = [excuseKinds]string{
+	excuseAnswerLost:   "the answer to the first use was lost",
+	excuseTimedOut:     "a use outlasted RefreshTimeout",
+	excuseDied:         "the process died before it had stored the next token",
+	excuseLeaseLost:    "the lease was lost before the next token was stored",
+	excuseOwnLeaseLost: "the second use was under a lease that had been lost unnoticed",
+	excuseSaveFailed:   "the next token could not be stored",
+	excuseSignedOut:    "signed out meanwhile, which could not be stored",
+}
+
+func (e excuse) String() string { return excuseNames[e] }
+
+// excuse finds out why a visit presents what was spent before. w.mu is held.
+func (w *world) excuse(v *visit, sp *spend) (excuse, bool) {
+	next, same := sp.next, v.p == sp.by
+	stored := !next.saved.IsZero()
+	ended := sp.ended
+	if sp.fate == underWay {
+		ended = time.Now()
+	}
+	lostLease := func(leases []*lease) bool {
+		for _, l := range leases {
+			if l.lost {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case sp.fate == lost:
+		return excuseAnswerLost, true
+	case sp.by.dead && !stored:
+		return excuseDied, true
+	case same:
+		return 0, false // it knows what it has spent
+	case lostLease(v.leases) && !v.knew:
+		return excuseOwnLeaseLost, true
+	case time.Since(v.asked) >= w.plan.timeout:
+		return excuseTimedOut, true
+	case stored:
+		return 0, false
+	case lostLease(sp.leases):
+		return excuseLeaseLost, true
+	case ended.Sub(sp.asked) >= w.plan.timeout:
+		return excuseTimedOut, true
+	case next.saveFailed, !next.saveBegan.IsZero() && time.Since(next.saveBegan) >= w.plan.timeout:
+		return excuseSaveFailed, true
+	}
+	for _, t := range sp.by.know(v.session).turns {
+		if t.family == nil && (t.ended.IsZero() || !t.ended.Before(sp.asked)) {
+			return excuseSignedOut, true
+		}
+	}
+	return 0, false
+}

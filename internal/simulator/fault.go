@@ -1,0 +1,99 @@
+package simulator
+
+// A fault is a kind of thing that goes wrong.
+type fault int
+
+const (
+	refreshUnreachable fault = iota
+	refreshUnavailable
+	refreshTooMany
+	refreshSlow
+	refreshHangs
+	refreshIgnoresContext
+	refreshAnswerLost
+	refreshFailsAfter
+	refreshAnswerBroken
+	refreshAnswerCut
+	refreshPanics
+	refreshExits
+	serverOutage
+	sessionEnded
+	accessRevoked
+
+	apiUnreachable
+	apiUnavailable
+	apiHangs
+	apiAnswersEarly
+	apiEndlessRefusal
+
+	loadFails
+	saveFails
+	saveFailsAfter
+	deleteFails
+	deleteFailsAfter
+	lockFails
+	lockAnswerLost
+	leaseLost
+	storeSlow
+	storeHangs
+	storeIgnoresContext
+	storePanics
+	storeOutage
+
+	processFreezes
+	processDies
+
+	callerCancels
+	callerDeadline
+	handlerSlow
+	handlerPanics
+
+	faultKinds
+)
+
+var faultNames = [faultKinds]string{
+	refreshUnreachable:    "token server: not reached",
+	refreshUnavailable:    "token server: 503",
+	refreshTooMany:        "token server: 429 with Retry-After",
+	refreshSlow:           "token server: slow",
+	refreshHangs:          "token server: hangs",
+	refreshIgnoresContext: "token server: hangs, and its client ignores its context",
+	refreshAnswerLost:     "token server: answer lost",
+	refreshFailsAfter:     "token server: 500 after it has rotated",
+	refreshAnswerBroken:   "token server: answer is no JSON",
+	refreshAnswerCut:      "token server: answer breaks off",
+	refreshPanics:         "refresher panics",
+	refreshExits:          "refresher ends its goroutine",
+	serverOutage:          "token server: out for a while",
+	sessionEnded:          "token server: ends a session",
+	accessRevoked:         "token server: revokes access tokens",
+	apiUnreachable:        "API: connection broken",
+	apiUnavailable:        "API: 503",
+	apiHangs:              "API: hangs",
+	apiAnswersEarly:       "API: answers before it has read the body",
+	apiEndlessRefusal:     "API: 401 whose body does not end",
+	loadFails:             "store: Load fails",
+	saveFails:             "store: Save fails",
+	saveFailsAfter:        "store: Save fails after it has written",
+	deleteFails:           "store: Delete fails",
+	deleteFailsAfter:      "store: Delete fails after it has deleted",
+	lockFails:             "store: Lock fails",
+	lockAnswerLost:        "store: Lock fails after it has locked",
+	leaseLost:             "store: lease lost",
+	storeSlow:             "store: slow",
+	storeHangs:            "store: hangs",
+	storeIgnoresContext:   "store: hangs, and ignores its context",
+	storePanics:           "store: panics",
+	storeOutage:           "store: out for a while",
+	processFreezes:        "a process freezes",
+	processDies:           "a process dies",
+	callerCancels:         "a caller cancels",
+	callerDeadline:        "a caller has a deadline",
+	handlerSlow:           "OnEvent takes its time",
+	handlerPanics:         "OnEvent panics",
+}
+
+func (f fault) String() string { return faultNames[f] }
+
+// FaultName is what a fault is called in a [Tally].
+func FaultName(i int) string { return faultNames[i] }

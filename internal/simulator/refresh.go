@@ -1,0 +1,385 @@
+package simulator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/reauth-go/reauth"
+)
+
+var (
+	errUnreachable = errors.New("connection refused")
+	errAnswerLost  = errors.New("connection reset by peer")
+)
+
+// A reply is what the token server says to a refresh request.
+type reply struct {
+	status     int
+	retryAfter time.Duration
+	final      bool
+	tok        *token
+	broken     bool // what it says is no JSON
+	cut        bool // it breaks off
+	spent      *spend
+}
+
+// ask carries a refresh request to the token server, and the answer back. deaf
+// means that the client does not notice that ctx ends.
+func (p *process) ask(ctx context.Context, presented string) (_ *reply, deaf bool, err error) {
+	defer p.enter()()
+	w, session := p.w, reauth.SessionFromContext(ctx)
+	d := w.chance.now(p.name, session, "refresh")
+	w.yield(d)
+	asked := time.Now()
+	if err := p.cross(ctx); err != nil {
+		return nil, false, err
+	}
+	if ctx.Err() != nil {
+		return nil, false, context.Cause(ctx)
+	}
+	v := w.beginVisit(p, session, presented, asked)
+	defer w.endVisit(v)
+
+	p.stumble(d)
+	unreachable := w.strikes(d, refreshUnreachable)
+	there, back := w.span(d, 1, 80*time.Millisecond), w.span(d, 1, 80*time.Millisecond)
+	if w.strikes(d, refreshSlow) {
+		back += w.span(d, 1, w.plan.timeout)
+	}
+	if w.strikes(d, refreshIgnoresContext) {
+		deaf = true
+		ctx = context.WithoutCancel(ctx)
+		more := w.span(d, 1, 3*w.plan.timeout)
+		if d.percent(50) {
+			there += more
+		} else {
+			back += more
+		}
+	}
+	gone := pass(ctx, there)
+	if gone != nil {
+		w.judgeEnd(v)
+	}
+	if gone != nil && d.percent(50) {
+		w.note(p.name, session, "refresh of %s: not sent any more", v.t)
+		return nil, deaf, gone
+	}
+	if unreachable {
+		w.note(p.name, session, "refresh of %s: token server not reached", v.t)
+		return nil, deaf, errUnreachable
+	}
+	r := w.arrive(v, d)
+	if gone != nil {
+		w.lose(v, r, "nobody waits for it any more")
+		return nil, deaf, gone
+	}
+	if r == nil { // the process has died on the way
+		return nil, deaf, errDead
+	}
+	if w.strikes(d, refreshHangs) {
+		back = 1 << 40
+		if deaf {
+			back = 4 * w.plan.timeout
+		}
+	}
+	if err := pass(ctx, back); err != nil {
+		w.judgeEnd(v)
+		w.lose(v, r, "it did not come in time")
+		return nil, deaf, err
+	}
+	p.stumble(d)
+	if err := p.cross(ctx); err != nil {
+		w.lose(v, r, "the process stood still")
+		return nil, deaf, err
+	}
+	switch {
+	case w.strikes(d, refreshAnswerLost):
+		w.lose(v, r, "the connection broke")
+		return nil, deaf, errAnswerLost
+	case w.strikes(d, refreshFailsAfter):
+		w.lose(v, r, "it was a 500")
+		return &reply{status: http.StatusInternalServerError}, deaf, nil
+	case w.strikes(d, refreshAnswerBroken):
+		w.lose(v, r, "it was no JSON")
+		return &reply{status: http.StatusOK, broken: true}, deaf, nil
+	case w.strikes(d, refreshAnswerCut):
+		w.lose(v, r, "it broke off")
+		return &reply{status: http.StatusOK, cut: true}, deaf, nil
+	}
+	return r, deaf, nil
+}
+
+// arrive is what happens at the token server. The result is nil if the request
+// never arrived.
+func (w *world) arrive(v *visit, d *dice) *reply {
+	unavailable, tooMany := w.strikes(d, refreshUnavailable), w.strikes(d, refreshTooMany)
+	retryAfter := w.span(d, 0, 5*time.Second).Truncate(time.Second)
+	out := w.server.isOut()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case !v.p.arrives(d):
+		return nil
+	case unavailable, out:
+		w.note(v.p.name, v.session, "token server: 503 for the refresh of %s", v.t)
+		return &reply{status: http.StatusServiceUnavailable}
+	case tooMany:
+		w.note(v.p.name, v.session, "token server: 429 for the refresh of %s, Retry-After %v", v.t, retryAfter)
+		return &reply{status: http.StatusTooManyRequests, retryAfter: retryAfter}
+	}
+	next := w.server.refresh(v)
+	if next == nil {
+		return &reply{status: http.StatusBadRequest, final: true}
+	}
+	r := &reply{status: http.StatusOK, tok: next}
+	if v.t.spent != nil && v.t.spent.next == next {
+		r.spent = v.t.spent
+	}
+	return r
+}
+
+// lose notes that the answer to a visit was lost.
+func (w *world) lose(v *visit, r *reply, why string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r == nil || r.tok == nil {
+		return
+	}
+	w.note(v.p.name, v.session, "the answer with %s is lost: %s", r.tok, why)
+	if r.spent != nil {
+		r.spent.fate, r.spent.ended = lost, time.Now()
+	}
+}
+
+// deliver notes that the process has the answer.
+func (w *world) deliver(p *process, session string, presented string, r *reply) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	k := p.know(session)
+	switch {
+	case r.final:
+		if t := w.server.byRefresh[presented]; t != nil {
+			k.final[t], k.turnedDown = true, t
+		}
+	case r.tok != nil:
+		w.note(p.name, session, "has %s", r.tok)
+		w.tally.counts[countRefreshes].Add(1)
+		r.tok.got, k.obtained = time.Now(), r.tok
+		if r.spent != nil {
+			r.spent.fate, r.spent.ended = delivered, time.Now()
+		}
+	}
+}
+
+// refresh is the process's RefresherFunc.
+func (p *process) refresh(ctx context.Context, old reauth.Token) (reauth.Token, error) {
+	w, session := p.w, reauth.SessionFromContext(ctx)
+	if old.RefreshToken == "" {
+		return reauth.Token{}, fmt.Errorf("nobody has signed in: %w", reauth.ErrSignInRequired)
+	}
+	r, _, err := p.ask(ctx, old.RefreshToken)
+	if err != nil {
+		return reauth.Token{}, fmt.Errorf("refreshing with %s: %w", old.RefreshToken, err)
+	}
+	d := w.chance.now(p.name, session, "refresher")
+	v := &visit{p: p, session: session}
+	switch {
+	case w.strikes(d, refreshPanics):
+		w.lose(v, r, "the refresher panics")
+		panic("the refresher does not like " + old.RefreshToken)
+	case w.strikes(d, refreshExits):
+		w.lose(v, r, "the refresher ends its goroutine")
+		runtime.Goexit()
+	}
+	w.deliver(p, session, old.RefreshToken, r)
+	switch {
+	case r.final:
+		return reauth.Token{}, fmt.Errorf("invalid_grant: %w", reauth.ErrSignInRequired)
+	case r.status != http.StatusOK, r.broken, r.cut:
+		return reauth.Token{}, &reauth.RefreshError{StatusCode: r.status, RetryAfter: r.retryAfter, Err: errors.New("no token")}
+	}
+	tok := reauth.Token{AccessToken: r.tok.access, RefreshToken: r.tok.refresh}
+	if !w.plan.rotates {
+		tok.RefreshToken = ""
+	}
+	if r.tok.lifetime > 0 {
+		tok.Expiry = r.tok.issued.Add(r.tok.lifetime)
+	}
+	return tok, nil
+}
+
+// A tokenWire carries an OAuth2Refresher's requests to the token server.
+type tokenWire struct{ p *process }
+
+func (tw tokenWire) RoundTrip(req *http.Request) (*http.Response, error) {
+	p := tw.p
+	w, ctx := p.w, req.Context()
+	text, err := io.ReadAll(req.Body)
+	req.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	form, _ := url.ParseQuery(string(text))
+	if req.URL.Path == "/revoke" {
+		return p.revoke(req, form.Get("token"))
+	}
+	presented := form.Get("refresh_token")
+	r, deaf, err := p.ask(ctx, presented)
+	if err != nil {
+		return nil, err
+	}
+	if deaf {
+		ctx = context.WithoutCancel(ctx)
+	}
+	d := w.chance.now(p.name, reauth.SessionFromContext(ctx), "token answer")
+	body := &replyBody{w: w, ctx: ctx, text: w.words(r), took: w.span(d, 1, 5*time.Millisecond)}
+	if r.cut {
+		body.text, body.err = body.text[:len(body.text)/2], io.ErrUnexpectedEOF
+	}
+	body.over = func(whole bool) {
+		if whole {
+			w.deliver(p, reauth.SessionFromContext(ctx), presented, r)
+		} else {
+			w.lose(&visit{p: p, session: reauth.SessionFromContext(ctx)}, r, "it was not read to its end")
+		}
+	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	if d.percent(80) {
+		header.Set("Date", time.Now().Add(w.plan.skew).UTC().Format(http.TimeFormat))
+		if r.retryAfter > 0 && d.percent(30) {
+			header.Set("Retry-After", time.Now().Add(w.plan.skew+r.retryAfter).UTC().Format(http.TimeFormat))
+		}
+	}
+	if r.retryAfter > 0 && header.Get("Retry-After") == "" {
+		header.Set("Retry-After", strconv.Itoa(int(r.retryAfter.Seconds())))
+	}
+	return newResponse(req, r.status, header, body, -1), nil
+}
+
+// words is the answer as the server writes it.
+func (w *world) words(r *reply) string {
+	switch {
+	case r.broken:
+		return "<html>All is well.</html>"
+	case r.cut:
+		return `{"access_token":"` + secretMark + ` and so on","expires_in":3600}`
+	case r.final:
+		return `{"error":"invalid_grant","error_description":"it has been used, or is too old"}`
+	case r.status == http.StatusTooManyRequests:
+		return `{"error":"slow_down"}`
+	case r.tok == nil:
+		return "out of order"
+	}
+	t := r.tok
+	members := []string{`"access_token":"` + t.access + `"`, `"token_type":"bearer"`}
+	if w.plan.rotates {
+		members = append(members, `"refresh_token":"`+t.refresh+`"`)
+	}
+	seconds := strconv.FormatFloat(t.lifetime.Seconds(), 'f', -1, 64)
+	switch w.plan.told {
+	case toldExactly:
+		members = append(members, `"expires_in":`+seconds)
+	case toldAsText:
+		members = append(members, `"expires_in":"`+seconds+`"`)
+	case toldWhole:
+		members = append(members, `"expires_in":`+strconv.Itoa(int(t.ends.Sub(t.issued).Seconds())))
+	case toldZero:
+		members = append(members, `"expires_in":0`)
+	case toldNegative:
+		members = append(members, `"expires_in":-30`)
+	case toldAbsurd:
+		members = append(members, `"expires_in":1e300`)
+	case toldTooLong:
+		members = append(members, `"expires_in":3600`)
+	}
+	return "{" + strings.Join(members, ",") + "}"
+}
+
+// A replyBody is the body of the token server's answer.
+type replyBody struct {
+	w    *world
+	ctx  context.Context
+	text string
+	took time.Duration
+	err  error
+	once sync.Once
+	over func(whole bool)
+}
+
+func (b *replyBody) Read(to []byte) (int, error) {
+	if b.took > 0 {
+		if err := pass(b.ctx, b.took); err != nil {
+			return 0, err
+		}
+		b.took = 0
+	}
+	if b.text == "" {
+		if b.err != nil {
+			return 0, b.err
+		}
+		b.once.Do(func() { b.over(true) })
+		return 0, io.EOF
+	}
+	n := copy(to, b.text)
+	b.text = b.text[n:]
+	return n, nil
+}
+
+func (b *replyBody) Close() error {
+	b.once.Do(func() { b.over(false) })
+	return nil
+}
+
+// revoke gives a token back to the token server (RFC 7009).
+func (p *process) revoke(req *http.Request, presented string) (*http.Response, error) {
+	defer p.enter()()
+	w, ctx := p.w, req.Context()
+	session := reauth.SessionFromContext(ctx)
+	d := w.chance.now(p.name, session, "revoke")
+	if err := p.cross(ctx); err != nil {
+		return nil, err
+	}
+	w.judgeRevocation(p, session, presented)
+	if err := pass(ctx, w.span(d, 1, 80*time.Millisecond)); err != nil {
+		return nil, err
+	}
+	if w.strikes(d, refreshUnreachable) {
+		return nil, errUnreachable
+	}
+	if w.strikes(d, refreshUnavailable) || w.server.isOut() {
+		return newResponse(req, http.StatusServiceUnavailable, nil, http.NoBody, 0), nil
+	}
+	w.mu.Lock()
+	if t := w.server.byRefresh[presented]; t != nil && p.arrives(d) {
+		w.note(p.name, session, "token server: %s is given back", t)
+		w.server.end(t.family)
+	}
+	w.mu.Unlock()
+	if err := pass(ctx, w.span(d, 1, 80*time.Millisecond)); err != nil {
+		return nil, err
+	}
+	if err := p.cross(ctx); err != nil {
+		return nil, err
+	}
+	return newResponse(req, http.StatusOK, nil, http.NoBody, 0), nil
+}
+
+func newResponse(req *http.Request, status int, header http.Header, body io.ReadCloser, length int64) *http.Response {
+	if header == nil {
+		header = make(http.Header)
+	}
+	return &http.Response{
+		StatusCode: status, Status: fmt.Sprintf("%d %s", status, http.StatusText(status)),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: header, Body: body, ContentLength: length, Request: req,
+	}
+}

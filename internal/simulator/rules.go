@@ -1,0 +1,253 @@
+package simulator
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/reauth-go/reauth"
+)
+
+// RuleTwice is the rule that everything else is for.
+const RuleTwice = "a refresh token is used once"
+
+// The rules that concern the token server and the store. Those about callers are
+// in judge.go, those about events in events.go.
+const (
+	ruleUnknownToken   = "what is presented to the token server is a refresh token"
+	ruleForeignRefresh = "a refresh token is presented for its own session"
+	ruleOneAtATime     = "a process refreshes a session once at a time"
+	ruleLocked         = "a refresh is made under the lock"
+	ruleKnownLost      = "no refresh is begun under a lease that is known to be lost"
+	ruleNeeded         = "a token is refreshed only if it ends or was refused"
+	rulePause          = "a token that a refresh has just brought is not refreshed because it is refused"
+	ruleFinal          = "what was turned down for good is not presented again"
+	ruleAborted        = "nothing but RefreshTimeout ends a refresh request"
+	ruleHammer         = "after a failure the token server is left alone for a while"
+	ruleRevoked        = "only a sign-out revokes"
+	ruleWrite          = "what is written is written under the lock"
+	ruleNewLease       = "who signs in after a lease was lost takes another"
+	ruleSavedWhat      = "what is saved is a token of the session"
+	ruleBackwards      = "the store does not go back to an older token"
+	ruleResurrected    = "a refresh does not bring back what was deleted or replaced"
+	ruleSignedOut      = "a sign-out deletes what is stored"
+	ruleNotYet         = "a final answer that comes early takes effect when the token ends"
+	ruleDeleted        = "no session is deleted that the server still honours"
+)
+
+// beginVisit looks at a refresh request as it is made.
+func (w *world) beginVisit(p *process, session, presented string, asked time.Time) *visit {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tally.counts[countRefreshesAsked].Add(1)
+	k, now := p.know(session), time.Now()
+	v := &visit{p: p, session: session, t: w.server.byRefresh[presented], asked: asked}
+	t := v.t
+	w.note(p.name, session, "refreshes %s", t)
+	violated := func(rule, format string, args ...any) { w.violatedLocked(rule, p, session, format, args...) }
+
+	if k.asking++; k.asking == 1 {
+		k.asked = now
+	} else if !slices.ContainsFunc(k.turns, func(t *turn) bool { return t.ended.IsZero() || !t.ended.Before(k.asked.Add(-w.handlersTake())) }) {
+		violated(ruleOneAtATime, "%v is the %d. at once", t, k.asking)
+	}
+	if w.plan.storage == locking {
+		for _, l := range k.leases {
+			if l.unlocks == 0 {
+				v.leases = append(v.leases, l)
+			}
+		}
+		if len(v.leases) == 0 {
+			violated(ruleLocked, "%v is refreshed without a lease", t)
+		} else if !slices.ContainsFunc(v.leases, func(l *lease) bool { return !l.knownLost(now) }) {
+			v.knew = true
+		}
+	}
+	switch {
+	case t == nil:
+		violated(ruleUnknownToken, "nobody has issued that")
+		return v
+	case t.family.user != session:
+		violated(ruleForeignRefresh, "%v is of another session", t)
+	}
+	if !w.plan.rotates {
+		return v // which generation it is for, a refresh token that stays the same does not tell
+	}
+	if k.final[t] {
+		violated(ruleFinal, "%v", t)
+	}
+	// Not what a SignIn has brought meanwhile.
+	if _, known := k.carried[t]; known && t.generation > 1 && !k.failed.IsZero() && now.Before(k.failed.Add(k.failedPause)) {
+		violated(ruleHammer, "%v is refreshed %v after a failure; the pause is %v or more", t, now.Sub(k.failed), k.failedPause)
+	}
+	w.judgeNeed(v, k)
+	return v
+}
+
+func (w *world) endVisit(v *visit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	v.p.know(v.session).asking--
+}
+
+// judgeNeed asks whether the token had to be refreshed. w.mu is held.
+func (w *world) judgeNeed(v *visit, k *knowledge) {
+	t, now := v.t, v.asked
+	if t.lifetime == 0 && !t.unknown {
+		w.tally.counts[countSkippedNeed].Add(1) // who knows what its owner thinks of it
+		return
+	}
+	window := w.plan.window(t.lifetime)
+	if !t.unknown && !now.Before(t.told().Add(-window)) || t.signedInBare {
+		return
+	}
+	if !k.refused[t] {
+		w.violatedLocked(ruleNeeded, v.p, v.session, "%v is good for %v more, as far as the process knows", t, t.told().Sub(now))
+		return
+	}
+	certain := t.told().Add(-min(time.Second, t.lifetime/2))
+	if t.by == v.p && now.Before(t.got.Add(w.plan.refreshPause())) && (t.unknown || now.Before(certain)) {
+		w.violatedLocked(rulePause, v.p, v.session, "%v is refreshed %v after it came", t, now.Sub(t.got))
+	}
+}
+
+// judgeReuse looks at a refresh token that is presented a second time. w.mu is held.
+func (w *world) judgeReuse(v *visit) {
+	sp := v.t.spent
+	why, ok := w.excuse(v, sp)
+	if !ok {
+		w.violatedLocked(RuleTwice, v.p, v.session, "%v was used by %s %v ago, which brought %v", v.t, sp.by.name, time.Since(sp.asked), sp.next)
+		return
+	}
+	w.note(v.p.name, v.session, "token server: %v has been used before; excused: %v", v.t, why)
+	v.t.family.excused = true
+	w.tally.counts[countReuses].Add(1)
+	w.tally.excuses[why].Add(1)
+}
+
+// judgeRevocation looks at a request that gives a token back.
+func (w *world) judgeRevocation(p *process, session, presented string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t := w.server.byRefresh[presented]
+	w.note(p.name, session, "gives back %s", t)
+	switch {
+	case t == nil:
+		w.violatedLocked(ruleUnknownToken, p, session, "given back is what nobody has issued")
+	case t.family.user != session:
+		w.violatedLocked(ruleForeignRefresh, p, session, "%v is given back for another session", t)
+	case !slices.ContainsFunc(p.know(session).turns, func(t *turn) bool { return t.family == nil }):
+		w.violatedLocked(ruleRevoked, p, session, "%v", t)
+	}
+}
+
+// judgeWrite looks at a Save or Delete as it begins.
+func (w *world) judgeWrite(ctx context.Context, p *process, session, what string, l *lease, t *token) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	signIn := func(u *turn) bool { return t != nil && u.family == t.family && l.knownLost(u.began) }
+	switch {
+	case w.plan.storage != locking:
+	case l == nil:
+		w.violatedLocked(ruleWrite, p, session, "%s without a lease", what)
+	case l.p != p || l.session != session:
+		w.violatedLocked(ruleWrite, p, session, "%s under the lease of another", what)
+	case l.unlocks > 0 && ctx.Err() == nil:
+		w.violatedLocked(ruleWrite, p, session, "%s under a lease that was given back", what)
+	case l.lost && t != nil && t.generation == 1 && slices.ContainsFunc(p.know(session).turns, signIn):
+		w.violatedLocked(ruleNewLease, p, session, "SignIn of %v, %v after that", t, time.Since(l.told))
+	}
+}
+
+// judgeSave looks at what replaces what in the store. w.mu is held.
+func (w *world) judgeSave(p *process, session string, t *token, tok reauth.Token) {
+	switch {
+	case t == nil || t.family.user != session || tok.RefreshToken != t.refresh || tok.AccessToken != t.access && !t.signedInBare:
+		w.violatedLocked(ruleSavedWhat, p, session, "%v is not that", t)
+		return
+	case t.generation == 1:
+		return // a sign-in, which may replace whatever there is
+	}
+	before := w.storage.held[session]
+	switch {
+	case before == nil && t.family.removed:
+		w.violatedLocked(ruleResurrected, p, session, "%v is saved after its session was deleted", t)
+	case before == nil || before == t:
+	case before.family == t.family && before.generation > t.generation:
+		w.violatedLocked(ruleBackwards, p, session, "%v replaces %v", t, before)
+	case before.family != t.family && before.family.stored:
+		w.violatedLocked(ruleResurrected, p, session, "%v replaces %v, of another sign-in", t, before)
+	}
+}
+
+// judgeDelete looks at a deletion. w.mu is held.
+func (w *world) judgeDelete(p *process, session string) {
+	k, held := p.know(session), w.storage.held[session]
+	if held == nil || held.family.dead || k.outFailed {
+		return
+	}
+	if !k.isSigningOut() {
+		w.violatedLocked(ruleDeleted, p, session, "%v is deleted", held)
+	}
+}
+
+// judgeFinal looks at the deletion of what was turned down. w.mu is held.
+func (w *world) judgeFinal(p *process, session string) {
+	k, held := p.know(session), w.storage.held[session]
+	if held == nil || k.outFailed || k.isSigningOut() {
+		return
+	}
+	if t := k.good(); t != nil {
+		w.violatedLocked(ruleNotYet, p, session, "%v is deleted, but %v is good for %v", held, t, time.Until(t.told()))
+	}
+}
+
+// judgeSignOut looks at the store after a SignOut that has succeeded. w.mu is held.
+func (w *world) judgeSignOut(p *process, session string, u *turn) {
+	if held := w.storage.held[session]; held != nil && w.storage.since[session].Before(u.began) {
+		w.violatedLocked(ruleSignedOut, p, session, "it holds %v", held)
+	}
+}
+
+// judgeEnd looks at a refresh request whose context has ended.
+func (w *world) judgeEnd(v *visit) {
+	if passed := time.Since(v.asked); passed < w.plan.timeout {
+		w.violated(ruleAborted, v.p, v.session, "that of %v has ended after %v", v.t, passed)
+	}
+}
+
+// mayBeOut reports whether a process may say, at any time since, that a sign-in is
+// required. w.mu is held.
+func (w *world) mayBeOut(p *process, session string, since time.Time) bool {
+	k, c := p.know(session), w.condition(session)
+	if !k.signOut.IsZero() || c.bad {
+		return true
+	}
+	// What it says may be what it saw when it last looked at the store, and the
+	// flight that did so may have taken its time.
+	since = since.Add(-w.plan.refreshPause() - 6*(w.plan.timeout+100*time.Millisecond) - w.handlersTake())
+	return !c.lastBad.Before(since) || !k.loadFailed.Before(since) || p.halted(since)
+}
+
+// handlersTake is how long handlers of events may keep things up.
+func (w *world) handlersTake() time.Duration {
+	if w.plan.rates[handlerSlow] == 0 && !w.plan.handlerSignIn {
+		return 0
+	}
+	return 2 * time.Second
+}
+
+// harmful returns what is wrong with an error that somebody is given, or "".
+func harmful(err error) string {
+	if strings.Contains(err.Error(), secretMark) || strings.Contains(err.Error(), "eyJ") {
+		return "it holds a secret"
+	}
+	if e, ok := errors.AsType[*reauth.RefreshError](err); ok {
+		if errors.Is(e, context.DeadlineExceeded) || errors.Is(e, context.Canceled) {
+			return "a RefreshError passes for the end of a context"
+		}
+	}
+	return ""
+}
