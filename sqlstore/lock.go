@@ -31,7 +31,7 @@ const (
 // any case.
 func (s *Store) Lock(ctx context.Context, session string) (held context.Context, unlock func(), err error) {
 	key, owner := rowKey(session), rand.Text()
-	began := time.Now()
+	began, late := time.Now(), false
 	for ctx.Err() == nil {
 		sent := time.Now()
 		var version int64
@@ -46,11 +46,15 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 			l := s.hold(ctx, session, owner, version, sent)
 			return l.held, l.unlock, nil
 		case got: // it has run out while the answer was on its way
+			late = true
 		default:
 			if err := s.await(ctx, key, began); err != nil {
 				return nil, nil, fmt.Errorf("sqlstore: lock session %q: %w", key, caused(ctx, err))
 			}
 		}
+	}
+	if late { // and may have been got all the same
+		go s.giveBack(context.WithoutCancel(ctx), key, owner) // ends when its one try does
 	}
 	return nil, nil, fmt.Errorf("sqlstore: lock session %q: %w", key, context.Cause(ctx))
 }

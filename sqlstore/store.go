@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-	"unicode/utf8"
 
 	"github.com/reauth-go/reauth"
 )
@@ -202,13 +201,6 @@ func (s *Store) Delete(ctx context.Context, session string) error {
 }
 
 func encode(tok reauth.Token) (string, error) {
-	valid := utf8.ValidString(tok.AccessToken) && utf8.ValidString(tok.TokenType) && utf8.ValidString(tok.RefreshToken)
-	for name, value := range tok.Extra {
-		valid = valid && utf8.ValidString(name) && utf8.ValidString(value)
-	}
-	if !valid {
-		return "", errors.New("the token is not UTF-8")
-	}
 	text, err := json.Marshal(tok)
 	return string(text), err
 }

@@ -277,7 +277,7 @@ func TestATokenThatIsNoTextIsNotStored(t *testing.T) {
 		{AccessToken: "a\xff"}, {RefreshToken: "a\xff"}, {AccessToken: "a", TokenType: "a\xff"},
 		{AccessToken: "a", Extra: map[string]string{"a\xff": "b"}}, {AccessToken: "a", Extra: map[string]string{"a": "b\xff"}},
 	} {
-		assert.EqualError(t, store.Save(t.Context(), "ann", tok), `sqlstore: save session "ann": the token is not UTF-8`)
+		assert.ErrorContains(t, store.Save(t.Context(), "ann", tok), "is not UTF-8")
 	}
 	mustHold(t, store, "ann", "access-1")
 }
