@@ -1,0 +1,47 @@
+// Command report takes the figures of this module and writes them where they are
+// shown: the tables in README.md, those of them in the README above, and the
+// pictures.
+//
+//	GOWORK=off go run ./cmd/report         # measure, then write
+//	GOWORK=off go run ./cmd/report -draw   # write what was measured last
+//
+// It is run in the folder of the module. What was measured is in testdata:
+// bench.txt, which benchstat reads as well, and outcomes.jsonl.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+)
+
+func main() {
+	runs := flag.Int("n", 10, "how often to run the benchmarks")
+	benchtime := flag.String("benchtime", "100ms", "how long to run each, as for go test")
+	draw := flag.Bool("draw", false, "measure nothing: write what was measured last")
+	flag.Parse()
+	if err := report(*runs, *benchtime, *draw); err != nil {
+		fmt.Fprintln(os.Stderr, "report:", err)
+		os.Exit(1)
+	}
+}
+
+func report(runs int, benchtime string, draw bool) error {
+	if !draw {
+		if err := measure(runs, benchtime); err != nil {
+			return err
+		}
+	}
+	f, err := readFigures()
+	if err != nil {
+		return err
+	}
+	if err := writeTables(f); err != nil {
+		return err
+	}
+	if err := drawPictures(f); err != nil {
+		return err
+	}
+	f.check(os.Stdout)
+	return nil
+}

@@ -1,0 +1,139 @@
+package benchmarks_test
+
+import (
+	"context"
+	"runtime"
+	"runtime/metrics"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth"
+)
+
+// What a Transport keeps at most, as its documentation says.
+const cachedSessions = 131_072
+
+// BenchmarkAtRest is how much memory a session takes of which nothing is going
+// on, without the strings of its token: where the tokens are in a store of
+// another process, and in a MemoryStore.
+func BenchmarkAtRest(b *testing.B) {
+	b.Run("lib=reauth/case=elsewhere", func(b *testing.B) {
+		for b.Loop() {
+			b.ReportMetric(perSession(b, elsewhere{}, loadAll), "B/session")
+		}
+	})
+	b.Run("lib=reauth/case=memory", func(b *testing.B) {
+		for b.Loop() {
+			b.ReportMetric(perSession(b, new(reauth.MemoryStore), signInAll), "B/session")
+		}
+	})
+}
+
+// BenchmarkEvicted is how much memory stays of a session that has been forgotten
+// for others.
+func BenchmarkEvicted(b *testing.B) {
+	b.Run("lib=reauth/case=elsewhere", func(b *testing.B) {
+		for b.Loop() {
+			b.ReportMetric(perEvictedSession(b), "B/session")
+		}
+	})
+}
+
+func TestASessionAtRestTakesAtMost600Bytes(t *testing.T) {
+	assert.LessOrEqual(t, perSession(t, elsewhere{}, loadAll), 600.0, "loaded from a store elsewhere")
+	assert.LessOrEqual(t, perSession(t, new(reauth.MemoryStore), signInAll), 600.0, "signed in, in a MemoryStore")
+}
+
+func TestNothingStaysOfAnEvictedSession(t *testing.T) {
+	assert.Less(t, perEvictedSession(t), 1.0)
+}
+
+// perSession returns what each of 100,000 sessions adds to the heap, without what
+// the strings of its token take by themselves.
+func perSession(tb testing.TB, store reauth.Store, fill func(testing.TB, *reauth.Transport, int, int)) float64 {
+	before := memoryInUse()
+	tr := newTransport(tb, setup{base: instant{}, refresh: noRefresh}, store)
+	fill(tb, tr, 0, manySessions)
+	after := memoryInUse()
+	runtime.KeepAlive(tr)
+	return float64(after-before-memoryOfStrings()) / manySessions
+}
+
+func memoryOfStrings() int64 {
+	tokens := make([]reauth.Token, manySessions)
+	before := memoryInUse()
+	for i := range tokens {
+		tokens[i] = longToken()
+	}
+	after := memoryInUse()
+	runtime.KeepAlive(tokens)
+	return after - before
+}
+
+// perEvictedSession returns what each session adds to the heap that takes the
+// place of another.
+func perEvictedSession(tb testing.TB) float64 {
+	const evicted = cachedSessions / 4
+	tr := newTransport(tb, setup{base: instant{}, refresh: noRefresh}, elsewhere{})
+	loadAll(tb, tr, 0, cachedSessions)
+	before := memoryInUse()
+	loadAll(tb, tr, cachedSessions, cachedSessions+evicted)
+	after := memoryInUse()
+	runtime.KeepAlive(tr)
+	return float64(after-before) / evicted
+}
+
+// loadAll uses sessions that the store has.
+func loadAll(tb testing.TB, tr *reauth.Transport, from, to int) {
+	for i := from; i < to; i++ {
+		_, err := tr.Token(reauth.WithSession(tb.Context(), sessionName(i)))
+		require.NoError(tb, err)
+	}
+	require.NoError(tb, tr.Wait(tb.Context()))
+}
+
+func signInAll(tb testing.TB, tr *reauth.Transport, from, to int) {
+	for i := from; i < to; i++ {
+		require.NoError(tb, tr.SignIn(reauth.WithSession(tb.Context(), sessionName(i)), longToken()))
+	}
+	require.NoError(tb, tr.Wait(tb.Context()))
+}
+
+// longToken returns a token as long as a JSON Web Token, whose strings no other
+// token shares.
+func longToken() reauth.Token {
+	return reauth.Token{
+		AccessToken:  strings.Repeat("a", 900),
+		RefreshToken: strings.Repeat("r", 64),
+		Expiry:       time.Now().Add(24 * time.Hour),
+	}
+}
+
+// elsewhere is a store in another process: it has a token for every session, and
+// nothing of it is in this one's memory.
+type elsewhere struct{}
+
+func (elsewhere) Load(context.Context, string) (reauth.Token, bool, error) {
+	return longToken(), true, nil
+}
+func (elsewhere) Save(context.Context, string, reauth.Token) error { return nil }
+func (elsewhere) Delete(context.Context, string) error             { return nil }
+
+// memoryInUse returns the bytes that are in use on the heap and for stacks.
+func memoryInUse() int64 {
+	runtime.GC()
+	runtime.GC() // the first leaves what finalizers and pools hold
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+func goroutinesWaiting() int {
+	sample := []metrics.Sample{{Name: "/sched/goroutines/waiting:goroutines"}}
+	metrics.Read(sample)
+	return int(sample[0].Value.Uint64())
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/reauth-go/reauth/reauthtest"
+)
+
+// An app is a backend at work, with the servers around it.
+type app struct {
+	url    string
+	shared bool               // the store may be another process's too
+	demo   *reauthtest.Server // nil if it is another process's
+	failed chan error         // why a server has ended by itself
+
+	backend    *backend
+	server     *http.Server
+	demoServer *http.Server
+	closeStore func() error
+}
+
+// start returns once the backend can be reached. ctx bounds how long that takes.
+func start(ctx context.Context, opts options, log *slog.Logger) (*app, error) {
+	a := &app{
+		shared:     opts.store != "memory",
+		failed:     make(chan error, 2),
+		closeStore: func() error { return nil },
+	}
+	if err := a.start(ctx, opts, log); err != nil {
+		return nil, errors.Join(err, a.stop())
+	}
+	return a, nil
+}
+
+func (a *app) start(ctx context.Context, opts options, log *slog.Logger) error {
+	servers := strings.TrimSuffix(opts.demo, "/")
+	if servers == "" {
+		listener, err := net.Listen("tcp", opts.demoAddr)
+		if err != nil {
+			return fmt.Errorf("-demo-addr: %w", err)
+		}
+		a.demo = newDemo(opts.lifetime)
+		a.demo.URL = "http://" + listener.Addr().String()
+		servers = a.demo.URL
+		a.demoServer = &http.Server{Handler: checkPassword(a.demo)}
+		a.serve(listener, a.demoServer, log)
+	}
+	api, err := url.Parse(servers + "/v1")
+	if err != nil || api.Host == "" {
+		return fmt.Errorf("-demo %q is no URL", opts.demo)
+	}
+
+	store, closeStore, err := openStore(ctx, opts.store, opts.storeKey)
+	if err != nil {
+		return fmt.Errorf("-store: %w", err)
+	}
+	a.closeStore = closeStore
+	if a.shared && opts.storeKey == "" {
+		log.Warn("tokens are stored as they are; set BFF_STORE_KEY to encrypt them")
+	}
+
+	a.backend, err = newBackend(config{
+		api:           api,
+		tokenURL:      servers + "/token",
+		revocationURL: servers + "/revoke",
+		clientID:      demoClientID,
+		clientSecret:  demoClientSecret,
+		store:         store,
+		secure:        opts.tls,
+		log:           log,
+	})
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: a.backend.handler()}
+	scheme := "http://"
+	if opts.tls {
+		scheme = "https://"
+		if server.TLSConfig, err = ownCertificate(opts.addr); err != nil {
+			return fmt.Errorf("-tls: %w", err)
+		}
+	}
+	listener, err := net.Listen("tcp", opts.addr)
+	if err != nil {
+		return fmt.Errorf("-addr: %w", err)
+	}
+	a.url = scheme + listener.Addr().String()
+	// A live view lasts as long as its page: it would keep the server from ending.
+	server.RegisterOnShutdown(a.backend.live.close)
+	a.server = server
+	a.serve(listener, server, log)
+	return nil
+}
+
+// serve serves until stop.
+func (a *app) serve(listener net.Listener, server *http.Server, log *slog.Logger) {
+	// There is no limit for a whole request, nor for its answer: both may stream.
+	server.ReadHeaderTimeout = 10 * time.Second
+	server.IdleTimeout = 2 * time.Minute
+	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug) // what went wrong with a client
+	go func() {                                                         // ends with the server
+		var err error
+		if server.TLSConfig != nil {
+			err = server.ServeTLS(listener, "", "")
+		} else {
+			err = server.Serve(listener)
+		}
+		if !errors.Is(err, http.ErrServerClosed) {
+			a.failed <- err
+		}
+	}()
+}
+
+// stop lets the requests in progress end, and then the refreshes: one that is cut
+// off can cost its user the session. The token server goes last.
+func (a *app) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	var errs []error
+	if a.server != nil {
+		errs = append(errs, a.server.Shutdown(ctx))
+	}
+	if a.backend != nil {
+		if err := a.backend.transport.Wait(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("a refresh has not ended: %w", err))
+		}
+	}
+	errs = append(errs, a.closeStore())
+	if a.demoServer != nil {
+		errs = append(errs, a.demoServer.Shutdown(ctx))
+		a.demo.Close()
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/reauth-go/reauth/reauthtest"
+)
+
+// What the demo's token server knows.
+const (
+	demoPassword     = "demo"
+	demoClientID     = "bff"
+	demoClientSecret = "the demo's backend" // no secret: whoever reads this has it
+)
+
+var demoUsers = []string{"ann", "bob", "eve"}
+
+// newDemo returns a token server and the API that it protects, which is below /v1.
+// A refresh ends the access token before it at once, so that calls under way are
+// refused: a strict server, and a lively demo.
+func newDemo(lifetime time.Duration) *reauthtest.Server {
+	s := reauthtest.New(reauthtest.Options{
+		AccessLifetime:    lifetime,
+		RefreshEndsAccess: true,
+		RefreshLatency:    60 * time.Millisecond,
+		APILatency:        30 * time.Millisecond,
+		ClientID:          demoClientID,
+		ClientSecret:      demoClientSecret,
+	})
+	s.Handle("POST /v1/demo/expire", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.ExpireAccess(reauthtest.UserFromRequest(r))
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	s.Handle("POST /v1/demo/revoke", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.Revoke(reauthtest.UserFromRequest(r))
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	return s
+}
+
+// checkPassword keeps out whoever is no user of the demo: a reauthtest.Server signs
+// anybody in.
+func checkPassword(s *reauthtest.Server) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/token" && r.PostFormValue("grant_type") == "password" {
+			known := slices.Contains(demoUsers, r.PostFormValue("username"))
+			if !known || r.PostFormValue("password") != demoPassword {
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = w.Write([]byte(`{"error":"invalid_grant"}`))
+				return
+			}
+		}
+		s.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth/reauthtest"
+)
+
+func TestTheProgramStartsAndStops(t *testing.T) {
+	for _, tls := range []string{"-tls=false", "-tls"} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		stdout, sink := io.Pipe()
+		var stderr bytes.Buffer
+		code := make(chan int, 1)
+		go func() { // ends after interrupt
+			code <- run(ctx, []string{"-addr", "127.0.0.1:0", tls, "-lifetime", "1m"}, sink, &stderr)
+			sink.Close()
+		}()
+		line, err := bufio.NewReader(stdout).ReadString('\n')
+		require.NoError(t, err, "%s", &stderr)
+		address := regexp.MustCompile(`open (\S+) and`).FindStringSubmatch(line)
+		require.NotNil(t, address, line)
+
+		b := signedIn(t, &app{url: address[1], backend: &backend{}}, "ann")
+		event := b.watch(t.Context())
+		assert.Equal(t, http.StatusOK, b.get("/api/orders/1").status)
+		interrupt()
+		assert.Equal(t, exitOK, <-code, "%s", &stderr)
+		assert.Empty(t, event(), "an open view has ended")
+	}
+}
+
+func TestItEndsWithItsRefreshes(t *testing.T) {
+	a := startApp(t, func(o *options) { o.lifetime = time.Minute })
+	b := signedIn(t, a, "ann")
+	a.demo.ExpireAccess("ann")
+	release := a.demo.BlockRefresh()
+	defer release()
+	ctx, leave := context.WithCancel(t.Context())
+	gone := make(chan struct{})
+	go func() { // ends with leave
+		defer close(gone)
+		_, err := b.try(ctx, http.MethodGet, "/api/orders/1", nil)
+		assert.ErrorIs(t, err, context.Canceled)
+	}()
+	await(t, a.demo, func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
+	leave()
+	<-gone
+	stopped := make(chan error, 1)
+	go func() { stopped <- a.stop() }() // ends after release
+	require.Eventually(t, func() bool { // the backend listens no more
+		_, err := b.try(t.Context(), http.MethodGet, "/sign-in", nil)
+		return err != nil
+	}, patience, time.Millisecond)
+	release()
+	require.NoError(t, <-stopped)
+	tok, ok, err := a.backend.store.Load(t.Context(), sessionName(b.cookie()))
+	require.NoError(t, err)
+	require.True(t, ok)
+	_, err = a.demo.Refresh(tok.RefreshToken)
+	assert.NoError(t, err, "what the refresh brought is stored, and unspent")
+}
+
+func TestFlags(t *testing.T) {
+	for name, test := range map[string]struct {
+		args []string
+		code int
+		says string
+	}{
+		"help":            {[]string{"-help"}, exitOK, "BFF_STORE_KEY"},
+		"unknown":         {[]string{"-adr", "x"}, exitUsage, "-adr"},
+		"argument":        {[]string{"serve"}, exitUsage, `"serve" is no flag`},
+		"lifetime":        {[]string{"-lifetime", "0s"}, exitUsage, "-lifetime 0s"},
+		"address":         {[]string{"-addr", "127.0.0.1:99999"}, exitFailed, "-addr"},
+		"demo address":    {[]string{"-demo-addr", "nowhere"}, exitFailed, "-demo-addr"},
+		"demo elsewhere":  {[]string{"-demo", "nowhere"}, exitFailed, `-demo "nowhere" is no URL`},
+		"store":           {[]string{"-addr", "127.0.0.1:0", "-store", "etcd:x"}, exitFailed, "-store"},
+		"store unreached": {[]string{"-addr", "127.0.0.1:0", "-store", "sqlite:/no/such/folder/x.db"}, exitFailed, "-store"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			assert.Equal(t, test.code, run(t.Context(), test.args, &out, &out), "%s", &out)
+			assert.Contains(t, out.String(), test.says)
+		})
+	}
+}

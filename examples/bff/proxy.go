@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/reauth-go/reauth"
+)
+
+// newProxy returns a handler that passes requests on to the API, with the token
+// of the session in their context.
+func newProxy(api *url.URL, transport http.RoundTripper, log *slog.Logger) http.Handler {
+	proxy := &httputil.ReverseProxy{
+		Transport: transport,
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(api)
+			// The cookie is between the browser and us. A request that brings a
+			// credential of its own would go out with that in place of the token.
+			r.Out.Header.Del("Cookie")
+			r.Out.Header.Del("Authorization")
+			if n := r.Out.ContentLength; n < 0 || n > replayBuffer {
+				// An upload that has not begun can be sent again, however long it is:
+				// the API says whether it takes the token before it gets the body.
+				r.Out.Header.Set("Expect", "100-continue")
+			}
+		},
+		ModifyResponse: func(resp *http.Response) error {
+			forBrowser(resp.Header)
+			return nil
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			writeFailure(w, r, err, log)
+		},
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// In whatever spelling: some servers would resolve it, and leave the API's
+		// part of their paths.
+		if slices.Contains(strings.Split(r.URL.Path, "/"), "..") {
+			writeError(w, http.StatusBadRequest, "bad_path")
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	})
+}
+
+// forBrowser takes from an answer of the API what is not for a browser: here it
+// would be about our own origin.
+func forBrowser(h http.Header) {
+	for name := range h {
+		if strings.HasPrefix(name, "Access-Control-") {
+			h.Del(name)
+		}
+	}
+	for _, name := range []string{"Set-Cookie", "Clear-Site-Data", "Www-Authenticate"} {
+		h.Del(name)
+	}
+	h.Set("Content-Security-Policy", "default-src 'none'; sandbox") // an answer is data and no page
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	if h.Get("Cache-Control") == "" {
+		h.Set("Cache-Control", "no-store")
+	}
+}
+
+// writeFailure answers a request that the API has not answered.
+func writeFailure(w http.ResponseWriter, r *http.Request, err error, log *slog.Logger) {
+	if errors.Is(err, reauth.ErrSignInRequired) {
+		writeError(w, http.StatusUnauthorized, "sign_in_required")
+		return
+	}
+	if failed, ok := errors.AsType[*reauth.RefreshError](err); ok {
+		seconds := max(1, int(math.Ceil(failed.RetryAfter.Seconds())))
+		w.Header().Set("Retry-After", strconv.Itoa(seconds))
+		writeError(w, http.StatusServiceUnavailable, "try_again")
+		return
+	}
+	if !errors.Is(err, context.Canceled) { // the browser has gone
+		log.WarnContext(r.Context(), "the API gave no answer", "error", err)
+	}
+	writeError(w, http.StatusBadGateway, "no_answer")
+}
+
+// writeError writes an answer that the page understands.
+func writeError(w http.ResponseWriter, status int, code string) {
+	forBrowser(w.Header())
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(`{"error":"` + code + "\"}\n")) // it fails only if the browser has gone
+}

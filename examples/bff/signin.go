@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"github.com/reauth-go/reauth"
+)
+
+// What the sign-in page says, by the parameter why of its address.
+var reasons = map[string]string{
+	"ended":      "Your session has ended. Please sign in again.",
+	"signed-out": "You have signed out.",
+	"half":       "You have signed out here, but the server could not be told.",
+}
+
+type signInPage struct {
+	Notice   string // how one has come here
+	Problem  string // why one is here still
+	User     string
+	Users    []string
+	Password string
+}
+
+func (b *backend) showSignIn(w http.ResponseWriter, r *http.Request) {
+	b.writeSignIn(w, r, http.StatusOK, signInPage{Notice: reasons[r.FormValue("why")]})
+}
+
+func (b *backend) writeSignIn(w http.ResponseWriter, r *http.Request, status int, page signInPage) {
+	page.Users, page.Password = demoUsers, demoPassword
+	b.write(w, r, status, "signin.html", page)
+}
+
+// signIn signs a user in, and gives the browser the cookie of a new session.
+func (b *backend) signIn(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, 8<<10)
+	user := r.PostFormValue("user")
+	again := func(status int, problem string) {
+		b.writeSignIn(w, r, status, signInPage{User: user, Problem: problem})
+	}
+	tok, err := b.exchange(r.Context(), user, r.PostFormValue("password"))
+	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok && refused.ErrorCode == "invalid_grant" {
+		again(http.StatusUnprocessableEntity, "No user has that name and password.")
+		return
+	}
+	// An identifier that the browser had before, maybe from somebody who knows it,
+	// is never signed in.
+	id := rand.Text()
+	if err == nil {
+		err = b.transport.SignIn(reauth.WithSession(r.Context(), sessionName(id)), tok)
+	}
+	if err != nil {
+		b.log.WarnContext(r.Context(), "a sign-in failed", "error", err)
+		again(http.StatusServiceUnavailable, "Signing in does not work just now. Please try again in a moment.")
+		return
+	}
+	if old, ok := b.withSession(r); ok {
+		if err := b.transport.SignOut(old.Context()); err != nil {
+			b.log.WarnContext(r.Context(), "the browser's earlier session was not signed out", "error", err)
+		}
+	}
+	http.SetCookie(w, b.cookie(id))
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+}
+
+// exchange gets the first token. A password that passes through the backend keeps
+// this example short; with a token server of others, send the browser there (RFC
+// 6749 section 4.1) and hand over what that brings.
+func (b *backend) exchange(ctx context.Context, user, password string) (reauth.Token, error) {
+	ctx = context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Timeout: 10 * time.Second})
+	tok, err := b.password.PasswordCredentialsToken(ctx, user, password)
+	if err != nil {
+		return reauth.Token{}, err
+	}
+	return reauth.Token{
+		AccessToken:  tok.AccessToken,
+		TokenType:    tok.TokenType,
+		RefreshToken: tok.RefreshToken,
+		Expiry:       tok.Expiry,
+	}, nil
+}
+
+// signOut ends the session, in the store and at the token server, and takes the
+// cookie away.
+func (b *backend) signOut(w http.ResponseWriter, r *http.Request) {
+	why := "signed-out"
+	if r, ok := b.withSession(r); ok {
+		// Whatever the error, this process has signed the session out.
+		if err := b.transport.SignOut(r.Context()); err != nil {
+			b.log.WarnContext(r.Context(), "a sign-out was not complete", "error", err)
+			why = "half"
+		}
+	}
+	gone := b.cookie("")
+	gone.MaxAge = -1
+	http.SetCookie(w, gone)
+	http.Redirect(w, r, "/sign-in?why="+why, http.StatusSeeOther)
+}

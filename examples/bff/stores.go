@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+	"github.com/redis/go-redis/v9"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/redisstore"
+	"github.com/reauth-go/reauth/sqlstore"
+)
+
+// keepFor is how long a session lasts that nobody uses: a browser that is closed
+// does not sign out.
+const keepFor = 30 * 24 * time.Hour
+
+// openStore opens the store that address names, to be closed when nobody uses it
+// any more. With a key what it keeps is encrypted.
+func openStore(ctx context.Context, address, key string) (store reauth.Store, closeStore func() error, err error) {
+	switch scheme, rest, _ := strings.Cut(address, ":"); scheme {
+	case "memory":
+		return new(reauth.MemoryStore), func() error { return nil }, nil
+	case "redis", "rediss":
+		store, closeStore, err = openRedis(address)
+	case "postgres", "postgresql":
+		store, closeStore, err = openSQL(ctx, "pgx", address, sqlstore.PostgreSQL)
+	case "sqlite":
+		file := "file:" + (&url.URL{Path: rest}).EscapedPath() + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)"
+		store, closeStore, err = openSQL(ctx, "sqlite", file, sqlstore.SQLite)
+	default: // the address is not repeated, since there may be a password in it
+		return nil, nil, errors.New("it is none of memory, redis://..., postgres://... and sqlite:FILE")
+	}
+	if err != nil || key == "" {
+		return store, closeStore, err
+	}
+	sealed, err := seal(store, key)
+	if err != nil {
+		return nil, nil, errors.Join(err, closeStore())
+	}
+	return sealed, closeStore, nil
+}
+
+func openRedis(address string) (reauth.Store, func() error, error) {
+	opts, err := redis.ParseURL(address)
+	if err != nil {
+		return nil, nil, errors.New("it is no address of a Redis, such as redis://user:password@localhost:6379/0")
+	}
+	client := redis.NewClient(opts)
+	return redisstore.New(client, &redisstore.Options{TTL: keepFor}), client.Close, nil
+}
+
+func openSQL(ctx context.Context, driver, dsn string, dialect sqlstore.Dialect) (reauth.Store, func() error, error) {
+	db, err := sql.Open(driver, dsn)
+	if err != nil {
+		return nil, nil, fmt.Errorf("it is no address of %v", dialect)
+	}
+	store, err := sqlstore.New(db, dialect, nil)
+	if err == nil {
+		err = store.CreateTable(ctx)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, db.Close())
+	}
+	return store, db.Close, nil
+}
+
+func seal(store reauth.Store, key string) (reauth.Store, error) {
+	bytes, err := hex.DecodeString(key)
+	if err != nil {
+		return nil, errors.New("BFF_STORE_KEY is not hexadecimal")
+	}
+	return reauth.Sealed(store, bytes)
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"net/http"
+	"net/url"
+
+	"github.com/reauth-go/reauth"
+)
+
+// A config says what a backend works with.
+type config struct {
+	api                     *url.URL // where what is below /api/ goes
+	tokenURL, revocationURL string
+	clientID, clientSecret  string
+	store                   reauth.Store
+	secure                  bool // the browser comes by HTTPS
+	log                     *slog.Logger
+}
+
+// replayBuffer is how much of an upload is kept in case it has to be sent again.
+// A longer one asks the API first; see newProxy.
+const replayBuffer = 256 << 10
+
+// newTransport returns what keeps the sessions of all users signed in.
+func newTransport(cfg config, live *live) (*reauth.Transport, error) {
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.MaxIdleConnsPerHost = 100 // all calls go to one host
+	logEvent := reauth.LogEvents(cfg.log)
+	return reauth.New(reauth.Config{
+		Refresher: &reauth.OAuth2Refresher{
+			TokenURL:      cfg.tokenURL,
+			RevocationURL: cfg.revocationURL,
+			ClientID:      cfg.clientID,
+			ClientSecret:  cfg.clientSecret,
+		},
+		Origins:      []string{cfg.api.Scheme + "://" + cfg.api.Host},
+		Base:         base,
+		Store:        cfg.store,
+		ReplayBuffer: replayBuffer,
+		// The demo's API ends tokens before their time, at the push of a button, also
+		// those that a refresh has only just brought. Leave this out for any other.
+		RefreshPause: -1,
+		OnEvent: func(ctx context.Context, e reauth.Event) {
+			logEvent(ctx, e)
+			live.publish(e)
+		},
+	})
+}
+
+// sessionName is the session that a cookie stands for. Who reads names, in the
+// store or in a log, cannot make a cookie of them.
+func sessionName(cookie string) string {
+	sum := sha256.Sum256([]byte(cookie))
+	return hex.EncodeToString(sum[:])
+}
+
+// withSession returns r with the session of its browser, if it has one.
+func (b *backend) withSession(r *http.Request) (_ *http.Request, ok bool) {
+	cookie, err := r.Cookie(b.cookie("").Name)
+	if err != nil || cookie.Value == "" {
+		return r, false
+	}
+	return r.WithContext(reauth.WithSession(r.Context(), sessionName(cookie.Value))), true
+}
+
+// cookie returns the cookie that is all a browser ever has: no script can read it,
+// and no other site can have it sent along with a POST.
+func (b *backend) cookie(value string) *http.Cookie {
+	c := &http.Cookie{
+		Name: "bff", Value: value, Path: "/",
+		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: b.secure,
+	}
+	if b.secure {
+		c.Name = "__Host-bff" // which no other host of the domain can set
+	}
+	return c
+}
