@@ -420,6 +420,12 @@ func TestAnUnlockThatFailsIsTriedAgain(t *testing.T) {
 		var owner, deadline sql.NullString
 		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT owner, deadline FROM "+d.table()).Scan(&owner, &deadline))
 		assert.False(t, owner.Valid || deadline.Valid, "the lock is still in the row")
+
+		require.NoError(t, store.Delete(t.Context(), "ann"))
+		_, unlock = mustLock(t, store, "ann")
+		m.failAfter(times(1, releases, errCut))
+		unlock()
+		assert.Zero(t, rows(t, d, db), "after an unlock whose answer was lost")
 	})
 }
 

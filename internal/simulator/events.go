@@ -54,14 +54,10 @@ func (p *process) hear(ctx context.Context, e reauth.Event) {
 			k.obtained.saveFailed = true
 		}
 	case reauth.EventSignInRequired:
-		var of *family
-		if k.turnedDown != nil {
-			of = k.turnedDown.family
-		}
-		if k.required && k.requiredFor == of && w.handlersTake() == 0 {
+		if k.required && k.requiredFor == k.turnedDown && w.handlersTake() == 0 {
 			w.violatedLocked(ruleOnce, p, e.Session, "and nobody has signed in since")
 		}
-		k.required, k.requiredFor, k.failed = true, of, time.Time{}
+		k.required, k.requiredFor, k.failed = true, k.turnedDown, time.Time{}
 		if !w.mayBeOut(p, e.Session, now) {
 			w.violatedLocked(ruleLoss, p, e.Session, "event %v, but the store holds %v", e.Kind, w.storage.held[e.Session])
 		}

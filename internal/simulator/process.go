@@ -63,7 +63,7 @@ type knowledge struct {
 	failedPause time.Duration // for how long no refresh may follow, at least
 	turnedDown  *token        // what was last turned down for good
 	required    bool          // OnEvent has heard that a sign-in is required
-	requiredFor *family       // whose end that was
+	requiredFor *token        // what had been turned down then
 }
 
 // A turn is a call of SignIn or SignOut in a process.
