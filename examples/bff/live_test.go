@@ -17,6 +17,8 @@ import (
 // event after the other, and "" at the end.
 func (b *browser) watch(ctx context.Context) func() string {
 	b.t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	b.t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.app.url+"/events", nil)
 	require.NoError(b.t, err)
 	resp, err := b.client.Do(req)

@@ -105,7 +105,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 
 // announce says where to look.
 func (a *app) announce(w io.Writer) {
-	fmt.Fprintf(w, "bff: open %s and sign in as %s, with the password %q\n", a.url, strings.Join(demoUsers, ", "), demoPassword)
+	fmt.Fprintf(w, "bff: open %s and sign in as %s, with the password %q\n", a.url, strings.Join(demoUsers, " or "), demoPassword)
 	if a.demo != nil && a.shared {
 		fmt.Fprintf(w, "bff: a second replica: the same -store, and -addr 127.0.0.1:8081 -demo %s\n", a.demo.URL)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
@@ -41,10 +42,19 @@ func TestTheProgramStartsAndStops(t *testing.T) {
 }
 
 func TestItEndsWithItsRefreshes(t *testing.T) {
-	a := startApp(t, func(o *options) { o.lifetime = time.Minute })
+	demo := startApp(t, nil).demo
+	a := startApp(t, func(o *options) { o.demo = demo.URL })
 	b := signedIn(t, a, "ann")
-	a.demo.ExpireAccess("ann")
-	release := a.demo.BlockRefresh()
+	stored := func() reauth.Token {
+		tok, ok, err := a.backend.store.Load(t.Context(), sessionName(b.cookie()))
+		require.NoError(t, err)
+		require.True(t, ok)
+		return tok
+	}
+	before := stored()
+
+	demo.ExpireAccess("ann")
+	release := demo.BlockRefresh()
 	defer release()
 	ctx, leave := context.WithCancel(t.Context())
 	gone := make(chan struct{})
@@ -53,9 +63,10 @@ func TestItEndsWithItsRefreshes(t *testing.T) {
 		_, err := b.try(ctx, http.MethodGet, "/api/orders/1", nil)
 		assert.ErrorIs(t, err, context.Canceled)
 	}()
-	await(t, a.demo, func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
+	await(t, demo, func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
 	leave()
 	<-gone
+
 	stopped := make(chan error, 1)
 	go func() { stopped <- a.stop() }() // ends after release
 	require.Eventually(t, func() bool { // the backend listens no more
@@ -64,11 +75,9 @@ func TestItEndsWithItsRefreshes(t *testing.T) {
 	}, patience, time.Millisecond)
 	release()
 	require.NoError(t, <-stopped)
-	tok, ok, err := a.backend.store.Load(t.Context(), sessionName(b.cookie()))
-	require.NoError(t, err)
-	require.True(t, ok)
-	_, err = a.demo.Refresh(tok.RefreshToken)
-	assert.NoError(t, err, "what the refresh brought is stored, and unspent")
+	assert.False(t, before.RefreshToken == stored().RefreshToken, "what the refresh brought is not stored")
+	_, err := demo.Refresh(stored().RefreshToken)
+	assert.NoError(t, err, "and not spent")
 }
 
 func TestFlags(t *testing.T) {

@@ -28,7 +28,8 @@ func newProxy(api *url.URL, transport http.RoundTripper, log *slog.Logger) http.
 			r.Out.Header.Del("Authorization")
 			if n := r.Out.ContentLength; n < 0 || n > replayBuffer {
 				// An upload that has not begun can be sent again, however long it is:
-				// the API says whether it takes the token before it gets the body.
+				// the API says whether it takes the token before it gets the body. One
+				// that says nothing gets it after a second.
 				r.Out.Header.Set("Expect", "100-continue")
 			}
 		},

@@ -137,7 +137,9 @@ func TestAnUploadSurvivesA401(t *testing.T) {
 
 			sum := sha256.New()
 			source, sink := io.Pipe()
+			written := make(chan struct{})
 			go func() { // ends with the upload
+				defer close(written)
 				_, err := io.CopyN(io.MultiWriter(sink, sum), rand.Reader, size)
 				sink.CloseWithError(err)
 			}()
@@ -151,6 +153,8 @@ func TestAnUploadSurvivesA401(t *testing.T) {
 			defer resp.Body.Close()
 			assert.Equal(t, http.StatusOK, resp.StatusCode)
 			assert.Equal(t, fmt.Sprint(size), resp.Header.Get("X-Body-Length"))
+			require.NoError(t, source.Close())
+			<-written
 			assert.Equal(t, hex.EncodeToString(sum.Sum(nil)), resp.Header.Get("X-Body-SHA256"))
 			counts := a.demo.Counts()
 			assert.Equal(t, 1, counts.APIRefused, "it met a 401")
