@@ -95,14 +95,17 @@ type view struct {
 }
 
 func (v view) Load(ctx context.Context, session string) (tok reauth.Token, ok bool, err error) {
+	began := time.Now()
 	err = v.call(ctx, session, "Load", nil, loadFails, faultKinds, func() error {
 		tok, ok = v.s.tokens[session]
 		return nil
 	})
-	if err != nil {
+	if err != nil || time.Since(began) >= v.s.w.plan.timeout { // too late is as bad
 		v.s.w.mu.Lock()
 		defer v.s.w.mu.Unlock()
 		v.p.know(session).loadFailed = time.Now()
+	}
+	if err != nil {
 		return reauth.Token{}, false, err
 	}
 	return tok, ok, nil
