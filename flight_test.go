@@ -442,3 +442,37 @@ func TestSaveAndDeleteAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// What a handler of EventRefreshStarted takes its time for may make the refresh
+// wrong: then the token that it would spend is not spent.
+func TestNoRefreshIsBegunOnceItHasBecomeWrong(t *testing.T) {
+	for _, tc := range []struct {
+		name      string
+		meanwhile func(*testing.T, *world, *leasingStore)
+	}{
+		{"the lock is lost", func(_ *testing.T, _ *world, store *leasingStore) { store.lose() }},
+		{"the user has signed in", func(t *testing.T, w *world, _ *leasingStore) { w.signIn(t) }},
+		{"the user has signed out", func(t *testing.T, w *world, _ *leasingStore) {
+			assert.NoError(t, w.tr.SignOut(t.Context()))
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &leasingStore{}
+				w := newWorld(t, func(c *reauth.Config, w *world) {
+					c.Store = store
+					c.OnEvent = func(_ context.Context, e reauth.Event) {
+						if e.Kind == reauth.EventRefreshStarted {
+							tc.meanwhile(t, w, store)
+						}
+					}
+				})
+				w.signIn(t)
+				w.revoke()
+				_, err := w.get(t.Context())
+				require.Error(t, err)
+				assert.Zero(t, w.refreshes())
+			})
+		})
+	}
+}

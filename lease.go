@@ -17,7 +17,10 @@ type lease struct {
 	users  int // guarded by session.mu
 }
 
-var errLockTimeout = errors.New("the store's lock was not free in time")
+var (
+	errLockTimeout = errors.New("the store's lock was not free in time")
+	errLockLost    = errors.New("the store's lock was lost")
+)
 
 // take joins the lease of this process, or gets one. The caller gives it back
 // with drop.

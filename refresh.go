@@ -186,7 +186,7 @@ func (f *renewing) run() {
 			}
 		}
 
-		tok, err := f.ask(from)
+		tok, err := f.ask(lease, from)
 		if err == nil {
 			f.keep(lease, slices.Concat(spent, []Token{stored, from}), tok)
 			return
@@ -400,7 +400,7 @@ func (f *renewing) arrive(g *generation, spent []Token, events ...Event) bool {
 
 // ask asks the refresher for the token after from, unless it has already said
 // that there is none.
-func (f *renewing) ask(from Token) (Token, error) {
+func (f *renewing) ask(lease *lease, from Token) (Token, error) {
 	s := f.session
 	s.mu.Lock()
 	final, superseded := s.final, s.flight != f
@@ -413,6 +413,12 @@ func (f *renewing) ask(from Token) (Token, error) {
 	}
 	f.hide(from)
 	f.emit(Event{Kind: EventRefreshStarted})
+	switch { // that may have taken a while
+	case f.superseded():
+		return Token{}, errSuperseded
+	case lease.held.Err() != nil:
+		return Token{}, errLockLost
+	}
 	f.sent = time.Now()
 	tok, err := call(f, f.ctx, "the refresher", func(ctx context.Context) (Token, error) {
 		return s.owner.refresher.Refresh(s.owner.within(ctx, s.name), from.clone())

@@ -120,6 +120,15 @@ type out struct {
 	since    time.Duration
 }
 
+// give adds tokens that were given up.
+func (o *out) give(toks ...Token) {
+	for _, tok := range toks {
+		if !slices.ContainsFunc(o.given, tok.same) {
+			o.given = append(o.given, tok.clone())
+		}
+	}
+}
+
 // An owedSave is the save of the current generation, which the store has not taken.
 // What it holds meanwhile, if nobody else has written, is a token that this process
 // has spent: the one it was last seen to hold, or one whose Save seemed to fail.
@@ -322,7 +331,7 @@ func (s *session) staysOut(o *out, tok Token, ok bool) bool {
 	if o.any {
 		o.any = false
 		if ok {
-			o.given = append(o.given, tok.clone())
+			o.give(tok)
 		}
 	}
 	if !ok {

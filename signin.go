@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -90,6 +89,8 @@ func (s *session) signIn(ctx context.Context, tok Token) error {
 		return struct{}{}, s.owner.store.Save(ctx, s.name, tok.clone())
 	}, func(_ struct{}, err error) {
 		if err == nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			s.turn(g, nil)
 		}
 	})
@@ -112,22 +113,42 @@ func (s *session) refreshing(tok Token) bool {
 	return s.flight != nil && s.flight.refreshes && g != nil && g.tok.same(tok)
 }
 
-// turn starts the next epoch, with the generation g or, if g is nil, signed out.
-// A flight that is up is void from here on. It returns the generation before, and
-// its save if that was owed.
-func (s *session) turn(g *generation, o *out) (before *generation, owed *owedSave) {
-	s.mu.Lock()
+// turn starts the next epoch with the generation g or, if g is nil, signed out. A
+// flight that is up is void from here on. s.mu is held.
+func (s *session) turn(g *generation, o *out) {
 	f := s.flight
-	before, owed = s.current.Load(), s.owed
 	s.epoch++
 	s.flight = nil
 	s.unhelpful, s.judged = 0, nil
 	s.settle(g)
 	s.out = o
-	s.mu.Unlock()
 	if f != nil {
 		f.land(nil, errSuperseded)
 	}
+}
+
+// giveUp starts the next epoch, signed out as o says, to which it adds the tokens
+// that the store may hold and that are no other sign-in. It returns the generation
+// before, and its save if that was owed.
+func (s *session) giveUp(o *out) (before *generation, owed *owedSave) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, owed = s.current.Load(), s.owed
+	switch {
+	case before != nil:
+		o.give(before.tok)
+		o.any = false
+	case s.out != nil: // by an earlier sign-out, which may not have reached the store yet
+		o.give(s.out.given...)
+		o.any = o.any && s.out.any
+	}
+	if owed != nil {
+		o.give(owed.spent...)
+	}
+	if s.final != nil {
+		o.give(s.final.from)
+	}
+	s.turn(nil, o)
 	return before, owed
 }
 
@@ -138,26 +159,8 @@ func (s *session) signOut(ctx context.Context) error {
 	refusal := &RefreshError{Session: s.name, Err: errSignedOut}
 	// Until the store has been asked nobody knows which token it holds, and until
 	// it has been written to, looking at it again would sign in again.
-	waiting := &out{err: refusal, kept: true, nextLook: never, since: m.now()}
-	s.mu.Lock()
-	var given []Token // by an earlier sign-out, if that knew
-	known := false
-	if s.out != nil && !s.out.any {
-		given, known = slices.Clone(s.out.given), true
-	}
-	final := s.final
-	s.mu.Unlock()
-	before, owed := s.turn(nil, waiting)
-	if before != nil {
-		given, known = []Token{before.tok}, true
-	}
-	// What else the store may hold that is no other sign-in.
-	if owed != nil {
-		given = append(given, owed.spent...)
-	}
-	if final != nil {
-		given = append(given, final.from)
-	}
+	waiting := &out{err: refusal, any: true, kept: true, nextLook: never, since: m.now()}
+	before, owed := s.giveUp(waiting)
 
 	type found struct {
 		tok    Token
@@ -178,20 +181,18 @@ func (s *session) signOut(ctx context.Context) error {
 			}
 			return had, nil
 		}, func(had found, err error) {
-			unknown := err != nil && !had.loaded && !known
 			now := m.now()
-			o := &out{err: refusal, given: slices.Clone(given), any: unknown, kept: err != nil, nextLook: now + m.refreshPause, since: now}
+			o := &out{err: refusal, any: err != nil && !had.loaded, kept: err != nil, nextLook: now + m.refreshPause, since: now}
 			if had.ok {
-				o.given = append(o.given, had.tok)
+				o.given = []Token{had.tok}
 			}
-			s.turn(nil, o) // once more, for a SignIn that came between
+			s.giveUp(o) // once more, for a SignIn that came between
 		})
 		s.drop(lease)
 	}
 	s.mu.Lock()
 	if s.out == waiting { // the store was not reached
 		waiting.nextLook = m.now() + m.refreshPause
-		waiting.given, waiting.any = given, !known
 	}
 	s.mu.Unlock()
 

@@ -302,3 +302,33 @@ func TestALoadThatIgnoresItsContextDoesNotHoldUpASignIn(t *testing.T) {
 		close(hang)
 	})
 }
+
+func TestASignOutThatOvertakesAnotherStillKnowsWhatWasGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store, c.RefreshPause = store, -1 })
+		w.signIn(t)
+		free := make(chan struct{})
+		store.on(func(ctx context.Context, call string) error {
+			if call != "Lock" {
+				return nil
+			}
+			<-free
+			return errFault
+		})
+		var wg sync.WaitGroup
+		wg.Go(func() { assert.ErrorIs(t, w.tr.SignOut(t.Context()), errFault) })
+		synctest.Wait() // the first has not reached the store
+		ctx, cancel := context.WithCancel(t.Context())
+		wg.Go(func() { assert.ErrorIs(t, w.tr.SignOut(ctx), context.Canceled) })
+		synctest.Wait()
+		cancel()
+		close(free)
+		wg.Wait()
+
+		store.on(nil) // it still holds what was given up
+		_, err := w.get(t.Context())
+		require.ErrorIs(t, err, reauth.ErrSignInRequired)
+		assert.Empty(t, w.api.tokens())
+	})
+}
