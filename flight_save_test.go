@@ -355,3 +355,27 @@ func TestSignInAndSignOutEndWhatIsOwed(t *testing.T) {
 		})
 	}
 }
+
+func TestAFlightThatIsUpToSaveDoesNotRefreshInThePauseAfterAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := owing(t, store, func(c *reauth.Config, w *world) { w.lifetime, c.RefreshPause = 4*time.Second, -1 })
+		time.Sleep(3700 * time.Millisecond) // it is refreshed early
+		w.answer(failing(errFault))
+		w.mustGet(t, http.StatusOK)
+		synctest.Wait()
+		require.Equal(t, 2, w.refreshes())
+		free := make(chan struct{})
+		store.on(onCall("Save", func(context.Context) error { <-free; return nil }))
+		time.Sleep(200 * time.Millisecond)
+		w.mustGet(t, http.StatusOK) // starts a flight that is up to save
+		time.Sleep(200 * time.Millisecond)
+		began := time.Now()
+		_, err := w.get(t.Context()) // the token has ended
+		assertPassing(t, err)
+		assert.Zero(t, time.Since(began))
+		close(free)
+		require.NoError(t, w.tr.Wait(t.Context()))
+		assert.Equal(t, 2, w.refreshes(), "the pause is not over")
+	})
+}

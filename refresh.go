@@ -69,6 +69,7 @@ type renewing struct {
 	// Guarded by session.mu.
 	refreshes bool        // false: it is up only to save what is owed
 	needed    *generation // what its waiters can use no longer; nil: it came early
+	from      Token       // what it asks the refresher with
 	abandoned bool        // it has landed because code that it called did not return
 	lease     *lease
 }
@@ -404,6 +405,7 @@ func (f *renewing) ask(lease *lease, from Token) (Token, error) {
 	s := f.session
 	s.mu.Lock()
 	final, superseded := s.final, s.flight != f
+	f.from = from
 	s.mu.Unlock()
 	if superseded {
 		return Token{}, errSuperseded

@@ -465,14 +465,14 @@ func (s *session) obtain(ctx context.Context) (*renewing, error) {
 // replace returns the flight that replaces g, the current generation, which has
 // expired or was refused, or the error that stands for it. s.mu is held.
 func (s *session) replace(ctx context.Context, g *generation) (*renewing, error) {
-	if s.flight != nil {
-		s.flight.refreshes, s.flight.needed = true, g
-		return s.flight, nil
-	}
-	if s.failure != nil && s.owner.now() < s.failure.until {
+	switch {
+	case (s.flight == nil || !s.flight.refreshes) && s.failure != nil && s.owner.now() < s.failure.until:
 		return nil, s.failure.err
+	case s.flight == nil:
+		return s.depart(ctx, true, g), nil
 	}
-	return s.depart(ctx, true, g), nil
+	s.flight.refreshes, s.flight.needed = true, g
+	return s.flight, nil
 }
 
 // A verdict is what to do about a refused attempt: handOver,

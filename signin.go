@@ -148,6 +148,9 @@ func (s *session) giveUp(o *out) (before *generation, owed *owedSave) {
 	if s.final != nil {
 		o.give(s.final.from)
 	}
+	if s.flight != nil {
+		o.give(s.flight.from)
+	}
 	s.turn(nil, o)
 	return before, owed
 }

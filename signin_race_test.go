@@ -332,3 +332,30 @@ func TestASignOutThatOvertakesAnotherStillKnowsWhatWasGivenUp(t *testing.T) {
 		assert.Empty(t, w.api.tokens())
 	})
 }
+
+func TestASignOutGivesUpWhatTheFlightThatIsUpHasSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := newWorld(t, keptIn(store))
+		w.signIn(t)
+		theirs := w.issue() // of another process, and expired
+		theirs.Expiry = time.Now()
+		store.put(t, theirs)
+		w.entered, w.gate = make(chan struct{}), make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, err := w.get(t.Context())
+			assert.ErrorIs(t, err, reauth.ErrSignInRequired)
+		})
+		<-w.entered // the refresh from theirs is under way
+		store.on(func(context.Context, string) error { return errFault })
+		require.ErrorIs(t, w.tr.SignOut(t.Context()), errFault)
+		close(w.gate)
+		wg.Wait()
+		store.on(nil)
+		time.Sleep(time.Minute)
+		_, err := w.get(t.Context())
+		assert.ErrorIs(t, err, reauth.ErrSignInRequired)
+		assert.Equal(t, 1, w.refreshes(), "it is not presented again")
+	})
+}
