@@ -22,12 +22,14 @@ var mutants = []mutant{
 	{
 		name: "P1 a flight is not shared",
 		file: "session.go",
-		line: `	if s.flight != nil {
-		s.flight.refreshes, s.flight.needed = true, g
-		return s.flight, nil
-	}`,
-		broken: "",
-		tests:  "Promise1",
+		line: `	case s.flight == nil:
+		return s.depart(ctx, true, g), nil
+	}
+	s.flight.refreshes, s.flight.needed = true, g
+	return s.flight, nil`,
+		broken: `	}
+	return s.depart(ctx, true, g), nil`,
+		tests: "Promise1",
 	},
 	{
 		name: "P1 what is stored is not compared",
@@ -377,8 +379,8 @@ var mutants = []mutant{
 	{
 		name:   "P7 a failed sign-out is not out",
 		file:   "signin.go",
-		line:   "before, owed := s.turn(nil, waiting)",
-		broken: "before, owed := s.current.Load(), s.owed != nil",
+		line:   "before, owed := s.giveUp(waiting)",
+		broken: "before, owed := s.current.Load(), s.owed",
 		tests:  "SignOut",
 	},
 	{
@@ -387,5 +389,43 @@ var mutants = []mutant{
 		line:   "return slices.ContainsFunc(o.spent, tok.same)",
 		broken: "return len(o.spent) > 0 && o.spent[0].same(tok)",
 		tests:  "Owed|Spent",
+	}, {
+		name: "P4 a refresh is begun under a lock that was lost",
+		file: "refresh.go",
+		line: `	case lease.held.Err() != nil:
+		return Token{}, errLockLost
+`,
+		broken: "",
+		tests:  "HasBecomeWrong",
+	},
+	{
+		name: "P7 a flight that is void asks for a refresh",
+		file: "refresh.go",
+		line: `	case f.superseded():
+		return Token{}, errSuperseded
+	case lease`,
+		broken: "	case lease",
+		tests:  "HasBecomeWrong",
+	},
+	{
+		name:   "P7 a sign-out forgets what another that is under way gives up",
+		file:   "signin.go",
+		line:   "o.give(s.out.given...)",
+		broken: "",
+		tests:  "SignOut",
+	},
+	{
+		name:   "P7 a sign-out does not give up what a flight has seen",
+		file:   "signin.go",
+		line:   "o.give(s.flight.from)",
+		broken: "",
+		tests:  "SignOut",
+	},
+	{
+		name:   "P6 a flight that is up to save refreshes in the pause after a failure",
+		file:   "session.go",
+		line:   "case (s.flight == nil || !s.flight.refreshes) && s.failure != nil",
+		broken: "case s.flight == nil && s.failure != nil",
+		tests:  "UpToSave",
 	},
 }

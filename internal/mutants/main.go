@@ -132,7 +132,7 @@ func (m mutant) try(root string, seeds int) verdict {
 	}
 	var v verdict
 	if seeds > 0 {
-		_, err := goCommand(dir, "test", "-timeout", "5m", "./internal/simulator", "-args", fmt.Sprintf("-seeds=%d", seeds))
+		_, err := goCommand(dir, "test", "-timeout", "5m", "-run", "TestSimulation", "./internal/simulator", "-args", fmt.Sprintf("-seeds=%d", seeds))
 		v.simulator = err != nil
 	}
 	out, err := goCommand(dir, "test", "-timeout", "1m", "-run", m.tests, ".")

@@ -1,5 +1,3 @@
-//go:build simulation
-
 package simulator_test
 
 import (
