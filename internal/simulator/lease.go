@@ -41,10 +41,10 @@ func leaseOf(ctx context.Context) *lease {
 // w.mu is held.
 func (l *lease) valid() bool { return !l.lost && !l.released }
 
-// knownLost reports whether the process knows, since before now, that the lease is
+// knownLost reports whether the process knew, before that time, that the lease is
 // lost. w.mu is held.
-func (l *lease) knownLost(now time.Time) bool {
-	return l.lost && !l.told.IsZero() && l.told.Before(now) && l.had.Before(now)
+func (l *lease) knownLost(at time.Time) bool {
+	return l.lost && !l.told.IsZero() && l.told.Before(at) && l.had.Before(at)
 }
 
 // A leasingView is a view that locks.

@@ -61,8 +61,9 @@ func (w *world) beginVisit(p *process, session, presented string, asked time.Tim
 		}
 		if len(v.leases) == 0 {
 			violated(ruleLocked, "%v is refreshed without a lease", t)
-		} else if !slices.ContainsFunc(v.leases, func(l *lease) bool { return !l.knownLost(now) }) {
+		} else if !slices.ContainsFunc(v.leases, func(l *lease) bool { return !l.knownLost(asked) }) {
 			v.knew = true
+			violated(ruleKnownLost, "%v", t)
 		}
 	}
 	switch {
