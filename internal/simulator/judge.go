@@ -162,7 +162,7 @@ func (w *world) judgeOp(o *op, what string, err error) {
 	if required && !w.mayBeOut(o.p, o.session, o.began) {
 		violated(ruleLoss, "%v, but the store holds %v", err, w.storage.held[o.session])
 	}
-	if _, ok := errors.AsType[*reauth.RefreshError](err); ok && len(o.attempts) == 0 && (what == "request" || what == "Token") && !required && !o.bare && !strings.Contains(err.Error(), "OnEvent panicked") {
+	if _, ok := errors.AsType[*reauth.RefreshError](err); ok && len(o.attempts) == 0 && (what == "request" || what == "Token") && !ended && !required && !o.bare && !strings.Contains(err.Error(), "OnEvent panicked") {
 		if t := o.p.know(o.session).good(); t != nil {
 			violated(ruleStillGood, "%v, but %v is good for %v", err, t, t.told().Sub(now))
 		}
