@@ -189,6 +189,9 @@ func (w *world) judgeDelete(p *process, session string) {
 	if held == nil || held.family.dead || k.outFailed {
 		return
 	}
+	if failed := held.generation == 1 && held.saveFailed; failed {
+		return // the user was told that the sign-in has not succeeded
+	}
 	if !k.isSigningOut() {
 		w.violatedLocked(ruleDeleted, p, session, "%v is deleted", held)
 	}
