@@ -221,7 +221,7 @@ func (s *session) signOut(ctx context.Context) error {
 // user is gone, and nobody else knows of that token.
 func (s *session) discard(ctx context.Context, tok Token) {
 	s.mu.Lock()
-	gone := s.current.Load() == nil
+	gone := s.out != nil && errors.Is(s.out.err, errSignedOut)
 	s.mu.Unlock()
 	if gone {
 		_ = s.revoke(ctx, tok)

@@ -359,3 +359,25 @@ func TestASignOutGivesUpWhatTheFlightThatIsUpHasSeen(t *testing.T) {
 		assert.Equal(t, 1, w.refreshes(), "it is not presented again")
 	})
 }
+
+func TestWhatComesAfterASignInIsNotRevokedThoughThatHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var revoked []string
+		w := newWorld(t, revokingWith(&revoked))
+		w.signIn(t)
+		w.revoke()
+		late := make(chan struct{})
+		w.answer(func(context.Context) (reauth.Token, error) { <-late; return w.issue(), nil }, failing(errTurnedDown))
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = w.get(t.Context()) })
+		synctest.Wait()
+		w.signIn(t) // the flight is void
+		w.revoke()
+		_, err := w.get(t.Context())
+		require.ErrorIs(t, err, reauth.ErrSignInRequired)
+		close(late)
+		wg.Wait()
+		require.NoError(t, w.tr.Wait(t.Context()))
+		assert.Empty(t, revoked)
+	})
+}
