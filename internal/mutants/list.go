@@ -98,11 +98,10 @@ var mutants = []mutant{
 	{
 		name: "P5 no pause after a failure",
 		file: "session.go",
-		line: `	if s.failure != nil && s.owner.now() < s.failure.until {
+		line: `	case (s.flight == nil || !s.flight.refreshes) && s.failure != nil && s.owner.now() < s.failure.until:
 		return nil, s.failure.err
-	}
-	return s.depart(ctx, true, g), nil`,
-		broken: "	return s.depart(ctx, true, g), nil",
+`,
+		broken: "",
 		tests:  "Promise5",
 	},
 	{
@@ -145,8 +144,8 @@ var mutants = []mutant{
 	{
 		name:   "P6 a token that was turned down is taken again",
 		file:   "session.go",
-		line:   "slices.ContainsFunc(o.given, tok.same)",
-		broken: "(false && slices.Contains([]int{}, 1))",
+		line:   "return !ok || slices.ContainsFunc(o.given, tok.same)",
+		broken: "return !ok",
 		tests:  "Promise6",
 	},
 	{
@@ -413,6 +412,13 @@ var mutants = []mutant{
 		line:   "o.give(s.out.given...)",
 		broken: "",
 		tests:  "SignOut",
+	},
+	{
+		name:   "P7 what comes after another sign-in is revoked",
+		file:   "signin.go",
+		line:   "gone := s.out != nil && errors.Is(s.out.err, errSignedOut)",
+		broken: "gone := s.current.Load() == nil",
+		tests:  "Revoked",
 	},
 	{
 		name:   "P7 a sign-out does not give up what a flight has seen",
