@@ -581,3 +581,14 @@ func TestRefreshOfATokenThatIsNotCachedYetIsStillARefusal(t *testing.T) {
 		assert.Equal(t, 5*time.Second, refresh.RetryAfter)
 	})
 }
+
+func TestWaitForNothingReturnsAtOnceThoughItsContextHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t)
+		require.NoError(t, w.tr.Wait(t.Context())) // for the lock to be given back
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		assert.NoError(t, w.tr.Wait(ctx))
+	})
+}

@@ -547,7 +547,8 @@ func (t *Transport) Refresh(ctx context.Context, refused Token) (Token, error) {
 // Wait returns once no refresh is in progress, in any session, and no token
 // waits to be stored. Call it before the program exits: a refresh that is cut off
 // after it has reached the token server can cost the session. It returns the cause
-// of ctx if that ends first. Requests that are sent meanwhile can prolong it.
+// of ctx if that ends first, and nil at once if there is nothing to wait for, even
+// where ctx has ended. Requests that are sent meanwhile can prolong it.
 func (t *Transport) Wait(ctx context.Context) error {
 	if err := t.ownRefresher(ctx, "Wait"); err != nil {
 		return err

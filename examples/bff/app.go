@@ -25,6 +25,7 @@ type app struct {
 	server     *http.Server
 	demoServer *http.Server
 	closeStore func() error
+	grace      time.Duration // how long stop waits for requests in progress
 }
 
 // start returns once the backend can be reached. ctx bounds how long that takes.
@@ -33,6 +34,7 @@ func start(ctx context.Context, opts options, log *slog.Logger) (*app, error) {
 		shared:     opts.store != "memory",
 		failed:     make(chan error, 2),
 		closeStore: func() error { return nil },
+		grace:      10 * time.Second,
 	}
 	if err := a.start(ctx, opts, log); err != nil {
 		return nil, errors.Join(err, a.stop())
@@ -122,21 +124,32 @@ func (a *app) serve(listener net.Listener, server *http.Server, log *slog.Logger
 // stop lets the requests in progress end, and then the refreshes: one that is cut
 // off can cost its user the session. The token server goes last.
 func (a *app) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
 	var errs []error
 	if a.server != nil {
-		errs = append(errs, a.server.Shutdown(ctx))
+		errs = append(errs, a.end(a.server))
 	}
 	if a.backend != nil {
+		// However long the requests took: a refresh has a time of its own.
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
 		if err := a.backend.transport.Wait(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("a refresh has not ended: %w", err))
 		}
 	}
 	errs = append(errs, a.closeStore())
 	if a.demoServer != nil {
-		errs = append(errs, a.demoServer.Shutdown(ctx))
+		errs = append(errs, a.end(a.demoServer))
 		a.demo.Close()
 	}
 	return errors.Join(errs...)
+}
+
+// end breaks off what has not ended by itself after the time of grace.
+func (a *app) end(server *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), a.grace)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("requests were broken off: %w", err), server.Close())
+	}
+	return nil
 }

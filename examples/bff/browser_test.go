@@ -43,6 +43,8 @@ func TestInChromiumNobodyNoticesThatTokensRollOver(t *testing.T) {
 			w.shoot(name + "-4-running-dark")
 			w.wear("light", 390, 844)
 			w.shoot(name + "-5-running-narrow")
+			w.wear("light", 320, 640)
+			w.assertNothingSticksOut()
 			w.wear("light", 1280, 900)
 
 			w.do(click("pause"))

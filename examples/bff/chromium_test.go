@@ -169,6 +169,16 @@ func (w *window) wear(scheme string, width, height int64) {
 	}))
 }
 
+// assertNothingSticksOut checks that nobody has to scroll sideways.
+func (w *window) assertNothingSticksOut() {
+	w.t.Helper()
+	outside, err := chromedp.Run(w.ctx, chromedp.Evaluate[[]string](`[...document.querySelectorAll("body *:not(.skip)")]
+		.filter((e) => e.getBoundingClientRect().right > innerWidth)
+		.map((e) => e.tagName + "#" + e.id + "." + e.className)`))
+	require.NoError(w.t, err)
+	assert.Empty(w.t, outside)
+}
+
 // cookies are what the browser keeps for the page.
 func (w *window) cookies() []*network.Cookie {
 	w.t.Helper()

@@ -3,10 +3,11 @@
 // cookie into a session, and proxies the browser's API calls through a
 // reauth.Transport, which puts the session's access token on each of them.
 //
-//	go run .
+//	go run ./examples/bff
 //
 // needs nothing else: it brings a token server and an API of its own, whose
-// access tokens live for two seconds. See -help for the rest.
+// access tokens live for two seconds. With -once it is its own visitor, and ends.
+// See -help for the rest.
 //
 // What the backend has to do about tokens stands in tokens.go, and in proxy.go
 // what a browser gets to see of their failures.
@@ -46,6 +47,7 @@ type options struct {
 	demo     string
 	demoAddr string
 	lifetime time.Duration
+	once     bool
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -62,11 +64,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "bff: %v\n", err)
 		return exitFailed
 	}
-	a.announce(stdout)
-
-	select {
-	case <-ctx.Done():
-	case err = <-a.failed:
+	if opts.once {
+		// As long as the tokens need to roll over, and half a minute for all else.
+		bounded, cancel := context.WithTimeout(ctx, (onceRollovers+1)*opts.lifetime+30*time.Second)
+		err = once(bounded, a, stdout)
+		cancel()
+	} else {
+		a.announce(stdout)
+		select {
+		case <-ctx.Done():
+		case err = <-a.failed:
+		}
 	}
 	if err := errors.Join(err, a.stop()); err != nil {
 		fmt.Fprintf(stderr, "bff: %v\n", err)
@@ -79,12 +87,13 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	opts := options{storeKey: os.Getenv("BFF_STORE_KEY")}
 	flags := flag.NewFlagSet("bff", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.StringVar(&opts.addr, "addr", "127.0.0.1:8080", "`address` to listen on")
+	flags.StringVar(&opts.addr, "addr", "", "`address` to listen on (default 127.0.0.1:8080; with -once, any free port)")
 	flags.BoolVar(&opts.tls, "tls", false, "serve HTTPS, and so HTTP/2, under a certificate made on the spot, which browsers warn of")
 	flags.StringVar(&opts.store, "store", "memory", "where the tokens are kept: memory, redis://..., postgres://... or sqlite:FILE")
 	flags.StringVar(&opts.demo, "demo", "", "use the token server and API of another bff, at this `URL`, in place of starting them")
 	flags.StringVar(&opts.demoAddr, "demo-addr", "127.0.0.1:0", "`address` of the token server and API")
 	flags.DurationVar(&opts.lifetime, "lifetime", 2*time.Second, "how long its access tokens live")
+	flags.BoolVar(&opts.once, "once", false, "do once, without a browser, what a visitor does, and end")
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -99,6 +108,12 @@ func parse(args []string, stdout io.Writer) (options, error) {
 		return opts, fmt.Errorf("%q is no flag", flags.Arg(0))
 	case opts.lifetime <= 0:
 		return opts, fmt.Errorf("-lifetime %s: a token has to live for a while", opts.lifetime)
+	}
+	if opts.addr == "" {
+		opts.addr = "127.0.0.1:8080"
+		if opts.once {
+			opts.addr = "127.0.0.1:0"
+		}
 	}
 	return opts, nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"sync"
 	"testing"
 	"time"
 
@@ -80,6 +81,49 @@ func TestItEndsWithItsRefreshes(t *testing.T) {
 	assert.NoError(t, err, "and not spent")
 }
 
+func TestARequestThatDoesNotEndCostsNoRefresh(t *testing.T) {
+	demo := startApp(t, nil).demo
+	arrived := make(chan struct{})
+	demo.Handle("/v1/endless", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-r.Context().Done()
+	}))
+	a := startApp(t, func(o *options) { o.demo = demo.URL })
+	b := signedIn(t, a, "ann")
+	session := reauth.WithSession(t.Context(), sessionName(b.cookie()))
+	var requests sync.WaitGroup
+	requests.Go(func() { // ends when stop breaks it off
+		_, err := b.try(t.Context(), http.MethodGet, "/api/endless", nil)
+		assert.Error(t, err)
+	})
+	<-arrived
+	before, err := a.backend.transport.Token(session)
+	require.NoError(t, err)
+	release := demo.BlockRefresh()
+	defer release()
+	requests.Go(func() { // ends after release
+		_, err := a.backend.transport.Refresh(session, before)
+		assert.NoError(t, err)
+	})
+	await(t, demo, func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
+
+	a.grace = time.Millisecond
+	stopped := make(chan error, 1)
+	go func() { stopped <- a.stop() }() // ends after release
+	require.Eventually(t, func() bool { // its time is over
+		_, err := b.try(t.Context(), http.MethodGet, "/sign-in", nil)
+		return err != nil
+	}, patience, time.Millisecond)
+	release()
+	err = <-stopped
+	assert.ErrorContains(t, err, "requests were broken off")
+	assert.NotContains(t, err.Error(), "a refresh has not ended")
+	requests.Wait()
+	stored, ok, err := a.backend.store.Load(t.Context(), reauth.SessionFromContext(session))
+	require.NoError(t, err)
+	assert.True(t, ok && stored.RefreshToken != before.RefreshToken, "what the refresh brought is not stored")
+}
+
 func TestFlags(t *testing.T) {
 	for name, test := range map[string]struct {
 		args []string
@@ -94,6 +138,7 @@ func TestFlags(t *testing.T) {
 		"demo address":    {[]string{"-demo-addr", "nowhere"}, exitFailed, "-demo-addr"},
 		"demo elsewhere":  {[]string{"-demo", "nowhere"}, exitFailed, `-demo "nowhere" is no URL`},
 		"store":           {[]string{"-addr", "127.0.0.1:0", "-store", "etcd:x"}, exitFailed, "-store"},
+		"Redis unreached": {[]string{"-addr", "127.0.0.1:0", "-store", "redis://127.0.0.1:1?max_retries=-1"}, exitFailed, "-store: dial tcp 127.0.0.1:1"},
 		"store unreached": {[]string{"-addr", "127.0.0.1:0", "-store", "sqlite:/no/such/folder/x.db"}, exitFailed, "-store"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -45,8 +45,15 @@ func newProxy(api *url.URL, transport http.RoundTripper, log *slog.Logger) http.
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// In whatever spelling: some servers would resolve it, and leave the API's
 		// part of their paths.
-		if slices.Contains(strings.Split(r.URL.Path, "/"), "..") {
+		parts := strings.FieldsFunc(r.URL.Path, func(c rune) bool { return c == '/' || c == '\\' })
+		if slices.Contains(parts, "..") {
 			writeError(w, http.StatusBadRequest, "bad_path")
+			return
+		}
+		// A WebSocket begins with a GET, which any page may make, and is not bound to
+		// the origin that opened it: who wants one has to check Origin first.
+		if r.Header.Get("Upgrade") != "" {
+			writeError(w, http.StatusBadRequest, "no_upgrade")
 			return
 		}
 		proxy.ServeHTTP(w, r)

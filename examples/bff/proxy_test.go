@@ -66,13 +66,22 @@ func TestOnlyTheAPIIsReached(t *testing.T) {
 	a := startApp(t, nil)
 	b := signedIn(t, a, "ann")
 	before := a.demo.Counts()
-	for _, path := range []string{"/api/%2e%2e/token", "/api/orders/%2E%2E/%2e%2e/token", "/api/..%2ftoken", "/api/..%2Frevoke"} {
+	for _, path := range []string{"/api/%2e%2e/token", "/api/orders/%2E%2E/%2e%2e/token", "/api/..%2ftoken", "/api/..%2Frevoke", `/api/..%5Ctoken`} {
 		assert.Equal(t, http.StatusBadRequest, b.post(path).status, path)
 	}
 	assert.Equal(t, before, a.demo.Counts())
 	got := b.get("/api/a%2Fb/..c?q=%2e%2e&d=1;2")
 	require.Equal(t, http.StatusOK, got.status)
 	assert.Contains(t, got.body, `"path":"/v1/a/b/..c"`)
+}
+
+func TestNoWebSocketIsOpened(t *testing.T) {
+	a := startApp(t, nil)
+	b := signedIn(t, a, "ann")
+	before := a.demo.Counts()
+	got := b.send(http.MethodGet, "/api/orders/1", nil, "Connection", "Upgrade", "Upgrade", "websocket", "Origin", "https://evil.example")
+	assert.Equal(t, http.StatusBadRequest, got.status, "a page of another site may have sent it")
+	assert.Equal(t, before, a.demo.Counts())
 }
 
 func TestARevokedSessionGoesToTheSignInPage(t *testing.T) {

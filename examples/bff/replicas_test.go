@@ -39,43 +39,45 @@ func TestTwoReplicasRefreshOnce(t *testing.T) {
 		"Redis":  startRedis,
 		"SQLite": func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "100% sure?.db") },
 	} {
-		t.Run(name, func(t *testing.T) {
-			first, second := startReplicas(t, store(t), nil)
-			one := signedIn(t, first, "ann")
-			other := newBrowser(t, second)
-			other.setCookie(one.cookie())
-			demo := first.demo
-			require.Equal(t, http.StatusOK, one.get("/api/orders/1").status)
-			require.Equal(t, http.StatusOK, other.get("/api/orders/1").status, "one session, two replicas")
-
-			demo.ExpireAccess("ann")
-			release := demo.BlockRefresh()
-			defer release()
-			var all sync.WaitGroup
-			for _, b := range []*browser{one, other} {
-				for range 20 {
-					all.Go(func() {
-						got, err := b.try(t.Context(), http.MethodGet, "/api/orders/1", nil)
-						if assert.NoError(t, err) {
-							assert.Equal(t, http.StatusOK, got.status)
-						}
-					})
-				}
-			}
-			await(t, demo, func(c reauthtest.Counts) bool { return c.APIRefused == 40 && c.Refreshes == 1 })
-			release()
-			all.Wait()
-			counts := demo.Counts()
-			assert.Equal(t, 1, counts.Refreshes)
-			assert.Equal(t, 1, counts.MaxUsesOfOneRefreshToken)
-
-			demo.Revoke("ann")
-			assert.Equal(t, http.StatusUnauthorized, other.get("/api/orders/1").status)
-			assert.Equal(t, http.StatusUnauthorized, one.get("/api/orders/1").status)
-			one.assertSignedOut()
-			other.assertSignedOut()
-		})
+		t.Run(name, func(t *testing.T) { testTwoReplicasRefreshOnce(t, store(t)) })
 	}
+}
+
+func testTwoReplicasRefreshOnce(t *testing.T, store string) {
+	first, second := startReplicas(t, store, nil)
+	one := signedIn(t, first, "ann")
+	other := newBrowser(t, second)
+	other.setCookie(one.cookie())
+	demo := first.demo
+	require.Equal(t, http.StatusOK, one.get("/api/orders/1").status)
+	require.Equal(t, http.StatusOK, other.get("/api/orders/1").status, "one session, two replicas")
+
+	demo.ExpireAccess("ann")
+	release := demo.BlockRefresh()
+	defer release()
+	var all sync.WaitGroup
+	for _, b := range []*browser{one, other} {
+		for range 20 {
+			all.Go(func() {
+				got, err := b.try(t.Context(), http.MethodGet, "/api/orders/1", nil)
+				if assert.NoError(t, err) {
+					assert.Equal(t, http.StatusOK, got.status)
+				}
+			})
+		}
+	}
+	await(t, demo, func(c reauthtest.Counts) bool { return c.APIRefused == 40 && c.Refreshes == 1 })
+	release()
+	all.Wait()
+	counts := demo.Counts()
+	assert.Equal(t, 1, counts.Refreshes)
+	assert.Equal(t, 1, counts.MaxUsesOfOneRefreshToken)
+
+	demo.Revoke("ann")
+	assert.Equal(t, http.StatusUnauthorized, other.get("/api/orders/1").status)
+	assert.Equal(t, http.StatusUnauthorized, one.get("/api/orders/1").status)
+	one.assertSignedOut()
+	other.assertSignedOut()
 }
 
 // startRedis starts a redis-server that keeps nothing on disk, and returns its

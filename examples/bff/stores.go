@@ -30,7 +30,7 @@ func openStore(ctx context.Context, address, key string) (store reauth.Store, cl
 	case "memory":
 		return new(reauth.MemoryStore), func() error { return nil }, nil
 	case "redis", "rediss":
-		store, closeStore, err = openRedis(address)
+		store, closeStore, err = openRedis(ctx, address)
 	case "postgres", "postgresql":
 		store, closeStore, err = openSQL(ctx, "pgx", address, sqlstore.PostgreSQL)
 	case "sqlite":
@@ -49,12 +49,15 @@ func openStore(ctx context.Context, address, key string) (store reauth.Store, cl
 	return sealed, closeStore, nil
 }
 
-func openRedis(address string) (reauth.Store, func() error, error) {
+func openRedis(ctx context.Context, address string) (reauth.Store, func() error, error) {
 	opts, err := redis.ParseURL(address)
 	if err != nil {
 		return nil, nil, errors.New("it is no address of a Redis, such as redis://user:password@localhost:6379/0")
 	}
 	client := redis.NewClient(opts)
+	if err := client.Ping(ctx).Err(); err != nil {
+		return nil, nil, errors.Join(err, client.Close())
+	}
 	return redisstore.New(client, &redisstore.Options{TTL: keepFor}), client.Close, nil
 }
 

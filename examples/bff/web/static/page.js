@@ -9,6 +9,7 @@ const PAUSE = 150; // ms between two volleys
 const $ = (id) => document.getElementById(id);
 const line = new Line($("line"));
 const counts = { answered: 0, failed: 0, refreshed: 0, adopted: 0, replayed: 0 };
+let generation = 0; // the number of the newest token that has been seen
 let leaving = false;
 
 /* Calls */
@@ -85,10 +86,9 @@ async function one(i) {
 			throw Object.assign(new Error(`status ${response.status}`), { after });
 		}
 		const { user, token } = await response.json();
-		if (i === 0) {
-			$("user").textContent = user;
-			$("generation").textContent = token;
-		}
+		$("user").textContent = user;
+		generation = Math.max(generation, token);
+		$("generation").textContent = generation;
 		cell.textContent = token;
 		cell.dataset.parity = token % 2;
 		cell.dataset.state = "answered";
