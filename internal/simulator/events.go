@@ -44,6 +44,9 @@ func (p *process) hear(ctx context.Context, e reauth.Event) {
 		}
 	case reauth.EventRefreshFailed:
 		k.failed = time.Time{}
+		if errors.Is(e.Err, reauth.ErrSignInRequired) {
+			k.changed = now // perhaps, and a handler that panics may not live to hear it
+		}
 		// Where the store hangs it may have been a flight that was up only to save.
 		hung := strings.Contains(e.Err.Error(), "the store's") && strings.Contains(e.Err.Error(), "no answer within")
 		if r, ok := errors.AsType[*reauth.RefreshError](e.Err); ok && !hung && !errors.Is(e.Err, reauth.ErrSignInRequired) {
