@@ -45,6 +45,10 @@ type Locker interface {
 	// a Save or Delete under it must be refused. A lock that cannot be lost has a
 	// held that is never done.
 	//
+	// Without a lease in their context they do what they do in any [Store], whoever
+	// holds the session, and take it from nobody: what is saved so may be replaced
+	// by what the holder saves next. Who wants to be sure takes the lock.
+	//
 	// unlock, called once, gives the session back.
 	Lock(ctx context.Context, session string) (held context.Context, unlock func(), err error)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -146,4 +147,59 @@ func TestADiskThatCannotBeWrittenToSignsNobodyOut(t *testing.T) {
 			assert.Zero(t, server.Counts().ReusesDetected)
 		})
 	}
+}
+
+// userFolder returns a folder of a user who has to keep to permissions, which the
+// test then is: who is root need not.
+func userFolder(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if os.Geteuid() == 0 {
+		const nobody = 65534
+		for _, path := range []string{filepath.Dir(dir), dir} {
+			require.NoError(t, os.Chown(path, nobody, nobody))
+		}
+		runtime.LockOSThread() // files are used by the thread that calls the store
+		require.NoError(t, syscall.Setfsuid(nobody))
+		t.Cleanup(func() {
+			assert.NoError(t, syscall.Setfsuid(0))
+			runtime.UnlockOSThread()
+		})
+	}
+	return filepath.Join(dir, "sessions")
+}
+
+func TestAFolderThatCanOnlyBeReadKeepsItsTokens(t *testing.T) {
+	dir := userFolder(t)
+	store := open(t, dir)
+	save(t, store, "ann", "before")
+	_, unlock, err := store.Lock(t.Context(), "ann")
+	require.NoError(t, err)
+	unlock()
+	require.NoError(t, os.Chmod(dir, 0o500))
+	t.Cleanup(func() { assert.NoError(t, os.Chmod(dir, 0o700)) })
+
+	restarted := open(t, dir)
+	requireStored(t, restarted, "ann", "before")
+	held, unlock, err := restarted.Lock(t.Context(), "ann")
+	require.NoError(t, err, "what was locked before can be")
+	defer unlock()
+	after := reauth.Token{AccessToken: "after"}
+	_, _, lockErr := restarted.Lock(t.Context(), "bob")
+	for text, err := range map[string]error{
+		"save " + pathOf(dir, "ann", ".json"):   restarted.Save(held, "ann", after),
+		"save " + pathOf(dir, "bob", ".json"):   restarted.Save(t.Context(), "bob", after),
+		"delete " + pathOf(dir, "ann", ".json"): restarted.Delete(held, "ann"),
+		"lock " + pathOf(dir, "bob", ".lock"):   lockErr,
+	} {
+		assert.ErrorIs(t, err, os.ErrPermission)
+		assert.ErrorContains(t, err, "filestore: "+text+": permission denied")
+	}
+	assert.NoError(t, held.Err())
+	requireStored(t, store, "ann", "before")
+	assert.Len(t, files(t, dir), 2, "the token, its lock, and no temporary file")
+
+	require.NoError(t, os.Chmod(dir, 0o700))
+	require.NoError(t, restarted.Save(held, "ann", after))
+	requireStored(t, store, "ann", "after")
 }

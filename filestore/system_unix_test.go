@@ -150,6 +150,27 @@ func TestTheFolderItselfMayBeALink(t *testing.T) {
 	requireStored(t, open(t, dir), "ann", "1")
 }
 
+// As on a full disk, only that here it is the process that may write no more.
+func TestAWriteThatEndsHalfwayLeavesTheOldToken(t *testing.T) {
+	dir := t.TempDir()
+	store := open(t, dir)
+	save(t, store, "ann", "before")
+	var limit syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
+	low := limit
+	low.Cur = 1000 // bytes, of several thousand
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &low))
+	err := store.Save(t.Context(), "ann", numbered(1))
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
+
+	require.ErrorIs(t, err, syscall.EFBIG)
+	path := pathOf(dir, "ann", ".json")
+	assert.ErrorContains(t, err, "filestore: save "+path+": "+syscall.EFBIG.Error())
+	assert.Equal(t, []string{filepath.Base(path)}, files(t, dir), "the token, and no temporary file")
+	requireStored(t, store, "ann", "before")
+	require.NoError(t, store.Save(t.Context(), "ann", numbered(1)))
+}
+
 func TestAStoppedProcessKeepsItsLock(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)

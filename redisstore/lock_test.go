@@ -417,6 +417,14 @@ func TestAWriteThatIsHeldUpDoesNotReplaceTheNext(t *testing.T) {
 
 	late.armed.Store(true)
 	require.NoError(t, store.Save(held, "ann", reauth.Token{AccessToken: "4"}))
+	require.NoError(t, store.Save(t.Context(), "ann", reauth.Token{AccessToken: "5"}), "without the lock")
+	assert.Equal(t, ":1\r\n", deliver())
+	tok, _, err = store.Load(held, "ann")
+	require.NoError(t, err)
+	assert.Equal(t, "5", tok.AccessToken)
+
+	late.armed.Store(true)
+	require.NoError(t, store.Save(held, "ann", reauth.Token{AccessToken: "6"}))
 	require.NoError(t, store.Delete(held, "ann"), "a sign-out")
 	assert.Equal(t, ":1\r\n", deliver())
 	_, ok, err = store.Load(held, "ann")

@@ -169,7 +169,8 @@ func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, e
 // Save implements reauth.Store. With the context of a lock it writes only as long
 // as the lease stands, and while Redis is away it tries again until the lease is
 // lost or ctx ends: the token that was spent for tok may be the one that is
-// stored, and nobody else can tell. Without, it is a plain SET.
+// stored, and nobody else can tell. Without, it is a plain SET, whoever holds the
+// lock.
 //
 // A token that is not UTF-8 is an error: JSON cannot keep it.
 func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) error {

@@ -1,12 +1,12 @@
 -- KEYS: token, lock. ARGV: owner, number of the write under its lease, token or '',
 -- milliseconds until that ends or 0.
--- A write that arrives after the next, having been held up on its way, is one that
--- was written and has been replaced.
+-- A write that arrives again, having been held up on its way, was written, and may
+-- have been replaced since.
 local lock = redis.call('HMGET', KEYS[2], 'owner', 'writes')
 if lock[1] ~= ARGV[1] then
   return 0
 end
-if tonumber(lock[2]) > tonumber(ARGV[2]) then
+if tonumber(lock[2]) >= tonumber(ARGV[2]) then
   return 1
 end
 redis.call('HSET', KEYS[2], 'writes', ARGV[2])

@@ -15,8 +15,6 @@ func BenchmarkSQLite(b *testing.B) { benchmark(b, newSQLite(b)) }
 
 func benchmark(b *testing.B, d database) {
 	storetest.Benchmark(b, storetest.Storage{
-		// The pools stay open to the end, so that a lock which is given back in the
-		// background is given back.
-		Open: func(testing.TB) reauth.Store { return newStore(b, d, 0) },
+		Open: func(tb testing.TB) reauth.Store { return newStore(tb, d, 0) },
 	})
 }

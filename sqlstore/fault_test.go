@@ -142,27 +142,6 @@ func (w *world) refreshes(t *testing.T, more int) {
 // no token was used twice, what is stored is the newest, and nothing is in use.
 func (w *world) settled(t *testing.T, store *sqlstore.Store) {
 	t.Helper()
-	w.quiet(t)
-	tok, ok, err := store.Load(w.ctx, "ann")
-	require.NoError(t, err)
-	require.True(t, ok)
-	_, err = w.Refresh(tok.RefreshToken)
-	assert.NoError(t, err, "the stored refresh token is not the newest")
-}
-
-// settledWith is settled where everybody has to end up with tok.
-func (w *world) settledWith(t *testing.T, tok reauth.Token) {
-	t.Helper()
-	w.quiet(t)
-	for _, transport := range w.transports {
-		got, err := transport.Token(w.ctx)
-		require.NoError(t, err)
-		assert.True(t, got.AccessToken == tok.AccessToken, "another token than the one that was stored is in use")
-	}
-}
-
-func (w *world) quiet(t *testing.T) {
-	t.Helper()
 	for _, transport := range w.transports {
 		// At once, unless the pause after a failure has to pass.
 		require.Eventually(t, func() bool { return w.get(w.ctx, transport) == nil }, time.Minute, 10*time.Millisecond)
@@ -175,6 +154,11 @@ func (w *world) quiet(t *testing.T) {
 	for _, pool := range w.pools {
 		assert.Zero(t, pool.Stats().InUse)
 	}
+	tok, ok, err := store.Load(w.ctx, "ann")
+	require.NoError(t, err)
+	require.True(t, ok)
+	_, err = w.Refresh(tok.RefreshToken)
+	assert.NoError(t, err, "the stored refresh token is not the newest")
 }
 
 func TestARestartOfPostgreSQLSignsNobodyOut(t *testing.T) {
@@ -261,25 +245,6 @@ func TestASilentDatabaseCostsTheLeaseAndNothingElse(t *testing.T) {
 	proxy.Stall(false)
 	w.settled(t, newStore(t, d, 0)) // Wait waits for the save that is owed
 	assert.Equal(t, 1, w.Counts().Refreshes)
-}
-
-// Somebody stores a token, without the lock, while a process refreshes the one
-// before: all go on with the one that was stored.
-func TestATokenStoredPastARefreshIsTaken(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
-		w := newWorld(t, d, reauthtest.Options{}, 15*time.Second, d.connect(t), d.connect(t))
-		w.ExpireAccess()
-		release := w.BlockRefresh()
-		answered := make(chan error, 1)
-		go func() { answered <- w.get(w.ctx, w.transports[0]) }()
-		w.await(t, "a refresh", func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
-		stored := reauth.Token(w.SignIn("ann"))
-		require.NoError(t, newStore(t, d, 0).Save(w.ctx, "ann", stored))
-		release()
-		require.NoError(t, <-answered)
-		assert.Equal(t, 1, w.event(reauth.EventSaveOwed), "what the refresh brought is not stored")
-		w.settledWith(t, stored)
-	})
 }
 
 // Whatever waits on a connection that has gone silent leaves with its context.

@@ -131,7 +131,7 @@ func (l *lease) unlock() {
 	}
 }
 
-const taken = "another has it, or has written without it"
+const taken = "the lock is gone, or another's"
 
 // extend is called when the lease was granted anew by a statement sent at granted.
 func (l *lease) extend(granted time.Time) {

@@ -25,10 +25,9 @@ const (
 // once. Whether the lock has been got may be unknown then: it is given back in the
 // background where that is possible, and runs out otherwise.
 //
-// held is done when the lease has not been renewed for as long as it lasts, when
-// another has it, and when somebody wrote to the session without the lock. unlock
-// sends one or two statements, and gives up when the lease would have run out in
-// any case.
+// held is done when the lease has not been renewed for as long as it lasts, and
+// when another has it. unlock sends one or two statements, and gives up when the
+// lease would have run out in any case.
 func (s *Store) Lock(ctx context.Context, session string) (held context.Context, unlock func(), err error) {
 	key, owner := rowKey(session), rand.Text()
 	began, late := time.Now(), false

@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"io"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -28,6 +30,13 @@ func scriptedStore(t *testing.T, s *script) *sqlstore.Store {
 	require.NoError(t, err)
 	return store
 }
+
+// Answers to a query that are no errors: no row, and a row of another number than 1.
+var errNoRow = errors.New("no row")
+
+type number int64
+
+func (n number) Error() string { return "a row of " + strconv.FormatInt(int64(n), 10) }
 
 // answer sets what is called for each statement; its error is the answer.
 func (s *script) answer(do func(ctx context.Context, purpose string) error) {
@@ -61,11 +70,21 @@ func (c *scriptedConn) ExecContext(ctx context.Context, statement string, _ []dr
 }
 
 func (c *scriptedConn) QueryContext(ctx context.Context, statement string, _ []driver.NamedValue) (driver.Rows, error) {
-	return &oneRow{}, c.run(ctx, statement)
+	err := c.run(ctx, statement)
+	if errors.Is(err, errNoRow) {
+		return &oneRow{read: true}, nil
+	}
+	if n, ok := errors.AsType[number](err); ok {
+		return &oneRow{number: int64(n)}, nil
+	}
+	return &oneRow{number: 1}, err
 }
 
-// oneRow is a version, or whether the token is none.
-type oneRow struct{ read bool }
+// oneRow is a version, how long a lock will last, or whether the token is none.
+type oneRow struct {
+	number int64
+	read   bool
+}
 
 func (*oneRow) Columns() []string { return []string{"one"} }
 func (*oneRow) Close() error      { return nil }
@@ -74,6 +93,6 @@ func (r *oneRow) Next(into []driver.Value) error {
 		return io.EOF
 	}
 	r.read = true
-	into[0] = int64(1)
+	into[0] = r.number
 	return nil
 }

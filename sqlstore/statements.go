@@ -10,16 +10,16 @@ import (
 // outside of any transaction.
 //
 // A row is locked while its deadline is to come. owner tells by whom: it is drawn
-// anew for each lock. version counts the locks, and what was written past them.
-// Who holds a lock can write as long as owner and version are what they were. The
+// anew for each lock. version counts the locks. Who holds one can write as long as
+// owner and version are what they were, whatever is written without the lock. The
 // deadline is no part of that: once it has passed others may take the lock, but
-// until one does nothing can have happened, and the holder may go on.
+// until one does nobody has held it in between, and the holder may go on.
 //
 // Any statement may have to be sent again, since it is not known whether it has
 // arrived, and the first may still arrive much later: a network that was silent
 // delivers what it kept. So what is done under a lock leaves its version alone, and
 // writes counts up with each token that the holder stores: a late one is not to
-// take the place of the next.
+// take the place of the next, and the same one is stored once.
 type statements struct {
 	create, probe       string
 	load, save          string
@@ -43,10 +43,9 @@ const (
 	loadToken = `SELECT token FROM {table} WHERE session = $1`
 
 	saveToken = `INSERT INTO {table} AS s (session, token, version) VALUES ($1, $2, 1)
-ON CONFLICT (session) DO UPDATE SET token = excluded.token, version = s.version + 1`
+ON CONFLICT (session) DO UPDATE SET token = excluded.token`
 
-	clearToken = `UPDATE {table} SET token = NULL, version = version + 1
-WHERE session = $1 AND token IS NOT NULL`
+	clearToken = `UPDATE {table} SET token = NULL WHERE session = $1 AND token IS NOT NULL`
 
 	// sweepRow removes a row that says nothing. Whoever may have taken the last
 	// thing out of one has to call it: clearToken the token, releaseLock the lock.
@@ -74,7 +73,7 @@ RETURNING token IS NULL`
 
 	renewLease = `UPDATE {table} SET deadline = {now} + CAST($4 AS BIGINT) ` + underLease
 
-	writeToken = `UPDATE {table} SET token = $4, writes = $5 ` + underLease + ` AND writes <= $5`
+	writeToken = `UPDATE {table} SET token = CASE WHEN writes < $5 THEN $4 ELSE token END, writes = $5 ` + underLease + ` AND writes <= $5`
 )
 
 func newStatements(d Dialect, quotedTable string) statements {

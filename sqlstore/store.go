@@ -102,7 +102,6 @@ func New(db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 	if err != nil {
 		errs = append(errs, fmt.Errorf("sqlstore: Options.Table is %q: %w", s.table, err))
 	}
-	s.lease = s.lease.Truncate(time.Millisecond) // as the database counts
 	if s.lease < shortestLease {
 		errs = append(errs, fmt.Errorf("sqlstore: Options.Lease is %v, but has to be at least %v", s.lease, shortestLease))
 	}
@@ -166,9 +165,8 @@ func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, e
 // Save implements reauth.Store. With the context of a lock it writes only as long
 // as the lease stands, and while the database is away or busy it tries again
 // until the lease is lost or ctx ends: the token that was spent for tok may be the
-// one that is stored, and nobody else can tell. Without, it is one statement, and
-// whoever holds the lock on session can write no more: what was stored past the
-// lock is newer than what its holder has seen.
+// one that is stored, and nobody else can tell. Without, it is one statement,
+// whoever holds the lock.
 //
 // A token that is no UTF-8 is an error: JSON cannot keep it.
 func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) error {

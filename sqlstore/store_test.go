@@ -57,8 +57,8 @@ func TestNewNamesEveryArgumentThatCannotBeUsed(t *testing.T) {
 		_, err := sqlstore.New(db, dialect, nil)
 		assert.ErrorContains(t, err, fmt.Sprintf("sqlstore: the dialect is Dialect(%d)", int(dialect)))
 	}
-	_, err = sqlstore.New(db, sqlstore.SQLite, &sqlstore.Options{Lease: time.Millisecond})
-	assert.ErrorContains(t, err, "sqlstore: Options.Lease is 1ms, but has to be at least 100ms")
+	_, err = sqlstore.New(db, sqlstore.SQLite, &sqlstore.Options{Lease: 100*time.Millisecond - 1})
+	assert.ErrorContains(t, err, "sqlstore: Options.Lease is 99.999999ms, but has to be at least 100ms")
 	for _, table := range []string{
 		".", "a.", ".a", "a.b.c", "a b", "1a", "a.1b", "a-b", "a\"b", "a'b", "a;b", "a$1", "{now}", "é", "a\x00", " a", "a\n",
 		strings.Repeat("a", 64), "a." + strings.Repeat("b", 64),

@@ -58,6 +58,13 @@ func newTransport(b *testing.B, store reauth.Store, refresher reauth.Refresher) 
 	if err != nil {
 		b.Fatal(err)
 	}
+	b.Cleanup(func() { // before the store is closed: it gives locks back in the background
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := transport.Wait(ctx); err != nil {
+			b.Error(err)
+		}
+	})
 	return transport
 }
 
