@@ -151,7 +151,10 @@ func TestAHandlerOfSignInRequiredMaySignIn(t *testing.T) {
 		})
 		w.lifetime = time.Minute
 		w.signIn(t)
-		w.answer(failing(reauth.ErrSignInRequired))
+		w.answer(func(context.Context) (reauth.Token, error) {
+			time.Sleep(time.Second) // all of the storm wait by then
+			return reauth.Token{}, reauth.ErrSignInRequired
+		})
 		time.Sleep(time.Minute)
 		assertAllOK(t, w.storm(t.Context(), 5)) // not sent yet: they go on with the new sign-in
 	})
