@@ -33,6 +33,7 @@ type origin struct {
 type origins struct {
 	any   bool
 	named []origin
+	hosts []string // of each of named, how it stands in a URL as it is usually written; "" for a wildcard
 }
 
 // parseOrigins reads Config.Origins and reports everything that is wrong with it.
@@ -52,6 +53,7 @@ func parseOrigins(entries []string) (origins, error) {
 			errs = append(errs, fmt.Errorf("reauth: Config.Origins[%d] %q: %s", i, withoutSecrets(entry), fault))
 		}
 		o.named = append(o.named, named)
+		o.hosts = append(o.hosts, named.usual())
 	}
 	if len(errs) > 0 {
 		return origins{}, errors.Join(errs...)
@@ -248,6 +250,9 @@ func withoutSecrets(entry string) string {
 // request carries a credential that its caller set: whoever authenticated the
 // first request by himself gets no token on a later one, which has lost his.
 func (o *origins) allow(req *http.Request, has func(*http.Request) bool) bool {
+	if req.Response == nil && o.plainly(req.URL) {
+		return true
+	}
 	at, ok := originOf(req.URL)
 	if !ok {
 		return false
@@ -276,6 +281,20 @@ func (o *origins) allow(req *http.Request, has func(*http.Request) bool) bool {
 		}
 	}
 	return true
+}
+
+// plainly reports whether an entry names the origin of u letter for letter, as is
+// so of nearly all that are named. It takes nothing apart: false says nothing.
+func (o *origins) plainly(u *url.URL) bool {
+	if u == nil || u.Host == "" || u.Opaque != "" {
+		return false
+	}
+	for i, host := range o.hosts {
+		if u.Host == host && u.Scheme == o.named[i].scheme {
+			return true
+		}
+	}
+	return false
 }
 
 // names reports whether an entry names the origin.
@@ -315,6 +334,22 @@ func originOf(u *url.URL) (origin, bool) {
 		at.port = defaultPort(at.scheme)
 	}
 	return at, true
+}
+
+// usual returns the Host of a URL of the origin as it is usually written, or "" if
+// the origin is an entry with a wildcard.
+func (a origin) usual() string {
+	if a.host == "" || a.host[0] == '.' {
+		return ""
+	}
+	host := a.host
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if a.port != defaultPort(a.scheme) {
+		host += ":" + a.port
+	}
+	return host
 }
 
 // is reports whether two origins, neither of them an entry, are the same.

@@ -62,6 +62,7 @@ func TestOriginsMatch(t *testing.T) {
 			allowed: []string{"https://api.example.com", "https://a.b-c.d_e.example.com", "https://API.EXAMPLE.com:443"},
 			not: []string{
 				"https://example.com", "https://.example.com", "https://.x.example.com", "http://api.example.com", "https://api.example.com:8443",
+				"https:///v1",
 				"https://notexample.com", "https://api.example.com.evil.example", "https://b\u00fccher.example.com",
 			},
 		},
