@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -220,20 +221,32 @@ func TestAnonymousRequestsFailWhenTheStoreDoes(t *testing.T) {
 }
 
 func TestASharedHeaderIsNotWrittenTo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.signIn(t)
-		values := make([]string, 1, 4)
-		values[0] = "one"
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, apiURL, nil)
-		require.NoError(t, err)
-		req.Header["X-Values"] = values
-		w.api.decide = func(req *http.Request) int { req.Header.Add("X-Values", "two"); return 0 }
-		_, err = w.do(req)
-		require.NoError(t, err)
-		assert.Empty(t, values[:2][1])
-		assert.Len(t, req.Header, 1)
-	})
+	for _, fields := range []int{1, 2, 7, 8, 12, 14} { // not all are copied in the same way
+		t.Run(strconv.Itoa(fields), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t)
+				values := make([]string, 1, 4)
+				values[0] = "one"
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, apiURL, nil)
+				require.NoError(t, err)
+				for i := range fields - 1 {
+					req.Header.Set(fmt.Sprintf("X-Other-%d", i), "value")
+				}
+				req.Header["X-Values"] = values
+				w.api.decide = func(req *http.Request) int {
+					assert.Len(t, req.Header, fields+1)
+					assert.Equal(t, []string{"one"}, req.Header["X-Values"])
+					req.Header.Add("X-Values", "two")
+					return 0
+				}
+				_, err = w.do(req)
+				require.NoError(t, err)
+				assert.Empty(t, values[:2][1])
+				assert.Len(t, req.Header, fields)
+			})
+		})
+	}
 }
 
 func TestTheBasesOwnErrorIsHandedOver(t *testing.T) {
