@@ -350,7 +350,7 @@ func (f *renewing) load(ctx context.Context) (Token, bool, error) {
 		// A sign-in that has been written but has not settled must not pass for what
 		// another process stored: let it settle, and see.
 		if err = f.session.standInLine(f.ctx); err == nil {
-			<-f.session.slot
+			f.session.leaveLine()
 			if f.superseded() {
 				err = errSuperseded
 			}
@@ -464,7 +464,7 @@ func (f *renewing) keep(lease *lease, spent []Token, tok Token) {
 		s.discard(f.ctx, tok)
 		return
 	}
-	err := f.save(lease, tok)
+	err := f.save(lease, g.tok)
 	if errors.Is(err, errSuperseded) {
 		s.discard(f.ctx, tok)
 		return

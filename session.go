@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,9 +39,9 @@ const (
 type sessions struct {
 	refresher    Refresher
 	store        Store
-	locker       Locker // the store, if it locks
-	header       func(Token) ([]string, error)
-	fits         func(Token) error // whether requests can carry a token; may be nil
+	locker       Locker                      // the store, if it locks
+	value        func(Token) (string, error) // of the header that carries a token; nil: ask the Credential
+	fits         func(Token) error           // whether requests can carry a token; may be nil
 	early        time.Duration
 	timeout      time.Duration
 	refreshPause time.Duration
@@ -65,16 +66,14 @@ type sessions struct {
 }
 
 // A session is what this process knows of one session. The fields that most
-// sessions do not need at rest are pointers.
+// sessions do not need at rest are pointers, and those that every request reads
+// stand together.
 type session struct {
-	owner *sessions
-	name  string
-
+	owner   *sessions
+	name    string
 	current atomic.Pointer[generation] // written with mu held; nil: none known
 	users   atomic.Int32               // raised with sessions.mu held, so that evict can trust a zero
 	used    atomic.Bool                // since hand last passed
-
-	slot chan struct{} // full while the store is being written; held across store calls, taken with a context
 
 	mu        sync.Mutex // guards what follows and is never held across code that is not ours
 	epoch     uint64     // counts the sign-ins and sign-outs of this process
@@ -84,25 +83,27 @@ type session struct {
 	out       *out      // why there is no current generation
 	owed      *owedSave // the current generation has not reached the store
 	final     *finality // the current generation can be refreshed no more
-	unhelpful uint8     // how many times in a row a refresh did not help
 	judged    *generation
+	unhelpful uint8         // how many times in a row a refresh did not help
+	writers   int32         // who write to the store, or stand in line for it
+	slot      chan struct{} // theirs, if there are any; see standInLine
 }
 
 // A generation is one value of a session's token. It is never written to but
-// for attend.
+// for attend. What every request reads stands first.
 type generation struct {
-	tok      Token // Expiry filled in where it is known
+	// attend is when a request must look closer than at this generation alone: it
+	// ends, it should be refreshed, or its save is owed.
+	attend atomic.Int64
+
+	value    [1]string // of the credential's header, shared by all requests; "": ask the Credential
 	epoch    uint64
-	header   []string      // the credential's header value, shared by all requests; nil: ask the Credential
+	tok      Token         // Expiry filled in where it is known
 	obtained time.Duration // like all times here, since sessions.base, on the monotonic clock
 	early    time.Duration // from here on it is refreshed in the background
 	expires  time.Duration // never: not known
 	certain  time.Duration // until then a refusal cannot be about expiry
 	fetched  bool          // by a refresh or an adoption
-
-	// attend is when a request must look closer than at this generation alone: it
-	// ends, it should be refreshed, or its save is owed.
-	attend atomic.Int64
 }
 
 type failure struct {
@@ -149,7 +150,7 @@ type finality struct {
 }
 
 func newSession(owner *sessions, name string) *session {
-	return &session{owner: owner, name: name, slot: make(chan struct{}, 1)}
+	return &session{owner: owner, name: name}
 }
 
 func (m *sessions) now() time.Duration { return time.Since(m.base) }
@@ -227,7 +228,7 @@ func (s *session) forgettable() bool {
 	now := s.owner.now()
 	g := s.current.Load()
 	switch {
-	case s.flight != nil, s.lease != nil, s.owed != nil, len(s.slot) != 0:
+	case s.flight != nil, s.lease != nil, s.owed != nil, s.writers != 0:
 		return false
 	case s.failure != nil && now < s.failure.until:
 		return false
@@ -267,10 +268,14 @@ func (s *session) newGeneration(tok Token, counted time.Time, fetched bool) *gen
 		}
 		g.early = g.expires - window
 	}
-	if tok.AccessToken != "" && m.header != nil {
+	if tok.AccessToken != "" && m.value != nil {
 		// A token that no header can carry is kept all the same: the one before it is
 		// spent. Requests then fail by the Credential's error.
-		g.header, _ = m.header(tok)
+		v, _ := m.value(tok)
+		g.value[0] = v
+		if strings.HasSuffix(v, tok.AccessToken) {
+			g.tok.AccessToken = v[len(v)-len(tok.AccessToken):] // so that there is one string for both
+		}
 	}
 	return g
 }

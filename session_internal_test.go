@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -428,6 +429,54 @@ func TestSignedOutSessionOfASelfStartingRefresherIsRemembered(t *testing.T) {
 			require.ErrorIs(t, err, ErrSignInRequired)
 		}
 		assert.Equal(t, 1, r.refreshes())
+	})
+}
+
+func TestAHeaderItsTokenAndTheStoresAreOneString(t *testing.T) {
+	ctx := WithSession(t.Context(), "ann")
+	store := new(MemoryStore)
+	r := newRotator()
+	tr := newCache(t, r, 3, func(c *Config) { c.Store = store })
+	signInAs(t, tr, r, "ann")
+	check := func() {
+		g := tr.sessions.cached("ann").current.Load()
+		require.Equal(t, "Bearer "+r.good["ann"], g.value[0])
+		stored, _, err := store.Load(ctx, "ann")
+		require.NoError(t, err)
+		access := g.value[0][len("Bearer "):]
+		assert.Same(t, unsafe.StringData(access), unsafe.StringData(g.tok.AccessToken))
+		assert.Same(t, unsafe.StringData(access), unsafe.StringData(stored.AccessToken))
+	}
+	check()
+	r.end("ann")
+	mustGetAs(t, tr, "ann", http.StatusOK) // refreshed
+	check()
+}
+
+func TestTheLineIsForOneAtATimeAndGoesWithTheLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newCache(t, newRotator(), 3).sessions.only
+		require.NoError(t, s.standInLine(t.Context()))
+		impatient, leave := context.WithCancel(t.Context())
+		left := make(chan error, 1)
+		go func() { left <- s.standInLine(impatient) }()
+		in := make(chan error, 2)
+		for range 2 {
+			go func() { in <- s.standInLine(t.Context()) }()
+		}
+		synctest.Wait()
+		leave()
+		require.ErrorIs(t, <-left, context.Canceled)
+		for range 2 {
+			synctest.Wait()
+			assert.Empty(t, in, "two are in")
+			s.leaveLine()
+			require.NoError(t, <-in)
+		}
+		assert.False(t, s.forgettable(), "with somebody in it")
+		s.leaveLine()
+		assert.True(t, s.forgettable())
+		assert.Nil(t, s.slot, "a session at rest takes more memory than it needs")
 	})
 }
 

@@ -34,7 +34,7 @@ func write[T any](s *session, ctx, held context.Context, what string, fn func(co
 		if settled != nil {
 			settled(v, err)
 		}
-		<-s.slot
+		s.leaveLine()
 		return v, err
 	})
 	patience, cancel := context.WithTimeoutCause(context.Background(), m.timeout+grace, errStoreBusy)
@@ -49,20 +49,50 @@ func write[T any](s *session, ctx, held context.Context, what string, fn func(co
 	return v, err
 }
 
-// standInLine takes the slot in which the store is written.
+// standInLine takes the slot in which the store is written. It is held across
+// store calls, so it is taken with a context, and given back by leaveLine.
 func (s *session) standInLine(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	s.mu.Lock()
+	if s.slot == nil {
+		s.slot = make(chan struct{}, 1)
+	}
+	slot := s.slot
+	s.writers++
+	s.mu.Unlock()
+
 	timer := time.NewTimer(s.owner.timeout + grace)
 	defer timer.Stop()
+	var err error
 	select {
-	case s.slot <- struct{}{}:
+	case slot <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		err = context.Cause(ctx)
 	case <-timer.C:
-		return errStoreBusy
+		err = errStoreBusy
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopWriting()
+	return err
+}
+
+// leaveLine gives the slot to the next in line.
+func (s *session) leaveLine() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	<-s.slot
+	s.stopWriting()
+}
+
+// stopWriting lets go of the slot where nobody is left in line: a session at rest
+// is to take little memory. s.mu is held.
+func (s *session) stopWriting() {
+	if s.writers--; s.writers == 0 {
+		s.slot = nil
 	}
 }
 
@@ -86,7 +116,7 @@ func (s *session) signIn(ctx context.Context, tok Token) error {
 		if s.refreshing(tok) {
 			return struct{}{}, errSuperseded
 		}
-		return struct{}{}, s.owner.store.Save(ctx, s.name, tok.clone())
+		return struct{}{}, s.owner.store.Save(ctx, s.name, g.tok.clone())
 	}, func(_ struct{}, err error) {
 		if err == nil {
 			s.mu.Lock()

@@ -225,13 +225,7 @@ func New(cfg Config) (*Transport, error) {
 		m.refreshPause = 0
 	}
 	if c, ok := cfg.Credential.(HeaderCredential); ok {
-		m.header = func(tok Token) ([]string, error) {
-			v, err := c.value(tok)
-			if err != nil {
-				return nil, err
-			}
-			return []string{v}, nil
-		}
+		m.value = c.value
 		m.fits = func(tok Token) error {
 			if tok.AccessToken == "" {
 				return nil // refreshed before its first use
@@ -297,8 +291,8 @@ func (t *Transport) send(req *http.Request, g *generation, body io.ReadCloser) (
 		if c, ok := t.credential.(*CookieSession); ok {
 			c.strip(header) // in the caller's jar they may be another session's
 		}
-	case g.header != nil:
-		header[t.headers[0]] = g.header
+	case g.value[0] != "":
+		header[t.headers[0]] = g.value[:]
 	default:
 		if err := t.credential.Apply(clone, g.tok.clone()); err != nil {
 			closeBody(body)

@@ -79,10 +79,10 @@ var mutants = []mutant{
 	{
 		name: "P3 a token is used before it is saved",
 		file: "refresh.go",
-		line: `	err := f.save(lease, tok)
+		line: `	err := f.save(lease, g.tok)
 	if errors.Is`,
 		broken: `	f.session.current.Store(g)
-	err := f.save(lease, tok)
+	err := f.save(lease, g.tok)
 	if errors.Is`,
 		tests: "Promise3",
 	},
@@ -298,12 +298,19 @@ var mutants = []mutant{
 		tests:  "Starv|Connection",
 	},
 	{
+		name:   "two write to the store at once",
+		file:   "signin.go",
+		line:   "if s.writers--; s.writers == 0 {",
+		broken: "if s.writers--; true {",
+		tests:  "TheLine",
+	},
+	{
 		name: "P1 a save under a lost lease counts as done",
 		file: "refresh.go",
-		line: `	err := f.save(lease, tok)
+		line: `	err := f.save(lease, g.tok)
 	if errors.Is(err, errSuperseded) {
 		s.discard`,
-		broken: `	err := f.save(lease, tok)
+		broken: `	err := f.save(lease, g.tok)
 	if err != nil && lease.held.Err() != nil {
 		err = nil
 	}
