@@ -3,6 +3,7 @@ package reauth
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -48,7 +49,9 @@ type replayBody struct {
 
 	mu      sync.Mutex
 	owner   bodyOwner
-	kept    []byte        // what was read, while undecided
+	kept    net.Buffers   // what was read, while undecided
+	size    int64         // of kept
+	place   [1][]byte     // of its first piece, mostly the only one
 	err     error         // what the source ended with; it is not read again
 	closed  bool          // by the base
 	reading bool          // a Read of the source is in progress
@@ -139,7 +142,9 @@ func (b *replayBody) releaseLocked() (closeNow bool) {
 	if b.owner != undecided {
 		return false
 	}
-	b.owner, b.kept = firstAttempt, nil
+	b.owner = firstAttempt
+	clear(b.kept)
+	b.kept = nil
 	return b.closed
 }
 
@@ -202,13 +207,30 @@ func (b *replayBody) keepLocked(read []byte) bool {
 	if b.owner != undecided || len(read) == 0 {
 		return true
 	}
-	if int64(len(read)) > b.limit-int64(len(b.kept)) {
+	left := b.limit - b.size
+	if int64(len(read)) > left {
 		return false
 	}
-	if b.kept == nil {
-		b.kept = make([]byte, 0, max(b.length, int64(len(read))))
+	before := b.size
+	b.size += int64(len(read))
+	if last := len(b.kept) - 1; last >= 0 {
+		piece := b.kept[last]
+		n := min(len(read), cap(piece)-len(piece))
+		b.kept[last] = append(piece, read[:n]...)
+		read = read[n:]
 	}
-	b.kept = append(b.kept, read...)
+	if len(read) > 0 {
+		// Another piece, as long as all before it: so there are few, and what has been
+		// kept is not copied to where there is more room.
+		piece := make([]byte, 0, min(max(b.length, before, int64(len(read))), left))
+		if b.kept == nil {
+			b.kept = b.place[:0]
+		}
+		b.kept = append(b.kept, append(piece, read...))
+		if len(b.kept) > len(b.place) {
+			b.place[0] = nil // the first has moved on with the rest
+		}
+	}
 	return true
 }
 
@@ -238,8 +260,8 @@ type secondBody struct {
 	first *replayBody
 
 	mu     sync.Mutex
-	kept   []byte // what is left of it
-	err    error  // what comes after kept, if not the source
+	kept   net.Buffers // what is left of it
+	err    error       // what comes after kept, if not the source
 	closed bool
 }
 
@@ -251,10 +273,7 @@ func (s *secondBody) Read(p []byte) (int, error) {
 		return 0, errBodyClosed
 	case len(s.kept) > 0:
 		defer s.mu.Unlock()
-		n := copy(p, s.kept)
-		if s.kept = s.kept[n:]; len(s.kept) == 0 {
-			s.kept = nil // a long rest should not hold it in memory
-		}
+		n, _ := s.kept.Read(p) // which lets go of what was read: a long rest should not hold it in memory
 		return n, nil
 	case s.err != nil:
 		defer s.mu.Unlock()
@@ -273,7 +292,9 @@ func (s *secondBody) Read(p []byte) (int, error) {
 
 func (s *secondBody) Close() error {
 	s.mu.Lock()
-	s.closed, s.kept = true, nil
+	s.closed = true
+	clear(s.kept)
+	s.kept = nil
 	s.mu.Unlock()
 	return s.first.closeSource()
 }

@@ -142,7 +142,8 @@ func TestReplayIsWhatWasKeptAndThenTheRest(t *testing.T) {
 	assert.Nil(t, b.kept, "two hold the buffer")
 	assert.Equal(t, "hel", readN(t, second, 3), "kept bytes read in parts")
 	assert.Equal(t, "lo, world", readRest(t, second))
-	assert.Nil(t, second.(*secondBody).kept, "the buffer is held after its end")
+	assert.Empty(t, second.(*secondBody).kept)
+	assert.Nil(t, b.place[0], "the buffer is held after its end")
 }
 
 func TestReplayBufferLimit(t *testing.T) {
@@ -194,12 +195,39 @@ func TestReplayBufferHasTheSizeOfTheBody(t *testing.T) {
 		b := newReplayBody(bodyRequest(t, strings.NewReader("hello"), tt.length), tt.limit)
 		assert.Nil(t, b.kept, "allocated before a read")
 		readN(t, b.first(), 1)
-		assert.EqualValues(t, tt.want, cap(b.kept), "%+v", tt)
+		assert.EqualValues(t, tt.want, cap(b.kept[0]), "%+v", tt)
 	}
 	// A body that is longer than it said.
 	b := newReplayBody(bodyRequest(t, strings.NewReader("hello"), 2), 100)
 	readN(t, b.first(), 4)
 	assert.Equal(t, "hello", readRest(t, mustReplay(t, b)))
+}
+
+func TestReplayBufferGrowsByPieces(t *testing.T) {
+	const limit = 1000
+	text := strings.Repeat("0123456789", limit/10)
+	b := keepBody(t, strings.NewReader(text), limit)
+	for range limit / 8 {
+		readN(t, b.first(), 8)
+	}
+	room := 0
+	for _, piece := range b.kept {
+		room += cap(piece)
+	}
+	assert.Equal(t, limit, room, "more room than the limit, or not all kept")
+	assert.Len(t, b.kept, 8, "8, 8, 16, 32, 64, 128 and 256 bytes, and what was left of the limit")
+	assert.Nil(t, b.place[0], "the first piece would be held until the end")
+	second := mustReplay(t, b)
+	assert.Equal(t, text[:20], readN(t, second, 20), "of three pieces")
+	assert.Equal(t, text[20:], readRest(t, second))
+	require.NoError(t, second.Close())
+}
+
+func TestTheReplayBufferIsGivenBackByAClose(t *testing.T) {
+	b := keepBody(t, strings.NewReader("hello"), 100)
+	readN(t, b.first(), 2)
+	require.NoError(t, mustReplay(t, b).Close())
+	assert.Nil(t, b.place[0])
 }
 
 func TestReadsFailOnceReplayed(t *testing.T) {
@@ -241,6 +269,7 @@ func TestReleaseStopsKeeping(t *testing.T) {
 	readN(t, b.first(), 2)
 	b.release()
 	assert.Nil(t, b.kept)
+	assert.Nil(t, b.place[0], "memory not given back")
 	assert.Equal(t, "llo", readRest(t, b.first()))
 	assert.Nil(t, b.kept)
 }
