@@ -56,14 +56,18 @@ func depart[T any](what string, fn func() (T, error)) *flight[T] {
 	f := newFlight[T]()
 	go func() {
 		var value T
-		err := fmt.Errorf("%s ended its goroutine", what) // stands if fn calls Goexit
+		var err error
+		returned := false
 		defer func() {
 			if v := recover(); v != nil {
 				err = panicError(what, v)
+			} else if !returned {
+				err = fmt.Errorf("%s ended its goroutine", what)
 			}
 			f.land(value, err)
 		}()
 		value, err = fn()
+		returned = true
 	}()
 	return f
 }
