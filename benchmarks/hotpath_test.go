@@ -130,24 +130,36 @@ func sendInBatches(b *testing.B, rt http.RoundTripper, workers, headers int, nex
 }
 
 func TestTheHotPathAllocatesWhatTheFloorDoes(t *testing.T) {
+	const runs = 200
 	first := fresh()
 	s := setup{base: instant{}, first: first, refresh: noRefresh}
-	tr := newTransport(t, s, nil)
-	for name, ctx := range map[string]context.Context{
-		"one session":    t.Context(),
-		"named sessions": reauth.WithSession(t.Context(), "ann"),
-	} {
-		require.NoError(t, tr.SignIn(ctx, reauthToken(first)))
-		for _, headers := range []int{0, 3, 7, 8, 12, 14, 28} {
-			req := newRequest(t, newCaller(ctx), headers)
-			allocations := func(rt http.RoundTripper) float64 {
-				return testing.AllocsPerRun(200, func() {
-					_, err := rt.RoundTrip(req)
-					assert.NoError(t, err)
-				})
+	attached := floor.new(t, s)
+	for name, sessions := range map[string]int{"one session, without a name": 0, "one session": 1, "100,000 sessions": manySessions} {
+		t.Run(name, func(t *testing.T) {
+			tr := newReauth(t, s)
+			for i := range sessions {
+				require.NoError(t, tr.(*reauth.Transport).SignIn(reauth.WithSession(t.Context(), sessionName(i)), reauthToken(first)))
 			}
-			assert.Equal(t, allocations(floor.new(t, s)), allocations(tr), "%s, %d headers", name, headers)
-		}
+			for _, headers := range []int{0, 3, 7, 8, 12, 14, 28} {
+				requests := make([]*http.Request, runs+1) // one to warm up with
+				for i := range requests {
+					ctx := t.Context()
+					if sessions > 0 {
+						ctx = reauth.WithSession(ctx, sessionName(i*sessions/len(requests)))
+					}
+					requests[i] = newRequest(t, newCaller(ctx), headers)
+				}
+				allocations := func(rt http.RoundTripper) float64 {
+					next := 0
+					return testing.AllocsPerRun(runs, func() {
+						_, err := rt.RoundTrip(requests[next])
+						assert.NoError(t, err)
+						next++
+					})
+				}
+				assert.Equal(t, allocations(attached), allocations(tr), "%d headers", headers)
+			}
+		})
 	}
 }
 
