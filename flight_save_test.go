@@ -379,3 +379,53 @@ func TestAFlightThatIsUpToSaveDoesNotRefreshInThePauseAfterAFailure(t *testing.T
 		assert.Equal(t, 2, w.refreshes(), "the pause is not over")
 	})
 }
+
+func TestAFlightThatIsUpToSaveAndRefreshesIsARefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := owing(t, store, func(c *reauth.Config, w *world) { w.lifetime, c.RefreshPause = 10*time.Second, -1 })
+		store.put(t, reauth.Token{AccessToken: "other", RefreshToken: "others", Expiry: time.Now()}) // of another process
+		w.answer(failing(errFault))
+		before := w.refreshes()
+		for range 5 {
+			time.Sleep(100 * time.Millisecond)
+			w.mustGet(t, http.StatusOK) // the token is good; its save is owed
+			synctest.Wait()
+		}
+		assert.Equal(t, 1, w.refreshes()-before, "then there is a pause")
+		assert.Equal(t, 1, w.events.count(reauth.EventRefreshFailed))
+	})
+}
+
+func TestAFlightThatIsUpToSaveHeedsRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := owing(t, store, func(c *reauth.Config, w *world) { w.lifetime, c.RefreshPause = 4*time.Second, -1 })
+		time.Sleep(3700 * time.Millisecond) // it is refreshed early
+		w.answer(failing(&reauth.RefreshError{RetryAfter: time.Minute, Err: errFault}))
+		w.mustGet(t, http.StatusOK)
+		synctest.Wait()
+		require.Equal(t, 2, w.refreshes())
+		store.put(t, reauth.Token{AccessToken: "other", RefreshToken: "others", Expiry: time.Now()})
+		time.Sleep(200 * time.Millisecond)
+		w.mustGet(t, http.StatusOK) // starts a flight that is up to save
+		synctest.Wait()
+		store.on(nil)
+		assert.Equal(t, 2, w.refreshes())
+	})
+}
+
+func TestASaveThatHangsAgainIsNoFailedRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := owing(t, store)
+		hang := make(chan struct{})
+		store.on(onCall("Load", func(context.Context) error { <-hang; return errFault }))
+		time.Sleep(5 * time.Second)
+		w.mustGet(t, http.StatusOK) // starts a flight that is up to save
+		time.Sleep(time.Minute)
+		assert.Zero(t, w.events.count(reauth.EventRefreshFailed))
+		store.on(nil)
+		close(hang)
+	})
+}

@@ -476,3 +476,46 @@ func TestNoRefreshIsBegunOnceItHasBecomeWrong(t *testing.T) {
 		})
 	}
 }
+
+func TestHandlersKeepNobodyOffTheSessionInTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		var heard []reauth.EventKind
+		w := newWorld(t, func(c *reauth.Config, w *world) {
+			c.Store = store
+			c.OnEvent = func(ctx context.Context, e reauth.Event) {
+				if e.Kind == reauth.EventRefreshStarted { // the one for which the session is locked
+					return
+				}
+				ctx, cancel := context.WithTimeout(ctx, time.Second)
+				defer cancel()
+				_, unlock, err := store.MemoryStore.Lock(ctx, "")
+				if assert.NoError(t, err, "%v", e.Kind) {
+					unlock()
+				}
+				heard = append(heard, e.Kind)
+			}
+		})
+		w.signIn(t)
+		w.revoke()
+		w.mustGet(t, http.StatusOK)
+		time.Sleep(5 * time.Second)
+		store.put(t, w.issue())
+		w.mustGet(t, http.StatusOK)
+		time.Sleep(5 * time.Second)
+		w.answer(failing(errFault))
+		w.revoke()
+		_, err := w.get(t.Context())
+		require.Error(t, err)
+		time.Sleep(time.Minute)
+		w.answer(failing(errTurnedDown))
+		_, err = w.get(t.Context())
+		require.ErrorIs(t, err, reauth.ErrSignInRequired)
+		w.signIn(t)
+		require.NoError(t, w.tr.SignOut(t.Context()))
+		assert.Equal(t, []reauth.EventKind{
+			reauth.EventSignedIn, reauth.EventRefreshed, reauth.EventReplayed, reauth.EventAdopted, reauth.EventReplayed,
+			reauth.EventRefreshFailed, reauth.EventRefreshFailed, reauth.EventSignInRequired, reauth.EventSignedIn, reauth.EventSignedOut,
+		}, heard)
+	})
+}

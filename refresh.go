@@ -69,7 +69,8 @@ type renewing struct {
 	// Guarded by session.mu.
 	refreshes bool        // false: it is up only to save what is owed
 	needed    *generation // what its waiters can use no longer; nil: it came early
-	from      Token       // what it asks the refresher with
+	from      Token       // what it goes by: what the store holds, or what it asks the refresher with
+	brought   Token       // what it got for that, and is about to save
 	abandoned bool        // it has landed because code that it called did not return
 	lease     *lease
 }
@@ -248,9 +249,11 @@ func (f *renewing) superseded() bool {
 	return f.session.flight != f
 }
 
-// finish tells what happened, and lands. If a handler of the events has signed in
-// or out, what the flight brings is void by then.
+// finish tells what happened, and lands. The store is done with: a handler of the
+// events that takes its time keeps nobody off the session. If it has signed in or
+// out, what the flight brings is void by then.
 func (f *renewing) finish(g *generation, err error, events ...Event) {
+	f.leave()
 	for _, e := range events {
 		if e.Kind != 0 {
 			f.emit(e)
@@ -317,14 +320,16 @@ func (f *renewing) abandon(what string) {
 	err := refreshError(s.name, fmt.Errorf("%s: %w", what, errUnfinished))
 	s.mu.Lock()
 	f.abandoned = true
-	superseded := s.flight != f
+	superseded, refreshes := s.flight != f, f.refreshes
 	s.mu.Unlock()
 	f.leave()
 	if superseded {
 		return
 	}
-	failed := Event{Kind: EventRefreshFailed, Err: err, Took: s.owner.timeout + grace}
-	_ = contained("OnEvent", func() { f.emit(failed) })
+	if refreshes {
+		failed := Event{Kind: EventRefreshFailed, Err: err, Took: s.owner.timeout + grace}
+		_ = contained("OnEvent", func() { f.emit(failed) })
+	}
 	f.land(nil, err)
 }
 
@@ -339,8 +344,9 @@ func (f *renewing) load(ctx context.Context) (Token, bool, error) {
 		tok Token
 		ok  bool
 	}
+	s := f.session
 	got, err := call(f, ctx, "the store's Load", func(ctx context.Context) (found, error) {
-		tok, ok, err := f.session.owner.store.Load(ctx, f.session.name)
+		tok, ok, err := s.owner.store.Load(ctx, s.name)
 		return found{tok, ok}, err
 	})
 	if err == nil && f.isAbandoned() {
@@ -349,11 +355,15 @@ func (f *renewing) load(ctx context.Context) (Token, bool, error) {
 	if err == nil {
 		// A sign-in that has been written but has not settled must not pass for what
 		// another process stored: let it settle, and see.
-		if err = f.session.standInLine(f.ctx); err == nil {
-			f.session.leaveLine()
-			if f.superseded() {
+		if err = s.standInLine(f.ctx); err == nil {
+			s.mu.Lock()
+			if s.flight != f {
 				err = errSuperseded
+			} else if got.ok {
+				f.from = got.tok
 			}
+			s.mu.Unlock()
+			s.leaveLine()
 		}
 	}
 	if err != nil || !got.ok {
@@ -405,13 +415,20 @@ func (f *renewing) ask(lease *lease, from Token) (Token, error) {
 	s := f.session
 	s.mu.Lock()
 	final, superseded := s.final, s.flight != f
-	f.from = from
-	s.mu.Unlock()
-	if superseded {
-		return Token{}, errSuperseded
+	var pause error
+	if !f.refreshes && s.failure != nil && s.owner.now() < s.failure.until {
+		pause = s.failure.err
+	} else {
+		f.refreshes, f.from = true, from // though it may have been up only to save
 	}
-	if final != nil && final.from.same(from) {
+	s.mu.Unlock()
+	switch {
+	case superseded:
+		return Token{}, errSuperseded
+	case final != nil && final.from.same(from):
 		return Token{}, final.err
+	case pause != nil:
+		return Token{}, pause
 	}
 	f.hide(from)
 	f.emit(Event{Kind: EventRefreshStarted})
@@ -464,6 +481,9 @@ func (f *renewing) keep(lease *lease, spent []Token, tok Token) {
 		s.discard(f.ctx, tok)
 		return
 	}
+	s.mu.Lock()
+	f.brought = tok
+	s.mu.Unlock()
 	err := f.save(lease, g.tok)
 	if errors.Is(err, errSuperseded) {
 		s.discard(f.ctx, tok)
@@ -475,7 +495,9 @@ func (f *renewing) keep(lease *lease, spent []Token, tok Token) {
 	} else {
 		events = append(events, Event{Kind: EventSaveOwed, Err: refreshError(s.name, err, f.secrets...)})
 	}
-	f.arrive(g, spent, events...)
+	if !f.arrive(g, spent, events...) {
+		s.discard(f.ctx, tok)
+	}
 }
 
 func (f *renewing) save(lease *lease, tok Token) error {
@@ -581,9 +603,13 @@ func (f *renewing) refuse(lease *lease, from, stored Token, ok bool, cause error
 		return
 	}
 	s.flight = nil
-	o := &out{err: err, given: []Token{from, stored}, kept: kept != nil, nextLook: s.owner.now() + s.owner.refreshPause, since: s.owner.now()}
+	o := &out{err: err, kept: kept != nil, nextLook: s.owner.now() + s.owner.refreshPause, since: s.owner.now()}
+	o.give(from, stored)
 	if g != nil {
-		o.given = append(o.given, g.tok)
+		o.give(g.tok)
+	}
+	if s.owed != nil {
+		o.give(s.owed.spent...)
 	}
 	s.settle(nil)
 	s.out = o

@@ -564,6 +564,7 @@ func (s *session) judge(g *generation, refused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
+	case g.epoch != s.epoch: // it says nothing about this sign-in
 	case !refused:
 		s.unhelpful, s.judged = 0, g
 	case s.judged != g && g.fetched:

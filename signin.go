@@ -111,7 +111,6 @@ func (s *session) signIn(ctx context.Context, tok Token) error {
 	if err != nil {
 		return err
 	}
-	defer s.drop(lease)
 	_, err = write(s, ctx, lease.held, "the store's Save", func(ctx context.Context) (struct{}, error) {
 		if s.refreshing(tok) {
 			return struct{}{}, errSuperseded
@@ -124,6 +123,7 @@ func (s *session) signIn(ctx context.Context, tok Token) error {
 			s.turn(g, nil)
 		}
 	})
+	s.drop(lease)
 	if errors.Is(err, errSuperseded) {
 		// What the flight brings is the next of this very token. To drop that would
 		// be to spend the token twice.
@@ -140,7 +140,7 @@ func (s *session) refreshing(tok Token) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.current.Load()
-	return s.flight != nil && s.flight.refreshes && g != nil && g.tok.same(tok)
+	return s.flight != nil && s.flight.refreshes && (g != nil && g.tok.same(tok) || s.flight.from.same(tok))
 }
 
 // turn starts the next epoch with the generation g or, if g is nil, signed out. A
@@ -179,7 +179,7 @@ func (s *session) giveUp(o *out) (before *generation, owed *owedSave) {
 		o.give(s.final.from)
 	}
 	if s.flight != nil {
-		o.give(s.flight.from)
+		o.give(s.flight.from, s.flight.brought)
 	}
 	s.turn(nil, o)
 	return before, owed

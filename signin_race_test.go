@@ -3,6 +3,7 @@ package reauth_test
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -382,5 +383,117 @@ func TestWhatComesAfterASignInIsNotRevokedThoughThatHasEnded(t *testing.T) {
 		wg.Wait()
 		require.NoError(t, w.tr.Wait(t.Context()))
 		assert.Empty(t, revoked)
+	})
+}
+
+func TestASignInWithTheStoredTokenThatIsBeingRefreshedDoesNotSpendItTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := newWorld(t, keptIn(store))
+		w.latency = time.Second
+		tok := w.issue()
+		tok.Expiry = time.Now().Add(-time.Minute)
+		store.put(t, tok) // by the process before this one
+		w.revoke()
+		var wg sync.WaitGroup
+		wg.Go(func() { assertAllOK(t, w.storm(t.Context(), 5)) })
+		time.Sleep(100 * time.Millisecond)
+		require.NoError(t, w.tr.SignIn(t.Context(), tok))
+		w.mustGet(t, http.StatusOK)
+		wg.Wait()
+		assert.Equal(t, 1, w.mostSpent())
+	})
+}
+
+func TestASignOutThatFailsGivesUpWhatAFlightIsStoring(t *testing.T) {
+	for name, tc := range map[string]struct {
+		patience time.Duration // of who signs out
+		fails    []string
+	}{
+		"the store fails":  {time.Minute, []string{"Load", "Delete"}},
+		"its context ends": {10 * time.Millisecond, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := new(faultyStore)
+				w := newWorld(t, keptIn(store))
+				w.signIn(t)
+				w.revoke()
+				saving := make(chan struct{})
+				store.on(onCall("Save", func(context.Context) error {
+					close(saving)
+					time.Sleep(100 * time.Millisecond)
+					return nil
+				}))
+				go func() { _, _ = w.get(t.Context()) }()
+				<-saving
+				store.on(func(_ context.Context, call string) error {
+					if slices.Contains(tc.fails, call) {
+						return errFault
+					}
+					return nil
+				})
+				ctx, cancel := context.WithTimeout(t.Context(), tc.patience)
+				defer cancel()
+				require.Error(t, w.tr.SignOut(ctx))
+				time.Sleep(time.Second) // the Save is done
+				store.on(nil)
+				time.Sleep(time.Minute)
+				assertSignedIn(t, w, false)
+				_, err := w.get(t.Context())
+				assert.ErrorIs(t, err, reauth.ErrSignInRequired)
+			})
+		})
+	}
+}
+
+func TestATokenThatCouldNotBeSavedDuringASignOutIsRevoked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var revoked []string
+		store := new(faultyStore)
+		w := newWorld(t, keptIn(store), revokingWith(&revoked))
+		w.signIn(t)
+		w.revoke()
+		saving, free := make(chan struct{}), make(chan struct{})
+		store.on(onCall("Save", func(context.Context) error { close(saving); <-free; return errFault }))
+		go func() { _, _ = w.get(t.Context()) }()
+		<-saving
+		var wg sync.WaitGroup
+		wg.Go(func() { assert.NoError(t, w.tr.SignOut(t.Context())) })
+		synctest.Wait()
+		close(free)
+		wg.Wait()
+		require.NoError(t, w.tr.Wait(t.Context()))
+		slices.Sort(revoked)
+		assert.Equal(t, []string{"secret-refresh-1", "secret-refresh-2"}, revoked, "the second is known to nobody else")
+	})
+}
+
+func TestARefusalUnderAnEarlierSignInDoesNotLengthenThePause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *reauth.Config, _ *world) { c.RefreshPause = time.Second })
+		w.signIn(t)
+		w.revoke()
+		slow := make(chan struct{})
+		w.api.decide = func(req *http.Request) int {
+			if req.Header.Get("Authorization") == "Bearer secret-access-2" {
+				<-slow
+				return http.StatusUnauthorized
+			}
+			return 0
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = w.get(t.Context()) })
+		synctest.Wait() // its replay is under way
+		tok := w.signIn(t)
+		close(slow)
+		wg.Wait()
+		for range 2 {
+			next, err := w.tr.Refresh(t.Context(), tok)
+			require.NoError(t, err)
+			tok = next
+			time.Sleep(1100 * time.Millisecond)
+		}
+		assert.Equal(t, 3, w.refreshes())
 	})
 }

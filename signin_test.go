@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,8 +29,11 @@ func pair(t *testing.T, store reauth.Store) (first, second *world) {
 
 // revokingWith lets the authority revoke, noting the refresh token.
 func revokingWith(revoked *[]string) func(*reauth.Config, *world) {
+	var mu sync.Mutex
 	return func(c *reauth.Config, _ *world) {
 		c.Refresher = revoking{c.Refresher, func(_ context.Context, tok reauth.Token) error {
+			mu.Lock()
+			defer mu.Unlock()
 			*revoked = append(*revoked, tok.RefreshToken)
 			return nil
 		}}

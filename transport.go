@@ -107,11 +107,12 @@ type Config struct {
 	// KiB; negative, none.
 	ReplayBuffer int64
 
-	// OnEvent is told what happens, synchronously, with no lock held, from many
-	// goroutines at once. It delays what it is called from and must not wait for the
-	// Transport that calls it. The context is that of the request or call that the
-	// event is about; for a refresh, one with the values of the request that set it
-	// off. See [LogEvents].
+	// OnEvent is told what happens, synchronously, from many goroutines at once, with
+	// no lock held but one: at [EventRefreshStarted] the session is locked in the
+	// store. It delays what it is called from and must not wait for the Transport
+	// that calls it. The context is that of the request or call that the event is
+	// about; for a refresh, one with the values of the request that set it off. See
+	// [LogEvents].
 	OnEvent func(context.Context, Event)
 }
 
@@ -358,6 +359,10 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *sess
 
 	body, ok := bodyAgain(req, kept)
 	if !ok {
+		if ctx.Err() != nil {
+			drain(ctx, resp)
+			return nil, context.Cause(ctx)
+		}
 		return resp, nil // the flight goes on, for the requests after this one
 	}
 	// A refused answer that is held keeps its connection, which the refresh may

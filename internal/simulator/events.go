@@ -3,7 +3,6 @@ package simulator
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/reauth-go/reauth"
@@ -47,9 +46,7 @@ func (p *process) hear(ctx context.Context, e reauth.Event) {
 		if errors.Is(e.Err, reauth.ErrSignInRequired) {
 			k.changed = now // perhaps, and a handler that panics may not live to hear it
 		}
-		// Where the store hangs it may have been a flight that was up only to save.
-		hung := strings.Contains(e.Err.Error(), "the store's") && strings.Contains(e.Err.Error(), "no answer within")
-		if r, ok := errors.AsType[*reauth.RefreshError](e.Err); ok && !hung && !errors.Is(e.Err, reauth.ErrSignInRequired) {
+		if r, ok := errors.AsType[*reauth.RefreshError](e.Err); ok && !errors.Is(e.Err, reauth.ErrSignInRequired) {
 			k.failed, k.failedPause = now, max(750*time.Millisecond, min(r.RetryAfter, 5*time.Minute))
 		}
 	case reauth.EventSaveOwed:

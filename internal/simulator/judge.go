@@ -115,7 +115,7 @@ func (w *world) judgeCarried(o *op, at *attempt) {
 		case t.by == p && t.counted.Before(u.began) &&
 			(signOut && t.got.After(u.began) || !signOut && !u.ended.IsZero() && !u.failed && t.got.After(u.ended)):
 			violated(ruleFenced, "%v", t)
-		case signOut && ok && carried.Before(u.began) && o.began.After(u.began):
+		case signOut && o.began.After(u.began) && (ok && carried.Before(u.began) || t.by == p && !t.got.IsZero() && t.got.Before(u.began)):
 			violated(ruleGivenUp, "%v", t)
 		}
 	}
