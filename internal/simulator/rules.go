@@ -102,6 +102,9 @@ func (w *world) judgeNeed(v *visit, k *knowledge) {
 	}
 	window := w.plan.window(t.lifetime)
 	if !t.unknown && !now.Before(t.told().Add(-window)) || t.signedInBare {
+		if now.Before(t.told()) && !k.refused[t] {
+			w.tally.counts[countEarly].Add(1)
+		}
 		return
 	}
 	if !k.refused[t] {
@@ -133,6 +136,7 @@ func (w *world) judgeRevocation(p *process, session, presented string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	t := w.server.byRefresh[presented]
+	w.tally.counts[countRevocations].Add(1)
 	w.note(p.name, session, "gives back %s", t)
 	switch {
 	case t == nil:

@@ -44,6 +44,9 @@ func TestSimulation(t *testing.T) {
 	for i, hit := range tally.Faults {
 		assert.NotZero(t, hit, "how often: %s", simulator.FaultName(i))
 	}
+	for i, n := range tally.Counts {
+		assert.NotZero(t, n, "how many: %s", simulator.CountName(i))
+	}
 	assert.Greater(t, tally.Refreshed(), 0.95, "the share of the sessions that saw a refresh")
 }
 

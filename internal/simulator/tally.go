@@ -18,10 +18,12 @@ const (
 	countReplays
 	countRefreshesAsked
 	countRefreshes
+	countEarly
 	countAdoptions
 	countOwedSaves
 	countSignIns
 	countSignOuts
+	countRevocations
 	countLost
 	countReuses
 	countRedirects
@@ -39,10 +41,12 @@ var countNames = [countKinds]string{
 	countReplays:           "replays",
 	countRefreshesAsked:    "refreshes asked for",
 	countRefreshes:         "refreshes that brought a token",
+	countEarly:             "refreshes ahead of the end",
 	countAdoptions:         "adoptions",
 	countOwedSaves:         "saves owed",
 	countSignIns:           "sign-ins",
 	countSignOuts:          "sign-outs",
+	countRevocations:       "tokens given back",
 	countLost:              "sessions lost, excused",
 	countReuses:            "refresh tokens used twice, excused",
 	countRedirects:         "redirects to a stranger",
@@ -122,3 +126,6 @@ func (c *counters) read() Tally {
 	}
 	return t
 }
+
+// CountName is what a count is called.
+func CountName(i int) string { return countNames[i] }
