@@ -99,7 +99,11 @@ func (w *world) judgeCarried(o *op, at *attempt) {
 	violated := func(rule, format string, args ...any) {
 		w.violatedLocked(rule, p, o.session, o.name+": "+format, args...)
 	}
-	owed := t.saveFailed || !t.saveBegan.IsZero() && now.Sub(t.saveBegan) >= w.plan.timeout
+	saving := t.saveBegan
+	if saving.IsZero() {
+		saving = t.got // it may have stood in line behind a sign-in
+	}
+	owed := t.saveFailed || !saving.IsZero() && now.Sub(saving) >= w.plan.timeout
 	late := t.by != nil && t.got.Sub(t.counted) >= w.plan.timeout // the lock was given up before it came
 	if t.saved.IsZero() && !owed && !late {
 		violated(ruleSavedFirst, "%v is not stored", t)
