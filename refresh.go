@@ -124,6 +124,7 @@ func (f *renewing) run() {
 		var e Event
 		if gone != nil {
 			e.Kind = EventAdopted // somebody has signed in elsewhere
+			s.isBack(gone)
 		}
 		if ok && f.adopt(tok, e) {
 			return
@@ -627,7 +628,9 @@ func (f *renewing) stayOut(gone *out) {
 	s := f.session
 	s.lookLater(gone)
 	s.mu.Lock()
-	f.over()
+	if f.over() {
+		s.out = gone // it may have been back, and gone again
+	}
 	s.mu.Unlock()
 	f.land(nil, gone.err)
 }

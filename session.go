@@ -345,6 +345,17 @@ func (s *session) staysOut(o *out, tok Token, ok bool) bool {
 	return !ok || slices.ContainsFunc(o.given, tok.same)
 }
 
+// isBack ends the sign-out o, since the store holds what was not given up then: if
+// that can neither be refreshed nor looked at again for a while, it is a fault that
+// passes.
+func (s *session) isBack(o *out) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out == o {
+		s.out = nil
+	}
+}
+
 // lookLater sets when the store is asked again for a session that is signed out.
 func (s *session) lookLater(o *out) {
 	s.mu.Lock()

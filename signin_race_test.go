@@ -497,3 +497,50 @@ func TestARefusalUnderAnEarlierSignInDoesNotLengthenThePause(t *testing.T) {
 		assert.Equal(t, 3, w.refreshes())
 	})
 }
+
+func TestASignInElsewhereThatWasSeenIsNotForgottenWhenTheStoreFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := newWorld(t, keptIn(store))
+		w.signIn(t)
+		require.NoError(t, w.tr.SignOut(t.Context()))
+		theirs := w.issue()
+		theirs.Expiry = time.Now()
+		store.put(t, theirs)
+		time.Sleep(time.Minute)
+		w.answer(failing(errFault))
+		_, err := w.get(t.Context())
+		assertPassing(t, err)
+		time.Sleep(time.Minute)
+		store.on(onCall("Load", fails))
+		_, err = w.get(t.Context())
+		assertPassing(t, err)
+
+		store.on(nil)
+		store.clear(t) // and nobody is signed in any more
+		time.Sleep(time.Minute)
+		_, err = w.get(t.Context())
+		assert.ErrorIs(t, err, reauth.ErrSignInRequired)
+	})
+}
+
+func TestASignInElsewhereThatHasGoneAgainLeavesTheSessionSignedOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := newWorld(t, keptIn(store), func(c *reauth.Config, w *world) {
+			c.Refresher = reauth.RefresherFunc(func(context.Context, reauth.Token) (reauth.Token, error) { return w.issue(), nil })
+		})
+		w.signIn(t)
+		require.NoError(t, w.tr.SignOut(t.Context()))
+		theirs := w.issue()
+		theirs.Expiry = time.Now()
+		store.put(t, theirs)
+		time.Sleep(time.Minute)
+		store.on(onCall("Lock", func(context.Context) error { store.clear(t); return nil }))
+		for range 2 {
+			_, err := w.get(t.Context())
+			require.ErrorIs(t, err, reauth.ErrSignInRequired, "a refresher that needs no token is not asked")
+			time.Sleep(time.Minute)
+		}
+	})
+}
