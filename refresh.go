@@ -256,17 +256,23 @@ func (f *renewing) superseded() bool {
 func (f *renewing) finish(g *generation, err error, events ...Event) {
 	f.leave()
 	for _, e := range events {
-		if e.Kind != 0 {
+		// Who has signed in by now, perhaps since he was told of the end, is not to
+		// hear of it afterwards.
+		if e.Kind != 0 && !(e.Kind == EventSignInRequired && f.isPast()) {
 			f.emit(e)
 		}
 	}
-	s := f.session
-	s.mu.Lock()
-	if s.epoch != f.epoch {
+	if f.isPast() {
 		g, err = nil, errSuperseded
 	}
-	s.mu.Unlock()
 	f.land(g, err)
+}
+
+// isPast reports whether somebody has signed in or out since the flight set out.
+func (f *renewing) isPast() bool {
+	f.session.mu.Lock()
+	defer f.session.mu.Unlock()
+	return f.session.epoch != f.epoch
 }
 
 // leave gives up the lease, if the flight still has it.

@@ -544,3 +544,24 @@ func TestASignInElsewhereThatHasGoneAgainLeavesTheSessionSignedOut(t *testing.T)
 		}
 	})
 }
+
+func TestASignInIsNotFollowedByTheNewsThatOneIsRequired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *reauth.Config, w *world) {
+			c.OnEvent = func(ctx context.Context, e reauth.Event) {
+				w.events.add(ctx, e)
+				if e.Kind == reauth.EventRefreshFailed {
+					w.signIn(t) // as by a request that has been told in the meantime
+				}
+			}
+		})
+		w.signIn(t)
+		w.revoke()
+		w.answer(failing(errTurnedDown))
+		_, err := w.get(t.Context())
+		require.Error(t, err)
+		assert.Equal(t, []reauth.EventKind{
+			reauth.EventSignedIn, reauth.EventRefreshStarted, reauth.EventRefreshFailed, reauth.EventSignedIn,
+		}, w.events.kinds())
+	})
+}

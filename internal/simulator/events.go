@@ -57,7 +57,8 @@ func (p *process) hear(ctx context.Context, e reauth.Event) {
 		if k.required && k.requiredFor == k.turnedDown && w.handlersTake() == 0 {
 			w.violatedLocked(ruleOnce, p, e.Session, "and nobody has signed in since")
 		}
-		k.required, k.requiredFor, k.failed, k.changed = true, k.turnedDown, time.Time{}, now
+		k.required = !k.changed.Equal(now) // or somebody may have signed in a moment ago
+		k.requiredFor, k.failed, k.changed = k.turnedDown, time.Time{}, now
 		if !w.mayBeOut(p, e.Session, now) {
 			w.violatedLocked(ruleLoss, p, e.Session, "event %v, but the store holds %v", e.Kind, w.storage.held[e.Session])
 		}

@@ -86,7 +86,8 @@ func (k *knowledge) good() *token {
 		return nil
 	}
 	for _, u := range k.turns {
-		if u.ended.IsZero() || !u.ended.Before(k.carried[t]) {
+		late := u.failed && u.family != nil && u.family.tokens[0].saved.After(k.carried[t])
+		if u.ended.IsZero() || !u.ended.Before(k.carried[t]) || late {
 			return nil
 		}
 	}
