@@ -218,6 +218,7 @@ func (b *replayBody) keepLocked(read []byte) bool {
 		n := min(len(read), cap(piece)-len(piece))
 		b.kept[last] = append(piece, read[:n]...)
 		read = read[n:]
+		left -= int64(n)
 	}
 	if len(read) > 0 {
 		// Another piece, as long as all before it: so there are few, and what has been

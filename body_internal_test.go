@@ -223,6 +223,19 @@ func TestReplayBufferGrowsByPieces(t *testing.T) {
 	require.NoError(t, second.Close())
 }
 
+func TestReplayBufferTakesNoMoreRoomThanItsLimit(t *testing.T) {
+	const limit = 1000
+	b := keepBody(t, strings.NewReader(strings.Repeat("x", limit)), limit)
+	for _, n := range []int{300, 200, 500} { // the last fills a piece, and begins another
+		readN(t, b.first(), n)
+	}
+	room := 0
+	for _, piece := range b.kept {
+		room += cap(piece)
+	}
+	assert.Equal(t, limit, room)
+}
+
 func TestTheReplayBufferIsGivenBackByAClose(t *testing.T) {
 	b := keepBody(t, strings.NewReader("hello"), 100)
 	readN(t, b.first(), 2)

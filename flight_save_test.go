@@ -429,3 +429,22 @@ func TestASaveThatHangsAgainIsNoFailedRefresh(t *testing.T) {
 		close(hang)
 	})
 }
+
+func TestAFlightThatWasUpToSaveAndFailsAsARefreshIsHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := owing(t, store)
+		hang := make(chan struct{})
+		store.on(onCall("Load", func(context.Context) error { <-hang; return errFault }))
+		time.Sleep(5 * time.Second)
+		w.mustGet(t, http.StatusOK) // starts a flight that is up to save
+		time.Sleep(time.Minute)     // it is given up, and still there
+		w.revoke()
+		_, err := w.get(t.Context())
+		assertPassing(t, err)
+		close(hang)
+		synctest.Wait()
+		assert.Equal(t, 1, w.events.count(reauth.EventRefreshFailed))
+		store.on(nil)
+	})
+}

@@ -3,6 +3,7 @@ package reauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -518,4 +519,24 @@ func TestHandlersKeepNobodyOffTheSessionInTheStore(t *testing.T) {
 			reauth.EventRefreshFailed, reauth.EventRefreshFailed, reauth.EventSignInRequired, reauth.EventSignedIn, reauth.EventSignedOut,
 		}, heard)
 	})
+}
+
+// A store may have a client that itself signs in somewhere.
+func TestAStoreThatMustSignInSignsNobodyOut(t *testing.T) {
+	elsewhere := fmt.Errorf("the vault: %w", reauth.ErrSignInRequired)
+	for _, call := range []string{"Load", "Lock"} {
+		t.Run(call, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := new(faultyStore)
+				w := newWorld(t, keptIn(store))
+				w.signIn(t)
+				w.revoke()
+				store.on(onCall(call, func(context.Context) error { return elsewhere }))
+				_, err := w.get(t.Context())
+				assertPassing(t, err)
+				assertStored(t, store, "secret-access-1")
+				store.on(nil)
+			})
+		})
+	}
 }

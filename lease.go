@@ -95,7 +95,7 @@ func (s *session) lock(ctx context.Context, locker Locker, l *lease) {
 	}
 	s.mu.Unlock()
 	if err != nil {
-		l.ready.land(struct{}{}, fmt.Errorf("lock: %w", err))
+		l.ready.land(struct{}{}, fmt.Errorf("lock: %w", elsewhere(err)))
 		return
 	}
 	l.ready.land(struct{}{}, nil)

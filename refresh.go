@@ -69,9 +69,11 @@ type renewing struct {
 	// Guarded by session.mu.
 	refreshes bool        // false: it is up only to save what is owed
 	needed    *generation // what its waiters can use no longer; nil: it came early
-	from      Token       // what it goes by: what the store holds, or what it asks the refresher with
+	seen      Token       // what the store was last seen to hold
+	from      Token       // what it asks the refresher with
 	brought   Token       // what it got for that, and is about to save
 	abandoned bool        // it has landed because code that it called did not return
+	told      bool        // OnEvent has heard that it failed
 	lease     *lease
 }
 
@@ -327,13 +329,15 @@ func (f *renewing) abandon(what string) {
 	err := refreshError(s.name, fmt.Errorf("%s: %w", what, errUnfinished))
 	s.mu.Lock()
 	f.abandoned = true
-	superseded, refreshes := s.flight != f, f.refreshes
+	superseded := s.flight != f
+	tell := f.refreshes && !superseded
+	f.told = f.told || tell
 	s.mu.Unlock()
 	f.leave()
 	if superseded {
 		return
 	}
-	if refreshes {
+	if tell {
 		failed := Event{Kind: EventRefreshFailed, Err: err, Took: s.owner.timeout + grace}
 		_ = contained("OnEvent", func() { f.emit(failed) })
 	}
@@ -367,14 +371,14 @@ func (f *renewing) load(ctx context.Context) (Token, bool, error) {
 			if s.flight != f {
 				err = errSuperseded
 			} else if got.ok {
-				f.from = got.tok
+				f.seen = got.tok
 			}
 			s.mu.Unlock()
 			s.leaveLine()
 		}
 	}
 	if err != nil || !got.ok {
-		return Token{}, false, err
+		return Token{}, false, elsewhere(err)
 	}
 	f.hide(got.tok)
 	return got.tok, true, nil
@@ -421,21 +425,20 @@ func (f *renewing) arrive(g *generation, spent []Token, events ...Event) bool {
 func (f *renewing) ask(lease *lease, from Token) (Token, error) {
 	s := f.session
 	s.mu.Lock()
-	final, superseded := s.final, s.flight != f
-	var pause error
-	if !f.refreshes && s.failure != nil && s.owner.now() < s.failure.until {
-		pause = s.failure.err
-	} else {
+	var err error
+	switch {
+	case s.flight != f:
+		err = errSuperseded
+	case s.final != nil && s.final.from.same(from):
+		err = s.final.err
+	case !f.refreshes && s.failure != nil && s.owner.now() < s.failure.until:
+		err = s.failure.err
+	default:
 		f.refreshes, f.from = true, from // though it may have been up only to save
 	}
 	s.mu.Unlock()
-	switch {
-	case superseded:
-		return Token{}, errSuperseded
-	case final != nil && final.from.same(from):
-		return Token{}, final.err
-	case pause != nil:
-		return Token{}, pause
+	if err != nil {
+		return Token{}, err
 	}
 	f.hide(from)
 	f.emit(Event{Kind: EventRefreshStarted})
@@ -493,6 +496,7 @@ func (f *renewing) keep(lease *lease, spent []Token, tok Token) {
 	s.mu.Unlock()
 	err := f.save(lease, g.tok)
 	if errors.Is(err, errSuperseded) {
+		f.leave()
 		s.discard(f.ctx, tok)
 		return
 	}
@@ -502,7 +506,9 @@ func (f *renewing) keep(lease *lease, spent []Token, tok Token) {
 	} else {
 		events = append(events, Event{Kind: EventSaveOwed, Err: refreshError(s.name, err, f.secrets...)})
 	}
-	if !f.arrive(g, spent, events...) {
+	// What was saved, a sign-out finds in the store.
+	if !f.arrive(g, spent, events...) && err != nil {
+		f.leave()
 		s.discard(f.ctx, tok)
 	}
 }
@@ -525,7 +531,7 @@ func (f *renewing) fail(cause error) {
 	err := refreshError(s.name, cause, f.secrets...)
 	s.mu.Lock()
 	counts := s.flight == f
-	reported := f.abandoned || !f.refreshes
+	tell := f.refreshes && !f.told
 	switch {
 	case counts && !f.refreshes:
 		if s.owed != nil {
@@ -547,7 +553,7 @@ func (f *renewing) fail(cause error) {
 	}
 	s.mu.Unlock()
 	var e Event
-	if counts && !reported {
+	if counts && tell {
 		e = Event{Kind: EventRefreshFailed, Err: err}
 		if !f.sent.IsZero() {
 			e.Took = time.Since(f.sent)

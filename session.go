@@ -79,11 +79,12 @@ type session struct {
 	epoch     uint64     // counts the sign-ins and sign-outs of this process
 	flight    *renewing  // the flight that is up
 	lease     *lease
-	failure   *failure  // of the last flight, if it failed
-	out       *out      // why there is no current generation
-	owed      *owedSave // the current generation has not reached the store
-	final     *finality // the current generation can be refreshed no more
-	judged    *generation
+	failure   *failure      // of the last flight, if it failed
+	out       *out          // why there is no current generation
+	owed      *owedSave     // the current generation has not reached the store
+	final     *finality     // the current generation can be refreshed no more
+	settled   uint32        // how many generations there have been
+	judged    uint32        // the number of the one that was judged last
 	unhelpful uint8         // how many times in a row a refresh did not help
 	writers   int32         // who write to the store, or stand in line for it
 	slot      chan struct{} // theirs, if there are any; see standInLine
@@ -98,6 +99,7 @@ type generation struct {
 
 	value    [1]string // of the credential's header, shared by all requests; "": ask the Credential
 	epoch    uint64
+	number   uint32        // of the generations of this session
 	tok      Token         // Expiry filled in where it is known
 	obtained time.Duration // like all times here, since sessions.base, on the monotonic clock
 	early    time.Duration // from here on it is refreshed in the background
@@ -283,7 +285,8 @@ func (s *session) newGeneration(tok Token, counted time.Time, fetched bool) *gen
 // settle makes g the current generation, of the present epoch. s.mu is held.
 func (s *session) settle(g *generation) {
 	if g != nil {
-		g.epoch = s.epoch
+		s.settled++
+		g.epoch, g.number = s.epoch, s.settled
 		s.out = nil
 	}
 	s.failure, s.final, s.owed = nil, nil, nil
@@ -577,9 +580,9 @@ func (s *session) judge(g *generation, refused bool) {
 	switch {
 	case g.epoch != s.epoch: // it says nothing about this sign-in
 	case !refused:
-		s.unhelpful, s.judged = 0, g
-	case s.judged != g && g.fetched:
-		s.judged = g
+		s.unhelpful, s.judged = 0, g.number
+	case s.judged != g.number && g.fetched:
+		s.judged = g.number
 		if s.unhelpful < math.MaxUint8 {
 			s.unhelpful++
 		}

@@ -135,12 +135,11 @@ func (s *session) signIn(ctx context.Context, tok Token) error {
 	return err
 }
 
-// refreshing reports whether a flight is up that refreshes tok.
+// refreshing reports whether the flight that is up asks for the token after tok.
 func (s *session) refreshing(tok Token) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g := s.current.Load()
-	return s.flight != nil && s.flight.refreshes && (g != nil && g.tok.same(tok) || s.flight.from.same(tok))
+	return s.flight != nil && s.flight.from.same(tok)
 }
 
 // turn starts the next epoch with the generation g or, if g is nil, signed out. A
@@ -149,7 +148,7 @@ func (s *session) turn(g *generation, o *out) {
 	f := s.flight
 	s.epoch++
 	s.flight = nil
-	s.unhelpful, s.judged = 0, nil
+	s.unhelpful, s.judged = 0, 0
 	s.settle(g)
 	s.out = o
 	if f != nil {
@@ -179,7 +178,7 @@ func (s *session) giveUp(o *out) (before *generation, owed *owedSave) {
 		o.give(s.final.from)
 	}
 	if s.flight != nil {
-		o.give(s.flight.from, s.flight.brought)
+		o.give(s.flight.seen, s.flight.from, s.flight.brought)
 	}
 	s.turn(nil, o)
 	return before, owed

@@ -565,3 +565,87 @@ func TestASignInIsNotFollowedByTheNewsThatOneIsRequired(t *testing.T) {
 		}, w.events.kinds())
 	})
 }
+
+func TestATokenBroughtDuringASignOutIsRevokedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var revoked []string
+		store := new(faultyStore)
+		w := newWorld(t, keptIn(store), revokingWith(&revoked))
+		w.signIn(t)
+		w.revoke()
+		saving, free := make(chan struct{}), make(chan struct{})
+		store.on(onCall("Save", func(context.Context) error { close(saving); <-free; return nil }))
+		go func() { _, _ = w.get(t.Context()) }()
+		<-saving
+		var wg sync.WaitGroup
+		wg.Go(func() { assert.NoError(t, w.tr.SignOut(t.Context())) })
+		synctest.Wait()
+		close(free)
+		wg.Wait()
+		require.NoError(t, w.tr.Wait(t.Context()))
+		assert.Equal(t, []string{"secret-refresh-2"}, revoked)
+	})
+}
+
+func TestTheLockIsFreeWhileWhatCameTooLateIsRevoked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		free := make(chan struct{})
+		w := newWorld(t, keptIn(store), func(c *reauth.Config, w *world) {
+			w.latency = time.Second
+			c.Refresher = revoking{c.Refresher, func(context.Context, reauth.Token) error { <-free; return nil }}
+		})
+		w.signIn(t)
+		w.revoke()
+		go func() { _, _ = w.get(t.Context()) }()
+		time.Sleep(100 * time.Millisecond)
+		go func() { _ = w.tr.SignOut(t.Context()) }()
+		time.Sleep(2 * time.Second) // the refresh is done, and void
+		began := time.Now()
+		_, unlock, err := store.MemoryStore.Lock(t.Context(), "")
+		require.NoError(t, err)
+		unlock()
+		assert.Zero(t, time.Since(began))
+		close(free)
+	})
+}
+
+// A flight that waits for the lock refreshes nothing yet: whoever has the lock may
+// sign out.
+func TestASignInOfTheTokenOfAWaitingFlightIsStored(t *testing.T) {
+	for name, arrange := range map[string]func(*testing.T, *world, *faultyStore) reauth.Token{
+		"the token is known here": func(t *testing.T, w *world, _ *faultyStore) reauth.Token {
+			tok := w.signIn(t)
+			w.revoke()
+			synctest.Wait() // the lock is given back
+			return tok
+		},
+		"the token is in the store": func(t *testing.T, w *world, store *faultyStore) reauth.Token {
+			tok := w.issue()
+			tok.Expiry = time.Now()
+			store.put(t, tok)
+			return tok
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := new(faultyStore)
+				w := newWorld(t, keptIn(store))
+				tok := arrange(t, w, store)
+				_, unlock, err := store.MemoryStore.Lock(t.Context(), "") // another process
+				require.NoError(t, err)
+				go func() { _, _ = w.get(t.Context()) }()
+				synctest.Wait() // the flight waits for the lock
+				store.on(onCall("Load", func(context.Context) error { time.Sleep(10 * time.Millisecond); return nil }))
+				var wg sync.WaitGroup
+				wg.Go(func() { assert.NoError(t, w.tr.SignIn(t.Context(), tok)) })
+				synctest.Wait()
+				store.clear(t) // the other process signs out
+				unlock()
+				wg.Wait()
+				time.Sleep(time.Second)
+				assertSignedIn(t, w, true)
+			})
+		})
+	}
+}

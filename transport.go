@@ -314,8 +314,9 @@ func (t *Transport) send(req *http.Request, g *generation, body io.ReadCloser) (
 // copyHeader returns a copy of h with room for one more field. Nobody who appends to
 // a value of the copy may write into the caller's.
 func copyHeader(h http.Header) http.Header {
-	// A map is copied as a piece, which takes a third less time than filling one. But
-	// with so many keys it is full, and would have to grow for one more.
+	// A map is copied as a piece, which takes a third less time than filling one (and
+	// the memory that it once took, if it has been larger). But with so many keys it is
+	// full, and would have to grow for one more.
 	switch len(h) {
 	case 0, 8, 14, 28, 56:
 		header := make(http.Header, len(h)+1)
