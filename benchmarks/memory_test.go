@@ -49,7 +49,9 @@ func TestASessionAtRestTakesAtMost600Bytes(t *testing.T) {
 }
 
 func TestNothingStaysOfAnEvictedSession(t *testing.T) {
-	assert.Less(t, perEvictedSession(t), 1.0)
+	// What else goes on in the process may come to a byte or two for each. Whatever
+	// is kept of a session is more: its name alone takes 16 bytes.
+	assert.Less(t, perEvictedSession(t), 16.0)
 }
 
 // perSession returns what each of 100,000 sessions adds to the heap, without what

@@ -3,9 +3,8 @@ package benchmarks
 import "time"
 
 // An Outcome is what came of a scenario in virtual time. The tests report it as
-// an attribute called "outcome", in JSON, which is where cmd/report finds it.
-// Times count from the moment at which the
-// callers start.
+// an attribute called "outcome", in JSON, which is where cmd/report finds it. Times
+// count from the moment at which the callers start.
 type Outcome struct {
 	Scenario string
 	Library  string

@@ -17,7 +17,7 @@ import (
 const (
 	rollovers     = 100
 	tokenLifetime = time.Minute
-	earlyRefresh  = tokenLifetime / 10 // for all libraries; of reauth it is the default
+	earlyRefresh  = tokenLifetime / 10 // for all libraries; of reauth it is the default, from which it takes up to a fifth
 	workers       = 100                // each sends a request every second
 	secondsShown  = 300
 )

@@ -218,7 +218,7 @@ func drawRollover(f *figures, c draw.Canvas) error {
 	}
 	var rows []row
 	if o, ok := f.outcome("rollover", "none"); ok {
-		rows = append(rows, row{"a token without end", o})
+		rows = append(rows, row{"reauth, a token without end", o})
 	}
 	for _, s := range shown {
 		if o, ok := f.outcome("rollover", s.library); ok {

@@ -142,9 +142,10 @@ func (f *figures) bodies() string {
 			cells = append(cells, f.beside(b, "floor"))
 			allocated = append(allocated, size(f.median(b, bytesPerOp)))
 		}
-		again := "yes"
-		switch s.library {
-		case "floor", "oauth2", "cloudauth":
+		again := ""
+		if o, ok := f.outcome("body-again", s.library); ok && o.Answered == o.Callers {
+			again = "yes"
+		} else if ok && o.Refused == o.Callers {
 			again = "no"
 		}
 		t.row(append(cells, strings.Join(allocated, " / "), again)...)
@@ -211,7 +212,7 @@ func (f *figures) virtualTime() string {
 
 func (f *figures) rollover() string {
 	t := newTable("", "median", "99.9th percentile", "worst", "refreshes", "refused")
-	for _, s := range append([]struct{ library, title string }{{"none", "a token without end"}}, shown...) {
+	for _, s := range append([]struct{ library, title string }{{"none", "reauth, a token without end"}}, shown...) {
 		if o, ok := f.outcome("rollover", s.library); ok {
 			t.row(s.title, span(o.Median), span(o.P999), span(o.Worst), fmt.Sprint(o.Refreshes), fmt.Sprint(o.Refused+o.Failed))
 		}
