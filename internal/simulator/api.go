@@ -33,11 +33,12 @@ func (a apiWire) RoundTrip(req *http.Request) (*http.Response, error) {
 	d := w.chance.of(o.name, "attempt")
 	w.yield(d)
 	body := &requestBody{w: w, o: o, req: req, d: d}
+	entered := time.Now()
 	if err := p.cross(ctx); err != nil {
 		body.close()
 		return nil, err
 	}
-	at := w.beginAttempt(o, req)
+	at := w.beginAttempt(o, req, entered)
 	there, back := w.span(d, 1, 40*time.Millisecond), w.span(d, 1, 40*time.Millisecond)
 	if req.URL.Path == pathSlow {
 		back += w.span(d, 1, 2*w.plan.timeout)
@@ -170,6 +171,7 @@ type attempt struct {
 	number, hop int
 	stranger    bool
 	t           *token
+	entered     time.Time // when the Transport had decided upon it
 	sent        time.Time
 	answered    time.Time
 	status      int
@@ -178,10 +180,10 @@ type attempt struct {
 }
 
 // beginAttempt looks at a request as it leaves the process.
-func (w *world) beginAttempt(o *op, req *http.Request) *attempt {
+func (w *world) beginAttempt(o *op, req *http.Request, entered time.Time) *attempt {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	at := &attempt{sent: time.Now(), number: len(o.attempts) + 1}
+	at := &attempt{entered: entered, sent: time.Now(), number: len(o.attempts) + 1}
 	left := false
 	for r := req; r.Response != nil; r = r.Response.Request {
 		at.hop++

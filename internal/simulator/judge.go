@@ -83,7 +83,7 @@ func (w *world) judgeReplay(o *op, first, second *attempt) {
 	for _, u := range o.p.know(o.session).turns {
 		switch {
 		case u.family == second.t.family && !u.ended.IsZero() && !u.failed:
-		case u.family == nil && u.began.After(first.sent) && u.began.Before(second.sent.Add(-drained)):
+		case u.family == nil && u.began.After(first.sent) && u.began.Before(second.entered.Add(-drained)):
 		default:
 			continue
 		}
