@@ -596,3 +596,17 @@ func TestWaitForNothingReturnsAtOnceThoughItsContextHasEnded(t *testing.T) {
 		assert.NoError(t, w.tr.Wait(ctx))
 	})
 }
+
+func TestRefreshKnowsTheRefusedTokenByItsAccessToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		tok := w.signIn(t)
+		got, err := w.tr.Refresh(t.Context(), reauth.Token{AccessToken: tok.AccessToken}) // as from an oauth2.Token
+		require.NoError(t, err)
+		assert.Equal(t, "secret-access-2", got.AccessToken)
+		got, err = w.tr.Refresh(t.Context(), reauth.Token{})
+		require.NoError(t, err)
+		assert.Equal(t, "secret-access-2", got.AccessToken, "the zero Token is no refusal")
+		assert.Equal(t, 1, w.refreshes())
+	})
+}

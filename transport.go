@@ -245,8 +245,8 @@ func New(cfg Config) (*Transport, error) {
 // RoundTrip implements [http.RoundTripper]. It sends req at most twice, and
 // never writes to it; the response's Request is req, without the token.
 //
-// Its errors are those of the base transport, the cause of req's context where
-// that ended while req waited for a refresh, and *[RefreshError].
+// Its errors are those of the base transport and of the [Credential], the cause of
+// req's context where that ended while req waited for a refresh, and *[RefreshError].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	sc := scopeOf(req.Context())
 	if sc.withoutAuth || t.hasOwn(req) || !t.origins.allow(req, t.hasOwn) || sc.refreshing(t) {
@@ -518,10 +518,10 @@ func (t *Transport) Token(ctx context.Context) (Token, error) {
 }
 
 // Refresh returns a usable token of the session that ctx picks, after refused was
-// turned down by whoever it was shown to. Callers that report the same token
-// share one refresh, and a token that has been replaced already starts none. The
-// zero Token is no refusal: Refresh is then the same as Token. So a Transport is
-// itself a [Refresher].
+// turned down by whoever it was shown to; its access token tells which it is.
+// Callers that report the same token share one refresh, and a token that has been
+// replaced already starts none. The zero Token is no refusal: Refresh is then the
+// same as Token. So a Transport is itself a [Refresher].
 //
 // Errors are those of Token. A token that a refresh brought less than
 // [Config.RefreshPause] ago is not refreshed again: that is a *[RefreshError]
@@ -539,7 +539,7 @@ func (t *Transport) Refresh(ctx context.Context, refused Token) (Token, error) {
 			return Token{}, err
 		}
 	}
-	if cur.tok.same(refused) {
+	if refused.AccessToken != "" && refused.AccessToken == cur.tok.AccessToken {
 		v := s.refused(ctx, cur)
 		switch {
 		case v.err != nil:
