@@ -76,7 +76,7 @@ func (a *app) start(ctx context.Context, opts options, log *slog.Logger) error {
 		clientID:      demoClientID,
 		clientSecret:  demoClientSecret,
 		store:         store,
-		secure:        opts.tls,
+		secure:        opts.tls || opts.secure,
 		log:           log,
 	})
 	if err != nil {

@@ -44,7 +44,7 @@ func (b *backend) handler() http.Handler {
 	own.HandleFunc("GET /sign-in", b.showSignIn)
 	own.HandleFunc("POST /sign-in", b.signIn)
 	own.HandleFunc("POST /sign-out", b.signOut)
-	own.HandleFunc("GET /events", b.serveEvents)
+	own.Handle("GET /events", b.requireSession(http.HandlerFunc(b.serveEvents)))
 	own.Handle("GET /static/", http.FileServerFS(assets))
 
 	all := http.NewServeMux()
@@ -55,16 +55,23 @@ func (b *backend) handler() http.Handler {
 	return http.NewCrossOriginProtection().Handler(all)
 }
 
-// requireSession lets only browsers with a session pass. Whether somebody is
-// signed in to it shows when its token is needed.
+// requireSession lets only browsers pass in which somebody is signed in. A cookie
+// that somebody has made up costs one look at the store: not its lock, and no line
+// in the log.
 func (b *backend) requireSession(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r, ok := b.withSession(r)
-		if !ok {
+		signedIn, err := b.signedIn(r)
+		switch {
+		case err != nil:
+			b.log.WarnContext(r.Context(), "the store gave no answer", "error", err)
+			w.Header().Set("Retry-After", "1")
+			writeError(w, http.StatusServiceUnavailable, "try_again")
+		case !signedIn:
 			writeError(w, http.StatusUnauthorized, "sign_in_required")
-			return
+		default:
+			r, _ = b.withSession(r)
+			next.ServeHTTP(w, r)
 		}
-		next.ServeHTTP(w, r)
 	})
 }
 

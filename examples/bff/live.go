@@ -30,19 +30,34 @@ func newLive() *live {
 func (l *live) publish(e reauth.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	ended := e.Kind == reauth.EventSignedOut || e.Kind == reauth.EventSignInRequired
 	for view := range l.views[e.Session] {
 		select {
 		case view <- e:
 		default:
 		}
+		if ended {
+			close(view)
+		}
+	}
+	if ended {
+		delete(l.views, e.Session)
 	}
 }
 
-// watch returns the events of a session from now on.
-func (l *live) watch(session string) (events <-chan reauth.Event, leave func()) {
+// mostViews is how many views a session may have at once: each takes a connection,
+// and a goroutine.
+const mostViews = 16
+
+// watch returns the events of a session from now on until it ends, unless it has too
+// many views.
+func (l *live) watch(session string) (events <-chan reauth.Event, leave func(), ok bool) {
 	view := make(chan reauth.Event, 256)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.views[session]) >= mostViews {
+		return nil, nil, false
+	}
 	if l.views[session] == nil {
 		l.views[session] = make(map[chan reauth.Event]bool)
 	}
@@ -54,35 +69,32 @@ func (l *live) watch(session string) (events <-chan reauth.Event, leave func()) 
 		if len(l.views[session]) == 0 {
 			delete(l.views, session)
 		}
-	}
+	}, true
 }
 
 // serveEvents streams the events of the browser's session, as server-sent events.
 func (b *backend) serveEvents(w http.ResponseWriter, r *http.Request) {
-	r, _ = b.withSession(r)
-	signedIn, err := b.signedIn(r)
-	switch {
-	case err != nil:
-		writeFailure(w, r, err, b.log)
-		return
-	case !signedIn:
-		writeError(w, http.StatusUnauthorized, "sign_in_required")
+	events, leave, ok := b.live.watch(reauth.SessionFromContext(r.Context()))
+	if !ok {
+		writeError(w, http.StatusTooManyRequests, "too_many_views")
 		return
 	}
-	events, leave := b.live.watch(reauth.SessionFromContext(r.Context()))
 	defer leave()
 	w.Header().Set("Content-Type", "text/event-stream")
 	out := http.NewResponseController(w)
 	// A comment from time to time shows whether the browser is still there.
 	pulse := time.NewTicker(15 * time.Second)
 	defer pulse.Stop()
-	_, err = fmt.Fprint(w, "retry: 1000\n\n")
+	_, err := fmt.Fprint(w, "retry: 1000\n\n")
 	for err == nil {
 		if err = out.Flush(); err != nil {
 			return
 		}
 		select {
-		case e := <-events:
+		case e, ok := <-events:
+			if !ok {
+				return
+			}
 			err = writeEvent(w, e)
 			for range len(events) { // a storm comes in one piece
 				if err == nil {

@@ -69,12 +69,46 @@ func TestALiveViewThatIsClosedIsForgotten(t *testing.T) {
 	require.Eventually(t, func() bool { return views() == 0 }, patience, patience/1000)
 }
 
+func TestALiveViewEndsWithItsSession(t *testing.T) {
+	a := startApp(t, nil)
+	b := signedIn(t, a, "ann")
+	event := b.watch(t.Context())
+	require.Equal(t, http.StatusSeeOther, b.post("/sign-out").status)
+	assert.Equal(t, `{"kind":"signed out","took":0}`, event())
+	assert.Empty(t, event(), "and no more")
+}
+
+func TestASessionHasSoManyViewsAndNoMore(t *testing.T) {
+	a := startApp(t, nil)
+	b := signedIn(t, a, "ann")
+	for range mostViews {
+		b.watch(t.Context())
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	got, err := b.try(ctx, http.MethodGet, "/events", nil) // would not end, if it were let in
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusTooManyRequests, got.status)
+	assert.Equal(t, http.StatusOK, b.get("/api/orders/1").status)
+}
+
 func TestAViewThatDoesNotKeepUpHoldsNobodyUp(t *testing.T) {
 	l := newLive()
-	events, leave := l.watch("s")
+	events, leave, _ := l.watch("s")
 	defer leave()
 	for range 10_000 {
 		l.publish(reauth.Event{Kind: reauth.EventReplayed, Session: "s"})
 	}
 	assert.Len(t, events, cap(events))
+	l.publish(reauth.Event{Kind: reauth.EventSignedOut, Session: "s"})
+	for range cap(events) {
+		<-events
+	}
+	select {
+	case _, open := <-events:
+		assert.False(t, open)
+	default:
+		assert.Fail(t, "the view goes on after its session, since there was no room to say so")
+	}
+	assert.Empty(t, l.views)
 }

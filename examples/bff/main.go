@@ -14,6 +14,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -42,6 +43,7 @@ const (
 type options struct {
 	addr     string
 	tls      bool
+	secure   bool // the browser comes by HTTPS, whatever comes here
 	store    string
 	storeKey string // from the environment
 	demo     string
@@ -89,7 +91,8 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&opts.addr, "addr", "", "`address` to listen on (default 127.0.0.1:8080; with -once, any free port)")
 	flags.BoolVar(&opts.tls, "tls", false, "serve HTTPS, and so HTTP/2, under a certificate made on the spot, which browsers warn of")
-	flags.StringVar(&opts.store, "store", "memory", "where the tokens are kept: memory, redis://..., postgres://... or sqlite:FILE")
+	flags.BoolVar(&opts.secure, "secure", false, "browsers come by HTTPS, which a proxy in front ends")
+	flags.StringVar(&opts.store, "store", "", "where the tokens are kept: memory, redis://..., postgres://... or sqlite:FILE\n(default memory); with a password in it, better in the environment")
 	flags.StringVar(&opts.demo, "demo", "", "use the token server and API of another bff, at this `URL`, in place of starting them")
 	flags.StringVar(&opts.demoAddr, "demo-addr", "127.0.0.1:0", "`address` of the token server and API")
 	flags.DurationVar(&opts.lifetime, "lifetime", 2*time.Second, "how long its access tokens live")
@@ -100,7 +103,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 		fmt.Fprintln(stdout, "Bff is a web application whose backend keeps the tokens.\n\nFlags:")
 		flags.SetOutput(stdout)
 		flags.PrintDefaults()
-		fmt.Fprintln(stdout, "\nIn the environment:\n  BFF_STORE_KEY\n    \t32 bytes in hexadecimal (openssl rand -hex 32), with which stored tokens are encrypted")
+		fmt.Fprintln(stdout, "\nIn the environment:\n  BFF_STORE\n    \twhat -store says, out of sight of others on this machine\n  BFF_STORE_KEY\n    \t32 bytes in hexadecimal (openssl rand -hex 32), with which stored tokens are encrypted")
 		return opts, err
 	case err != nil:
 		return opts, err
@@ -109,6 +112,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	case opts.lifetime <= 0:
 		return opts, fmt.Errorf("-lifetime %s: a token has to live for a while", opts.lifetime)
 	}
+	opts.store = cmp.Or(opts.store, os.Getenv("BFF_STORE"), "memory")
 	if opts.addr == "" {
 		opts.addr = "127.0.0.1:8080"
 		if opts.once {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"flag"
 	"io"
 	"net/http"
 	"regexp"
@@ -122,6 +123,22 @@ func TestARequestThatDoesNotEndCostsNoRefresh(t *testing.T) {
 	stored, ok, err := a.backend.store.Load(t.Context(), reauth.SessionFromContext(session))
 	require.NoError(t, err)
 	assert.True(t, ok && stored.RefreshToken != before.RefreshToken, "what the refresh brought is not stored")
+}
+
+func TestAStoreFromTheEnvironment(t *testing.T) {
+	t.Setenv("BFF_STORE", "redis://ann:hunter2@localhost")
+	for want, args := range map[string][]string{
+		"redis://ann:hunter2@localhost": nil,
+		"memory":                        {"-store", "memory"},
+	} {
+		opts, err := parse(args, io.Discard)
+		require.NoError(t, err)
+		assert.Equal(t, want, opts.store)
+	}
+	var help bytes.Buffer
+	_, err := parse([]string{"-help"}, &help)
+	require.ErrorIs(t, err, flag.ErrHelp)
+	assert.NotContains(t, help.String(), "hunter2")
 }
 
 func TestFlags(t *testing.T) {

@@ -43,10 +43,8 @@ func newProxy(api *url.URL, transport http.RoundTripper, log *slog.Logger) http.
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// In whatever spelling: some servers would resolve it, and leave the API's
-		// part of their paths.
-		parts := strings.FieldsFunc(r.URL.Path, func(c rune) bool { return c == '/' || c == '\\' })
-		if slices.Contains(parts, "..") {
+		// Some servers would resolve it, and leave the API's part of their paths.
+		if hasParent(r.URL.Path, 2) {
 			writeError(w, http.StatusBadRequest, "bad_path")
 			return
 		}
@@ -56,9 +54,40 @@ func newProxy(api *url.URL, transport http.RoundTripper, log *slog.Logger) http.
 			writeError(w, http.StatusBadRequest, "no_upgrade")
 			return
 		}
-		proxy.ServeHTTP(w, r)
+		// Who answers a TRACE repeats the request, and the token with it.
+		if r.Method == http.MethodTrace || r.Method == http.MethodConnect {
+			writeError(w, http.StatusMethodNotAllowed, "bad_method")
+			return
+		}
+		proxy.ServeHTTP(finalOnly{w}, r)
 	})
 }
+
+// hasParent reports whether some server takes a part of path for "..": there are
+// those that cut off what follows a semicolon, and those that decode again, for which
+// it looks at so many more decodings.
+func hasParent(path string, decodings int) bool {
+	parts := strings.FieldsFunc(path, func(c rune) bool { return c == '/' || c == '\\' })
+	return slices.ContainsFunc(parts, func(part string) bool {
+		if name, _, _ := strings.Cut(part, ";"); name == ".." {
+			return true
+		}
+		again, err := url.PathUnescape(part)
+		return err == nil && again != part && decodings > 0 && hasParent(again, decodings-1)
+	})
+}
+
+// A finalOnly passes on the answer alone. What the API says before it (1xx) does not
+// come by ModifyResponse, and may set a cookie too.
+type finalOnly struct{ http.ResponseWriter }
+
+func (w finalOnly) WriteHeader(status int) {
+	if status >= http.StatusOK {
+		w.ResponseWriter.WriteHeader(status)
+	}
+}
+
+func (w finalOnly) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // forBrowser takes from an answer of the API what is not for a browser: here it
 // would be about our own origin.
@@ -68,15 +97,19 @@ func forBrowser(h http.Header) {
 			h.Del(name)
 		}
 	}
-	for _, name := range []string{"Set-Cookie", "Clear-Site-Data", "Www-Authenticate"} {
+	for _, name := range []string{
+		"Set-Cookie", "Clear-Site-Data", "Www-Authenticate", "Strict-Transport-Security", "Alt-Svc",
+		"Nel", "Report-To", "Reporting-Endpoints", "Refresh", "Service-Worker-Allowed", "Timing-Allow-Origin",
+	} {
 		h.Del(name)
 	}
 	h.Set("Content-Security-Policy", "default-src 'none'; sandbox") // an answer is data and no page
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	if h.Get("Cache-Control") == "" {
-		h.Set("Cache-Control", "no-store")
-	}
+	// What the API says of caching was about a request with an Authorization, which
+	// no shared cache keeps by itself (RFC 9111 section 3.5). The browser's has none,
+	// and the next user of this browser asks for the same address.
+	h.Set("Cache-Control", "no-store")
 }
 
 // writeFailure answers a request that the API has not answered.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"sync"
 	"testing"
 	"time"
@@ -36,6 +38,9 @@ func TestWhatTheAPISaysOfOriginsAndCookiesDoesNotReachTheBrowser(t *testing.T) {
 	a := startApp(t, nil)
 	a.demo.Handle("/v1/answer", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Set-Cookie", "bff=planted")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.Header().Set("Strict-Transport-Security", "max-age=1")
+		w.Header().Set("Refresh", "0; url=https://evil.example")
 		w.Header().Set("Clear-Site-Data", `"cookies"`)
 		w.Header().Set("Access-Control-Allow-Origin", "https://evil.example")
 		w.Header().Set("Access-Control-Allow-Credentials", "true")
@@ -48,15 +53,21 @@ func TestWhatTheAPISaysOfOriginsAndCookiesDoesNotReachTheBrowser(t *testing.T) {
 	}))
 	b := signedIn(t, a, "ann")
 	cookie := b.cookie()
-	got := b.get("/api/answer")
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+		Got1xxResponse: func(status int, _ textproto.MIMEHeader) error {
+			return fmt.Errorf("the API's %d has come through", status)
+		},
+	})
+	got, err := b.try(ctx, http.MethodGet, "/api/answer", nil)
+	require.NoError(t, err)
 	assert.Equal(t, http.StatusUnauthorized, got.status, "about permission: the API's own answer")
 	assert.Equal(t, "not yours", got.body)
-	for _, name := range []string{"Set-Cookie", "Clear-Site-Data", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Www-Authenticate"} {
+	for _, name := range []string{"Set-Cookie", "Clear-Site-Data", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Www-Authenticate", "Strict-Transport-Security", "Refresh"} {
 		assert.NotContains(t, got.header, name)
 	}
 	assert.Equal(t, []string{"default-src 'none'; sandbox"}, got.header.Values("Content-Security-Policy"))
 	assert.Equal(t, []string{"nosniff"}, got.header.Values("X-Content-Type-Options"))
-	assert.Equal(t, []string{"private, max-age=60"}, got.header.Values("Cache-Control"))
+	assert.Equal(t, []string{"no-store"}, got.header.Values("Cache-Control"))
 	assert.Equal(t, "kept", got.header.Get("X-Theirs"))
 	assert.Equal(t, cookie, b.cookie())
 	assert.Equal(t, "no-store", b.get("/api/orders/1").header.Get("Cache-Control"))
@@ -66,9 +77,12 @@ func TestOnlyTheAPIIsReached(t *testing.T) {
 	a := startApp(t, nil)
 	b := signedIn(t, a, "ann")
 	before := a.demo.Counts()
-	for _, path := range []string{"/api/%2e%2e/token", "/api/orders/%2E%2E/%2e%2e/token", "/api/..%2ftoken", "/api/..%2Frevoke", `/api/..%5Ctoken`} {
+	for _, path := range []string{"/api/%2e%2e/token", "/api/orders/%2E%2E/%2e%2e/token", "/api/..%2ftoken", "/api/..%2Frevoke", `/api/..%5Ctoken`,
+		"/api/..;x/token", "/api/%252e%252e/token", "/api/a%252f..%252f../token", "/api/%25252e./token"} {
 		assert.Equal(t, http.StatusBadRequest, b.post(path).status, path)
 	}
+	assert.Equal(t, before, a.demo.Counts())
+	assert.Equal(t, http.StatusMethodNotAllowed, b.send(http.MethodTrace, "/api/orders/1", nil).status)
 	assert.Equal(t, before, a.demo.Counts())
 	got := b.get("/api/a%2Fb/..c?q=%2e%2e&d=1;2")
 	require.Equal(t, http.StatusOK, got.status)
@@ -106,6 +120,18 @@ func TestARevokedSessionGoesToTheSignInPage(t *testing.T) {
 	assert.Contains(t, b.get("/sign-in?why=ended").body, "Your session has ended. Please sign in again.")
 	require.Equal(t, http.StatusSeeOther, b.signIn("ann", demoPassword).status)
 	assert.Equal(t, http.StatusOK, b.get("/api/orders/1").status)
+}
+
+func TestACookieThatIsMadeUpTakesNoLock(t *testing.T) {
+	a := startApp(t, nil)
+	locker, ok := a.backend.store.(reauth.Locker)
+	require.True(t, ok)
+	_, unlock, err := locker.Lock(t.Context(), sessionName("made-up"))
+	require.NoError(t, err)
+	defer unlock()
+	b := newBrowser(t, a)
+	b.setCookie("made-up")
+	b.assertSignedOut()
 }
 
 func TestAFailedRefreshIsNoSignOut(t *testing.T) {

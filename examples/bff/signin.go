@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -28,7 +29,7 @@ type signInPage struct {
 }
 
 func (b *backend) showSignIn(w http.ResponseWriter, r *http.Request) {
-	b.writeSignIn(w, r, http.StatusOK, signInPage{Notice: reasons[r.FormValue("why")]})
+	b.writeSignIn(w, r, http.StatusOK, signInPage{Notice: reasons[r.URL.Query().Get("why")]})
 }
 
 func (b *backend) writeSignIn(w http.ResponseWriter, r *http.Request, status int, page signInPage) {
@@ -38,12 +39,20 @@ func (b *backend) writeSignIn(w http.ResponseWriter, r *http.Request, status int
 
 // signIn signs a user in, and gives the browser the cookie of a new session.
 func (b *backend) signIn(w http.ResponseWriter, r *http.Request) {
+	// Of somebody who is not signed in yet nothing long is read, nor for long.
 	r.Body = http.MaxBytesReader(w, r.Body, 8<<10)
-	user := r.PostFormValue("user")
+	reading := http.NewResponseController(w)
+	_ = reading.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, "This form cannot be read.", http.StatusBadRequest)
+		return
+	}
+	_ = reading.SetReadDeadline(time.Time{})
+	user := r.PostForm.Get("user")
 	again := func(status int, problem string) {
 		b.writeSignIn(w, r, status, signInPage{User: user, Problem: problem})
 	}
-	tok, err := b.exchange(r.Context(), user, r.PostFormValue("password"))
+	tok, err := b.exchange(r.Context(), user, r.PostForm.Get("password"))
 	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok && refused.ErrorCode == "invalid_grant" {
 		again(http.StatusUnprocessableEntity, "No user has that name and password.")
 		return
@@ -55,6 +64,10 @@ func (b *backend) signIn(w http.ResponseWriter, r *http.Request) {
 		err = b.transport.SignIn(reauth.WithSession(r.Context(), sessionName(id)), tok)
 	}
 	if err != nil {
+		if failed, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
+			// Its text is the server's, which may repeat the password.
+			err = fmt.Errorf("the token server answered %d, error code %q", failed.Response.StatusCode, failed.ErrorCode)
+		}
 		b.log.WarnContext(r.Context(), "a sign-in failed", "error", err)
 		again(http.StatusServiceUnavailable, "Signing in does not work just now. Please try again in a moment.")
 		return
@@ -72,7 +85,11 @@ func (b *backend) signIn(w http.ResponseWriter, r *http.Request) {
 // this example short; with a token server of others, send the browser there (RFC
 // 6749 section 4.1) and hand over what that brings.
 func (b *backend) exchange(ctx context.Context, user, password string) (reauth.Token, error) {
-	ctx = context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Timeout: 10 * time.Second})
+	ctx = context.WithValue(ctx, oauth2.HTTPClient, &http.Client{
+		Timeout: 10 * time.Second,
+		// A redirect would take the password along.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	})
 	tok, err := b.password.PasswordCredentialsToken(ctx, user, password)
 	if err != nil {
 		return reauth.Token{}, err

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -42,6 +45,14 @@ func TestAWrongPasswordSignsNobodyIn(t *testing.T) {
 	b.assertSignedOut()
 }
 
+func TestNobodyMakesTheSignInPageReadABody(t *testing.T) {
+	a := startApp(t, nil)
+	b := newBrowser(t, a)
+	form := "--b\r\nContent-Disposition: form-data; name=\"why\"\r\n\r\nended\r\n--b--\r\n"
+	got := b.send(http.MethodGet, "/sign-in", strings.NewReader(form), "Content-Type", "multipart/form-data; boundary=b")
+	assert.NotContains(t, got.body, "Your session has ended", "the body was read")
+}
+
 func TestASignInThatFailsSaysSo(t *testing.T) {
 	a := startApp(t, nil)
 	b := newBrowser(t, a)
@@ -52,22 +63,51 @@ func TestASignInThatFailsSaysSo(t *testing.T) {
 	assert.Empty(t, b.cookie())
 }
 
-func TestTheCookieIsNotForScriptsAndOtherSites(t *testing.T) {
-	for name, test := range map[string]struct {
-		tls    bool
-		cookie string
-	}{
-		"HTTP":  {false, "bff"},
-		"HTTPS": {true, "__Host-bff"},
+func TestAPasswordGoesToTheTokenServerAlone(t *testing.T) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		t.Error("a redirect was followed")
+	}))
+	defer elsewhere.Close()
+	for name, answer := range map[string]http.HandlerFunc{
+		"it repeats the password": func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, r.PostFormValue("password"), http.StatusInternalServerError)
+		},
+		"it redirects": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBrowser(t, startApp(t, func(o *options) { o.tls = test.tls }))
+			a := startApp(t, nil)
+			server := httptest.NewServer(answer)
+			defer server.Close()
+			a.backend.password.Endpoint.TokenURL = server.URL
+			var log bytes.Buffer
+			a.backend.log = slog.New(slog.NewTextHandler(&log, nil))
+			assert.Equal(t, http.StatusServiceUnavailable, newBrowser(t, a).signIn("ann", "hunter2").status)
+			assert.Contains(t, log.String(), "the token server answered")
+			assert.NotContains(t, log.String(), "hunter2")
+		})
+	}
+}
+
+func TestTheCookieIsNotForScriptsAndOtherSites(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*options)
+		secure bool
+		cookie string
+	}{
+		"HTTP":          {nil, false, "bff"},
+		"HTTPS":         {func(o *options) { o.tls = true }, true, "__Host-bff"},
+		"HTTPS outside": {func(o *options) { o.secure = true }, true, "__Host-bff"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBrowser(t, startApp(t, test.change))
 			got := b.signIn("ann", demoPassword)
 			cookies := (&http.Response{Header: got.header}).Cookies()
 			require.Len(t, cookies, 1)
 			c := cookies[0]
 			assert.Equal(t, test.cookie, c.Name)
-			assert.Equal(t, test.tls, c.Secure)
+			assert.Equal(t, test.secure, c.Secure)
 			assert.True(t, c.HttpOnly)
 			assert.Equal(t, http.SameSiteLaxMode, c.SameSite)
 			assert.Equal(t, "/", c.Path)

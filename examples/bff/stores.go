@@ -19,8 +19,8 @@ import (
 	"github.com/reauth-go/reauth/sqlstore"
 )
 
-// keepFor is how long a session lasts that nobody uses: a browser that is closed
-// does not sign out.
+// keepFor is for how long Redis keeps a session that is not refreshed: a browser that
+// is closed does not sign out. Memory and SQL keep it.
 const keepFor = 30 * 24 * time.Hour
 
 // openStore opens the store that address names, to be closed when nobody uses it

@@ -95,17 +95,14 @@ func listen(ctx context.Context, conn *websocket.Conn, err error) (string, error
 
 // ask shows what a TokenSource cannot do, and the way around that.
 func ask(ctx context.Context, transport *reauth.Transport, url string) (string, error) {
-	client := &http.Client{Transport: &oauth2.Transport{Source: newTokenSource(ctx, transport)}}
+	source := newTokenSource(ctx, transport)
+	client := &http.Client{Transport: &oauth2.Transport{Source: source}}
 	status, _, err := get(ctx, client, url)
 	if err != nil {
 		return "", err
 	}
 	if status == http.StatusUnauthorized {
-		refused, err := transport.Token(ctx)
-		if err != nil {
-			return "", err
-		}
-		if _, _, err := renew(ctx, transport, refused); err != nil {
+		if _, _, err := renew(ctx, transport, *source.handedOut.Load()); err != nil {
 			return "", err
 		}
 	}

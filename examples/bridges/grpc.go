@@ -21,6 +21,9 @@ import (
 // streams. An RPC of a session without a usable token fails with the error of
 // [reauth.Transport.Token] in its chain, under the code Unauthenticated if the user
 // must sign in and Unavailable if the fault may pass.
+//
+// [reauth.Config.Origins] has no say over where the token goes: to whatever server
+// the dial options are given to. Use them for the API's own connection only.
 type perRPC struct {
 	transport *reauth.Transport
 

@@ -68,6 +68,22 @@ func TestNobodyTellsATokenSourceOfA401(t *testing.T) {
 	assert.Equal(t, 1, w.Counts().Refreshes)
 }
 
+func TestARefusalIsOfTheTokenThatWasHandedOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, reauthtest.Options{})
+	source := newTokenSource(t.Context(), w.transport)
+	_, err := source.Token()
+	require.NoError(t, err)
+	refused := *source.handedOut.Load()
+	w.ExpireAccess()
+	for range 2 { // the second time it is another token's turn already
+		_, again, err := renew(t.Context(), w.transport, refused)
+		require.NoError(t, err)
+		assert.True(t, again)
+		assert.Equal(t, 1, w.Counts().Refreshes)
+	}
+}
+
 func TestATokenSourceKeepsTheRefreshTokenToItself(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, reauthtest.Options{})

@@ -47,5 +47,7 @@ func dialWithHeader(ctx context.Context, transport *reauth.Transport, url string
 func handshake(ctx context.Context, tok reauth.Token, url string) (*websocket.Conn, *http.Response, error) {
 	return websocket.Dial(ctx, url, &websocket.DialOptions{
 		HTTPHeader: http.Header{"Authorization": {tok.Type() + " " + tok.AccessToken}},
+		// No Config.Origins look after this token: it goes no further than url.
+		HTTPClient: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -63,6 +64,19 @@ func TestAHandshakeIsSentAtMostTwice(t *testing.T) {
 			assert.Equal(t, 1, w.Counts().Refreshes)
 		}
 	})
+}
+
+func TestARedirectOfAHandshakeGetsNoToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, reauthtest.Options{})
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		t.Error("the redirect was followed")
+	}))
+	defer elsewhere.Close()
+	here := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	defer here.Close()
+	_, err := dialWithHeader(t.Context(), w.transport, here.URL)
+	assert.ErrorContains(t, err, "307")
 }
 
 func TestAForbiddenHandshakeStartsNothing(t *testing.T) {

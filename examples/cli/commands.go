@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"unicode"
 )
 
 // withSession makes a command of one that needs the session.
@@ -31,7 +32,7 @@ func signIn(ctx context.Context, a *app, s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := s.signIn(ctx, a.user, password); err != nil {
+	if err := s.signIn(ctx, a.user, password, a.stderr); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.stdout, "Signed in to %s. Your session is kept %s.\n", s.server, s.place)
@@ -65,7 +66,7 @@ func whoami(ctx context.Context, a *app, s *session) error {
 	if err := s.call(ctx, http.MethodGet, "/me", nil, &me); err != nil {
 		return err
 	}
-	fmt.Fprintln(a.stdout, me.User)
+	fmt.Fprintln(a.stdout, printable(me.User))
 	return nil
 }
 
@@ -87,9 +88,19 @@ func list(ctx context.Context, a *app, s *session) error {
 		return err
 	}
 	for _, n := range all {
-		fmt.Fprintf(a.stdout, "%4d  %s\n", n.Number, n.Text)
+		fmt.Fprintf(a.stdout, "%4d  %s\n", n.Number, printable(n.Text))
 	}
 	return nil
+}
+
+// printable is what the server says, without what would change the terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, text)
 }
 
 type note struct {

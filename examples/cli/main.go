@@ -16,6 +16,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -142,8 +143,17 @@ func (a *app) parse(args []string) (command func(context.Context, *app) error, e
 		return nil, usageError(fmt.Sprintf("%s takes no %q", name, a.args[0]))
 	}
 	a.server = strings.TrimSuffix(a.server, "/")
-	if u, err := url.Parse(a.server); err != nil || u.Host == "" || u.Scheme+"://"+u.Host != a.server {
+	u, err := url.Parse(a.server)
+	if err != nil || u.Host == "" || u.Scheme+"://"+u.Host != a.server {
 		return nil, usageError("the server must be an address like https://notes.example.com")
 	}
+	if u.Scheme != "https" && !(u.Scheme == "http" && onThisMachine(u.Hostname())) {
+		return nil, usageError("the server must be reached by https: it gets your password")
+	}
 	return command, nil
+}
+
+func onThisMachine(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }

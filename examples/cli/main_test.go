@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	_ = os.Setenv(asProgram, "1") // whatever a test starts is the program, never the tests
 	os.Exit(m.Run())
 }
 
@@ -42,7 +43,7 @@ func newHome(t *testing.T) *reauthtest.Server {
 	s := reauthtest.NewServer(t, reauthtest.Options{})
 	keepNotes(s)
 	for name, value := range map[string]string{
-		asProgram: "1", "NOTES_SERVER": s.URL, "NOTES_STORE": "", "NOTES_DIR": "", "USER": "ann",
+		"NOTES_SERVER": s.URL, "NOTES_STORE": "", "NOTES_DIR": "", "USER": "ann",
 		"GORACE": "atexit_sleep_ms=0", // or else, under the race detector, each run takes a second
 	} {
 		t.Setenv(name, value)
@@ -117,14 +118,26 @@ func TestFromSignInToSignOut(t *testing.T) {
 	assert.Contains(t, requireDone(t, "status"), "Signed in to "+s.URL)
 	assert.Equal(t, "ann\n", requireDone(t, "whoami"))
 	s.ExpireAccess()
-	assert.Equal(t, "Kept as number 1.\n", requireDone(t, "add", "buy", "tea"))
-	assert.Equal(t, "   1  buy tea\n", requireDone(t, "list"))
+	assert.Equal(t, "Kept as number 1.\n", requireDone(t, "add", "buy", "\x1b[2Jtea"))
+	assert.Equal(t, "   1  buy  [2Jtea\n", requireDone(t, "list"))
 
 	assert.Equal(t, "Signed out of "+s.URL+".\n", requireDone(t, "sign-out"))
 	assert.Equal(t, 1, s.Counts().SessionsRevoked)
 	code, _ = notes(t, "list")
 	assert.Equal(t, exitSignIn, code)
 	assert.Equal(t, 1, s.Counts().Refreshes)
+}
+
+func TestASecondSignInEndsTheFirst(t *testing.T) {
+	s := newHome(t)
+	requireDone(t, "sign-in")
+	requireDone(t, "sign-in", "-user", "bob")
+	assert.Equal(t, 1, s.Counts().SessionsRevoked)
+	assert.Equal(t, "bob\n", requireDone(t, "whoami"))
+	p := command(t, "sign-in") // with a wrong password
+	p.start(t)
+	require.Equal(t, exitFailed, p.wait(t))
+	assert.Equal(t, "bob\n", requireDone(t, "whoami"), "which ends nothing")
 }
 
 func TestTheSessionIsForTheUserAlone(t *testing.T) {
@@ -178,6 +191,7 @@ func TestExitStatus(t *testing.T) {
 		"nothing to add":          {nil, "add", exitUsage, "add what?"},
 		"no such store":           {nil, "whoami -store cloud", exitUsage, `the store is file or keychain, not "cloud"`},
 		"no address of a server":  {nil, "whoami -server localhost:80", exitUsage, "the server must be an address like https://"},
+		"a server by plain HTTP":  {nil, "sign-in -server http://notes.example.com", exitUsage, "the server must be reached by https"},
 		"session ended":           {func(_ *testing.T, s *reauthtest.Server) { s.Revoke() }, "whoami", exitSignIn, "the server has ended your session\nTry: notes sign-in"},
 		"token server is busy":    {expired(reauthtest.Failure{Status: 429, RetryAfter: minute}), "whoami", exitLater, "the server answered 429 too many requests\nTry again in 1m0s. There is no need to sign in again."},
 		"token server is down":    {expired(reauthtest.Drop), "whoami", exitLater, "Try again later. There is no need to sign in again."},

@@ -31,7 +31,7 @@ func once(ctx context.Context, a *app) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := s.signIn(ctx, "ann", "secret"); err != nil {
+	if err := s.signIn(ctx, "ann", "secret", a.stderr); err != nil {
 		return err
 	}
 	defer func() { // what is in a keychain would stay

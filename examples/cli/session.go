@@ -77,7 +77,7 @@ func (s *session) in(ctx context.Context) context.Context { return reauth.WithSe
 
 // signIn asks the server for the first token. Where users sign in with a browser,
 // golang.org/x/oauth2 does this part.
-func (s *session) signIn(ctx context.Context, user, password string) error {
+func (s *session) signIn(ctx context.Context, user, password string, stderr io.Writer) error {
 	entrance := &reauth.JSONEndpoint{URL: s.server + "/sign-in", Client: &http.Client{Timeout: patience}}
 	tok, err := entrance.Exchange(ctx, map[string]string{"user": user, "password": password})
 	if errors.Is(err, reauth.ErrSignInRequired) {
@@ -89,8 +89,13 @@ func (s *session) signIn(ctx context.Context, user, password string) error {
 	if err != nil {
 		return err
 	}
+	// Of a session that is only replaced the server would not hear.
+	ended := s.transport.SignOut(s.in(ctx))
 	if err := s.transport.SignIn(s.in(ctx), tok); err != nil {
 		return fmt.Errorf("your session cannot be kept: %v", err)
+	}
+	if ended != nil {
+		fmt.Fprintf(stderr, "notes: the session before has not ended everywhere: %v\n", ended)
 	}
 	return nil
 }

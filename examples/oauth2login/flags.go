@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -59,6 +60,10 @@ func (o options) check(words int) error {
 	}
 	if o.renewals < 1 {
 		fault("-renewals %d is less than 1", o.renewals)
+	}
+	// The code comes to this address, and the provider compares it to the letter.
+	if addr, err := netip.ParseAddrPort(o.listen); err != nil || !addr.Addr().IsLoopback() {
+		fault("-listen %q must be 127.0.0.1 or [::1], and a port", o.listen)
 	}
 	to := o.target
 	for _, u := range []struct{ flag, text string }{

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -25,6 +26,9 @@ import (
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/internal/needs"
 )
+
+// What has not come after this long does not come.
+const patience = 30 * time.Second
 
 // newIssuer starts a provider.
 func newIssuer(t *testing.T) string {
@@ -143,7 +147,9 @@ func signedIn(t *testing.T, issuer string) (*session, *oauth2.Token) {
 	t.Cleanup(func() { assert.NoError(t, s.end(context.Background())) })
 	visitor := newBrowser(t)
 	var visit sync.WaitGroup
-	tok, err := signIn(t.Context(), to.oauth2(), "127.0.0.1:0", func(url string) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience) // if the visit fails
+	defer cancel()
+	tok, err := signIn(ctx, to.oauth2(), "127.0.0.1:0", func(url string) {
 		visit.Go(func() { visitor.visit(t, url, "allow") })
 	})
 	visit.Wait()
@@ -156,11 +162,15 @@ func TestRolloversLoseNoRequest(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
 	s, _ := signedIn(t, issuer)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	var workers sync.WaitGroup
 	for range 8 {
 		workers.Go(func() {
-			for countsOf(t, issuer).Refreshes < 3 {
-				text, err := s.ask(t.Context())
+			pause := time.NewTicker(pace / 10)
+			defer pause.Stop()
+			for ; countsOf(t, issuer).Refreshes < 3; <-pause.C {
+				text, err := s.ask(ctx)
 				if !assert.NoError(t, err) || !assert.Equal(t, `{"sub":"ann"}`, text) {
 					return
 				}
@@ -295,7 +305,14 @@ func TestAnInterruptEndsTheSessionInOrder(t *testing.T) {
 	issuer := newIssuer(t)
 	p := start(t, "-issuer", issuer, "-renewals", "1000000")
 	newBrowser(t).visit(t, p.address(t), "allow")
-	for countsOf(t, issuer).Refreshes < 1 { // requests to the provider, until then
+	pause, late := time.NewTicker(pace), time.After(patience)
+	defer pause.Stop()
+	for countsOf(t, issuer).Refreshes < 1 {
+		select {
+		case <-pause.C:
+		case <-late:
+			require.Fail(t, "no refresh")
+		}
 	}
 	p.interrupt()
 	p.wait(t, exitOK)
@@ -388,6 +405,8 @@ func TestBadFlags(t *testing.T) {
 		"-nonsense":                                 "-nonsense",
 		"word":                                      "words without a flag",
 		"-renewals 0":                               "-renewals 0",
+		"-listen localhost:8400":                    `-listen "localhost:8400" must be 127.0.0.1`,
+		"-listen 0.0.0.0:8400":                      `-listen "0.0.0.0:8400" must be 127.0.0.1`,
 		"-issuer id.example.com":                    "-issuer must start",
 		"-token-url https://id.example.com":         "-auth-url is missing",
 		"-auth-url https://id.example.com":          "-token-url is missing",

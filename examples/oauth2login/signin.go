@@ -51,7 +51,16 @@ func signIn(ctx context.Context, conf *oauth2.Config, listen string, show func(u
 		if a.err != nil {
 			return nil, a.err
 		}
+		ctx = context.WithValue(ctx, oauth2.HTTPClient, &http.Client{
+			Timeout: 30 * time.Second,
+			// A redirect would take code, verifier and secret along.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		})
 		tok, err := here.Exchange(ctx, a.code, oauth2.VerifierOption(verifier))
+		if failed, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
+			// Its text is the provider's, which may repeat what it was sent.
+			return nil, fmt.Errorf("the code could not be exchanged for a token: the provider answered %d, error code %q", failed.Response.StatusCode, failed.ErrorCode)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("the code could not be exchanged for a token: %w", err)
 		}

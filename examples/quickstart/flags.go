@@ -21,9 +21,9 @@ and shows that one refresh serves them all.
   quickstart [-n 50]
       against an API and a token server of its own, on a port of this machine
 
-  quickstart -url https://api.example.com/me -token-url https://id.example.com/token \
-             -client-id ID [-client-secret SECRET] -refresh-token TOKEN [-n 50]
-      against yours
+  REAUTH_REFRESH_TOKEN=... quickstart -url https://api.example.com/me \
+             -token-url https://id.example.com/token -client-id ID [-n 50]
+      against yours; a client's secret goes into REAUTH_CLIENT_SECRET
 
 Against yours, all requests are GET. They are sent with an access token that is
 useless on purpose, so that every one is refused, and then once more with the

@@ -38,7 +38,7 @@ func (e *UnavailableError) Error() string {
 	return "orders: not available: " + e.reason
 }
 
-// An APIError is the service's answer to a call that it understood and turned down.
+// An APIError is any other answer that is none of the good ones.
 type APIError struct {
 	StatusCode int
 	Message    string
@@ -59,8 +59,15 @@ func explain(err error) error {
 	if failed, ok := errors.AsType[*reauth.RefreshError](err); ok {
 		return &UnavailableError{RetryAfter: failed.RetryAfter, reason: strings.TrimPrefix(failed.Error(), "reauth: ")}
 	}
-	return fmt.Errorf("orders: %w", err)
+	return &failure{err}
 }
+
+// A failure is told in the SDK's own words, whatever the errors in its chain are.
+type failure struct{ err error }
+
+func (f *failure) Error() string { return "orders: " + strings.TrimPrefix(f.err.Error(), "reauth: ") }
+
+func (f *failure) Unwrap() error { return f.err }
 
 // objection makes an error of an answer that is none of the good ones.
 func objection(resp *http.Response) error {

@@ -3,6 +3,7 @@ package orders_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"sync"
 	"testing"
@@ -128,6 +129,20 @@ func TestSignOutEndsTheSessionAtTheService(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *reauthtest.Server) {
 		require.NoError(t, signedIn(t, s, orders.Options{}).SignOut(t.Context()))
 		assert.Equal(t, 1, s.Counts().SessionsRevoked)
+	})
+}
+
+// A forgetful store does not forget.
+type forgetful struct{ reauth.MemoryStore }
+
+func (*forgetful) Delete(context.Context, string) error { return io.ErrUnexpectedEOF }
+
+func TestAnErrorIsInTheSDKsOwnWords(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *reauthtest.Server) {
+		err := signedIn(t, s, orders.Options{Store: new(forgetful)}).SignOut(t.Context())
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		assert.Regexp(t, "^orders: SignOut: ", err.Error())
+		hidesReauth(t, err)
 	})
 }
 

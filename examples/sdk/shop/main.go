@@ -36,8 +36,11 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, leave(ctx, client)) }()
 
-	if _, err := client.List(ctx); !errors.Is(err, orders.ErrSignInRequired) {
-		return fmt.Errorf("the service lets anyone in: %w", err)
+	switch _, err := client.List(ctx); {
+	case err == nil:
+		return errors.New("the service lets anyone in")
+	case !errors.Is(err, orders.ErrSignInRequired):
+		return err
 	}
 	fmt.Fprintln(out, "Nobody is signed in yet:   the SDK says so, and the program asks for a password")
 	if err := client.SignIn(ctx, "ann", password); err != nil {
