@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -537,5 +538,29 @@ func TestAGetBodyThatFailsLeavesTheRefusal(t *testing.T) {
 		body.awaitClose(ctx)
 		require.NoError(t, tr.Wait(ctx))
 		assert.Equal(t, 1, s.Counts().Refreshes, "for the requests after this one")
+	})
+}
+
+func TestACallerWhoGoesWhileItsBodyIsStillBeingReadGetsItsOwnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		body, writer := io.Pipe()
+		defer writer.Close()
+		w := newWorld(t, func(c *reauth.Config, w *world) {
+			c.Base = roundTripper(func(req *http.Request) (*http.Response, error) {
+				go io.Copy(io.Discard, req.Body) // ends with the body
+				synctest.Wait()
+				return respond(req, http.StatusUnauthorized, ""), nil
+			})
+		})
+		w.signIn(t)
+		gone := errors.New("the caller has gone")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, apiURL, body)
+		require.NoError(t, err)
+		time.AfterFunc(10*time.Millisecond, func() { cancel(gone) })
+		began := time.Now()
+		_, err = w.do(req)
+		assert.ErrorIs(t, err, gone)
+		assert.Equal(t, 10*time.Millisecond, time.Since(began))
 	})
 }

@@ -187,6 +187,35 @@ func TestFinalAnswerGivesUpASpentTokenThatTheStoreStillHolds(t *testing.T) {
 	})
 }
 
+func TestFinalAnswerGivesUpASpentTokenThatReachesTheStoreLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := owing(t, store)
+		store.on(func(_ context.Context, call string) error {
+			if call == "Save" || call == "Delete" {
+				return errFault
+			}
+			return nil
+		})
+		time.Sleep(6 * time.Second)
+		w.revoke()
+		w.mustGet(t, http.StatusOK) // the second token is spent for a third; the store has the first
+		time.Sleep(6 * time.Second)
+		w.revoke()
+		w.answer(failing(errTurnedDown))
+		_, err := w.get(t.Context())
+		require.ErrorIs(t, err, reauth.ErrSignInRequired)
+		assertStored(t, store, "secret-access-1")
+
+		// The Save of the second, which seemed to fail, takes effect.
+		store.put(t, reauth.Token{AccessToken: "secret-access-2", RefreshToken: "secret-refresh-2"})
+		time.Sleep(6 * time.Second)
+		_, err = w.get(t.Context())
+		assert.ErrorIs(t, err, reauth.ErrSignInRequired)
+		assert.Equal(t, 1, w.mostSpent())
+	})
+}
+
 // dying returns a world whose token ends in 10 s and whose early refresh has just
 // been turned down for good.
 func dying(t *testing.T, store *faultyStore) *world {

@@ -852,6 +852,42 @@ func TestPromise10ARefresherThatIgnoresItsContextIsAbandoned(t *testing.T) {
 	})
 }
 
+func TestPromise10ALateAnswerIsSavedThoughNobodyAsks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store, c.RefreshTimeout = store, time.Second })
+		w.signIn(t)
+		w.revoke()
+		w.answer(func(context.Context) (reauth.Token, error) {
+			time.Sleep(time.Minute) // whatever the context says
+			return w.issue(), nil
+		})
+		_, err := w.get(t.Context())
+		require.Error(t, err)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		tok, _ := store.stored(t, "")
+		assert.Equal(t, "secret-access-2", tok.AccessToken)
+	})
+}
+
+func TestARefreshThatFailsOnceItsWaitersWereLetGoIsToldOfOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *reauth.Config, _ *world) { c.RefreshTimeout = time.Second })
+		w.signIn(t)
+		w.revoke()
+		w.answer(func(context.Context) (reauth.Token, error) {
+			time.Sleep(time.Minute) // whatever the context says
+			return reauth.Token{}, errFault
+		})
+		_, err := w.get(t.Context())
+		require.Error(t, err)
+		assert.Equal(t, 1, w.events.count(reauth.EventRefreshFailed))
+		time.Sleep(2 * time.Minute)
+		assert.Equal(t, 1, w.events.count(reauth.EventRefreshFailed))
+	})
+}
+
 func TestPromise11PanicsStayPut(t *testing.T) {
 	ends := map[string]func(){
 		"panic":         func() { panic("in user code") },

@@ -6,7 +6,7 @@ type mutant struct {
 	file   string
 	line   string // what stands there
 	broken string // what stands there instead
-	tests  string // the tests that are to notice, as for -run
+	tests  string // those that are to notice: parts of their names, with | between
 }
 
 var mutants = []mutant{
@@ -17,7 +17,7 @@ var mutants = []mutant{
 		return verdict{replay: cur}`,
 		broken: `case false:
 		return verdict{replay: cur}`,
-		tests: "Promise1|RefusedAfterRotation",
+		tests: "Promise1[A-Z]|RefusedAfterRotation",
 	},
 	{
 		name: "P1 a flight is not shared",
@@ -29,7 +29,7 @@ var mutants = []mutant{
 	return s.flight, nil`,
 		broken: `	}
 	return s.depart(ctx, true, g), nil`,
-		tests: "Promise1",
+		tests: "Promise1[A-Z]",
 	},
 	{
 		name: "P1 what is stored is not compared",
@@ -41,7 +41,7 @@ var mutants = []mutant{
 `,
 		broken: `		case ok:
 `,
-		tests: "Promise1",
+		tests: "Promise1[A-Z]",
 	},
 	{
 		name:   "P2 a flight ends with the request that started it",
@@ -295,7 +295,7 @@ var mutants = []mutant{
 	// need.
 	drain(ctx, resp)`,
 		broken: "",
-		tests:  "Starv|Connection",
+		tests:  "AFlightGetsAConnection",
 	},
 	{
 		name:   "two write to the store at once",
@@ -308,14 +308,12 @@ var mutants = []mutant{
 		name: "P1 a save under a lost lease counts as done",
 		file: "refresh.go",
 		line: `	err := f.save(lease, g.tok)
-	if errors.Is(err, errSuperseded) {
-		s.discard`,
+	if errors.Is(err, errSuperseded) {`,
 		broken: `	err := f.save(lease, g.tok)
 	if err != nil && lease.held.Err() != nil {
 		err = nil
 	}
-	if errors.Is(err, errSuperseded) {
-		s.discard`,
+	if errors.Is(err, errSuperseded) {`,
 		tests: "LostLease|Owed",
 	},
 	{
@@ -323,7 +321,7 @@ var mutants = []mutant{
 		file:   "refresh.go",
 		line:   `	tok, err := call(f, f.ctx, "the refresher"`,
 		broken: `	tok, err := call(f, f.lease.held, "the refresher"`,
-		tests:  "LostLease|Promise",
+		tests:  "LostLease|Promise2",
 	},
 	{
 		name: "P1 a lease is never given back",
@@ -341,7 +339,7 @@ var mutants = []mutant{
 		return`,
 		broken: `	if locker != nil {
 		return`,
-		tests: "Promise1|Lock|Lease",
+		tests: "Promise1[A-Z]|Lock|Lease",
 	},
 	{
 		name: "P4 an owed save is forgotten",
@@ -395,7 +393,8 @@ var mutants = []mutant{
 		line:   "return slices.ContainsFunc(o.spent, tok.same)",
 		broken: "return len(o.spent) > 0 && o.spent[0].same(tok)",
 		tests:  "Owed|Spent",
-	}, {
+	},
+	{
 		name: "P4 a refresh is begun under a lock that was lost",
 		file: "refresh.go",
 		line: `	case lease.held.Err() != nil:
@@ -428,17 +427,357 @@ var mutants = []mutant{
 		tests:  "Revoked",
 	},
 	{
-		name:   "P7 a sign-out does not give up what a flight has seen",
-		file:   "signin.go",
-		line:   "o.give(s.flight.from)",
-		broken: "",
-		tests:  "SignOut",
-	},
-	{
 		name:   "P6 a flight that is up to save refreshes in the pause after a failure",
 		file:   "session.go",
 		line:   "case (s.flight == nil || !s.flight.refreshes) && s.failure != nil",
 		broken: "case s.flight == nil && s.failure != nil",
 		tests:  "UpToSave",
+	},
+	{
+		name: "P2 a caller does not leave when its own context ends",
+		file: "singleflight.go",
+		line: `	case <-ctx.Done():
+		var zero T
+		return zero, context.Cause(ctx)
+	}`,
+		broken: "	}",
+		tests:  "Promise2",
+	},
+	{
+		name:   "P5 a flight that was up only to save, and asks, is not taken for a refresh",
+		file:   "refresh.go",
+		line:   "f.refreshes, f.from = true, from",
+		broken: "f.from = from",
+		tests:  "UpToSave",
+	},
+	{
+		name: "the session stays locked while handlers hear of a refresh",
+		file: "refresh.go",
+		line: `	f.leave()
+	for _, e := range events {`,
+		broken: "	for _, e := range events {",
+		tests:  "Handlers",
+	},
+	{
+		name:   "the session stays locked while handlers hear of a sign-in",
+		file:   "signin.go",
+		line:   "	s.drop(lease)\n	if errors.Is(err, errSuperseded) {",
+		broken: "	defer s.drop(lease)\n	if errors.Is(err, errSuperseded) {",
+		tests:  "Handlers",
+	},
+	{
+		name:   "P6 the news that a sign-in is required follows a sign-in",
+		file:   "refresh.go",
+		line:   "!(e.Kind == EventSignInRequired && f.isPast())",
+		broken: "!(e.Kind == EventSignInRequired && false)",
+		tests:  "ASignInIsNotFollowed",
+	},
+	{
+		name:   "P6 a final answer does not give up a spent token that the store may hold",
+		file:   "refresh.go",
+		line:   "	if s.owed != nil {\n		o.give(s.owed.spent...)\n	}\n	s.settle(nil)",
+		broken: "	s.settle(nil)",
+		tests:  "FinalAnswer",
+	},
+	{
+		name:   "P6 a sign-in elsewhere is forgotten when the store fails",
+		file:   "refresh.go",
+		line:   "s.isBack(gone)",
+		broken: "_ = gone",
+		tests:  "ASignInElsewhere",
+	},
+	{
+		name:   "P6 a sign-in elsewhere that has gone again leaves no sign-out",
+		file:   "refresh.go",
+		line:   "s.out = gone // it",
+		broken: "_ = gone // it",
+		tests:  "ASignInElsewhere",
+	},
+	{
+		name:   "P7 a replay under an earlier sign-in counts for this one",
+		file:   "session.go",
+		line:   "	case g.epoch != s.epoch: // it says nothing about this sign-in\n",
+		broken: "",
+		tests:  "ARefusalUnderAnEarlierSignIn",
+	},
+	{
+		name: "P2 a caller that has gone gets the refusal of a body that cannot be replayed",
+		file: "transport.go",
+		line: `		if ctx.Err() != nil {
+			drain(ctx, resp)
+			return nil, context.Cause(ctx)
+		}
+`,
+		broken: "",
+		tests:  "ACallerWhoGoes",
+	},
+	{
+		name:   "P5 a failed early refresh gives up the good token",
+		file:   "refresh.go",
+		line:   "		pause := firstFailurePause\n",
+		broken: "		s.current.Store(nil)\n		pause := firstFailurePause\n",
+		tests:  "Promise5AFailedEarlyRefresh",
+	},
+	{
+		name:   "P5 who waits for an early refresh fails with it",
+		file:   "session.go",
+		line:   "case g != nil && ctx.Err() == nil && s.owner.now() < g.expires:",
+		broken: "case false:",
+		tests:  "PatientRequest",
+	},
+	{
+		name:   "P7 a request that was not sent yet fails with the flight that is void",
+		file:   "session.go",
+		line:   "		case errors.Is(err, errSuperseded):\n			continue",
+		broken: "		case errors.Is(err, errSuperseded) && false:\n			continue",
+		tests:  "Promise7",
+	},
+	{
+		name:   "P8 http counts as https",
+		file:   "origin.go",
+		line:   "a.port == b.port && equalFold(a.scheme, b.scheme) && equalFold(a.host, b.host)",
+		broken: "equalFold(a.host, b.host)",
+		tests:  "HTTPSToHTTP",
+	},
+	{
+		name:   "P8 a step down from https to http is no step to another origin",
+		file:   "origin.go",
+		line:   "if !from.is(at) && (!named || !o.names(from)) {",
+		broken: "if from.host != at.host && (!named || !o.names(from)) {",
+		tests:  "HTTPSToHTTP",
+	},
+	{
+		name:   "P8 a refresh request follows a redirect to another origin",
+		file:   "origin.go",
+		line:   "if sameOrigin(via[0].URL, req.URL) {",
+		broken: "if true {",
+		tests:  "ATokenRequest",
+	},
+	{
+		name: "P10 the late answer of an abandoned refresh is thrown away",
+		file: "refresh.go",
+		line: `	if f.isAbandoned() { // the lease is gone: `,
+		broken: `	if f.isAbandoned() {
+		f.fail(errUnfinished)
+		return
+	}
+	if f.isAbandoned() { // the lease is gone: `,
+		tests: "Promise10",
+	},
+	{
+		name: "P10 the late answer of an abandoned refresh is not saved of its own accord",
+		file: "refresh.go",
+		line: `			if s.owed != nil && s.flight == nil {
+				s.depart(f.ctx, false, nil)
+			}
+			s.mu.Unlock()
+			return
+`,
+		broken: `			s.mu.Unlock()
+			return
+`,
+		tests: "Promise10",
+	},
+	{
+		name:   "P10 a refused answer is read to its end however long",
+		file:   "drain.go",
+		line:   "io.CopyN(io.Discard, resp.Body, drainBytes)",
+		broken: "io.Copy(io.Discard, resp.Body)",
+		tests:  "Drain",
+	},
+	{
+		name:   "P10 a refused answer is waited for however long",
+		file:   "drain.go",
+		line:   "context.WithTimeout(ctx, drainTime)",
+		broken: "context.WithTimeout(ctx, 1000*drainTime)",
+		tests:  "Drain",
+	},
+	{
+		name:   "P10 a refused answer is waited for beyond the request's context",
+		file:   "drain.go",
+		line:   "context.WithTimeout(ctx, drainTime)",
+		broken: "context.WithTimeout(context.WithoutCancel(ctx), drainTime)",
+		tests:  "Drain",
+	},
+	{
+		name:   "a sign-out does not revoke",
+		file:   "signin.go",
+		line:   "err = errors.Join(err, s.revoke(ctx, last))",
+		broken: "_ = last",
+		tests:  "SignOutRevokes",
+	},
+	{
+		name: "a session that is in use is evicted",
+		file: "session.go",
+		line: `	if s.users.Load() != 0 {
+		return false
+	}
+`,
+		broken: "",
+		tests:  "Cache|Eviction",
+	},
+	{
+		name:   "a session with a flight up is evicted",
+		file:   "session.go",
+		line:   "case s.flight != nil, s.lease != nil, s.owed != nil, s.writers != 0:",
+		broken: "case s.lease != nil, s.owed != nil, s.writers != 0:",
+		tests:  "Cache",
+	},
+	{
+		name:   "a session with a save owed is evicted",
+		file:   "session.go",
+		line:   "case s.flight != nil, s.lease != nil, s.owed != nil, s.writers != 0:",
+		broken: "case s.flight != nil, s.lease != nil, s.writers != 0:",
+		tests:  "Cache",
+	},
+	{
+		name:   "what was kept of a body is not sent again",
+		file:   "body.go",
+		line:   "second := &secondBody{first: b, kept: b.kept, err: b.err}",
+		broken: "second := &secondBody{first: b, err: b.err}",
+		tests:  "Body|ReplayIsWhatWasKept",
+	},
+	{
+		name:   "what was still unread of a body is not sent again",
+		file:   "body.go",
+		line:   "n, err := s.first.source.Read(p)",
+		broken: "n, err := 0, io.EOF",
+		tests:  "Body|ReplayIsWhatWasKept",
+	},
+	{
+		name:   "a body is replayed though more was read than was kept",
+		file:   "body.go",
+		line:   "	if int64(len(read)) > left {\n		return false\n	}\n",
+		broken: "	if int64(len(read)) > left {\n		return true\n	}\n",
+		tests:  "OverTheLimit|ReplayBufferLimit",
+	},
+	{
+		name: "a body is replayed while the first attempt still reads it",
+		file: "body.go",
+		line: `	case !b.reading:
+		b.owner`,
+		broken: `	case true:
+		b.owner`,
+		tests: "ReadInProgress|RandomSchedules",
+	},
+	{
+		name:   "P4 a sign-in with the token that is being refreshed is one like any other",
+		file:   "signin.go",
+		line:   "return s.flight != nil && s.flight.from.same(tok)",
+		broken: "return false && s.flight.from.same(tok)",
+		tests:  "ASignInWithThe",
+	},
+	{
+		name:   "P7 a sign-in with the current token does nothing while a flight waits",
+		file:   "signin.go",
+		line:   "return s.flight != nil && s.flight.from.same(tok)",
+		broken: "return s.flight != nil && (s.flight.from.same(tok) || s.current.Load() != nil && s.current.Load().tok.same(tok))",
+		tests:  "ASignInOfTheToken",
+	},
+	{
+		name:   "P7 a sign-in with the token that a flight has loaded does nothing while that waits",
+		file:   "signin.go",
+		line:   "return s.flight != nil && s.flight.from.same(tok)",
+		broken: "return s.flight != nil && (s.flight.from.same(tok) || s.flight.seen.same(tok))",
+		tests:  "ASignInOfTheToken",
+	},
+	{
+		name:   "P7 a sign-out does not give up what a flight has loaded",
+		file:   "signin.go",
+		line:   "o.give(s.flight.seen, s.flight.from, s.flight.brought)",
+		broken: "o.give(s.flight.brought)",
+		tests:  "ASignOut",
+	},
+	{
+		name:   "P7 a sign-out does not give up what a flight is storing",
+		file:   "signin.go",
+		line:   "o.give(s.flight.seen, s.flight.from, s.flight.brought)",
+		broken: "o.give(s.flight.seen, s.flight.from)",
+		tests:  "ASignOut",
+	},
+	{
+		name: "P7 a token that could not be saved during a sign-out is not revoked",
+		file: "refresh.go",
+		line: `	if !f.arrive(g, spent, events...) && err != nil {
+		f.leave()
+		s.discard(f.ctx, tok)
+	}
+`,
+		broken: `	f.arrive(g, spent, events...)
+`,
+		tests: "Revoked",
+	},
+	{
+		name:   "P7 a token that was saved during a sign-out is revoked twice",
+		file:   "refresh.go",
+		line:   "	if !f.arrive(g, spent, events...) && err != nil {\n",
+		broken: "	if !f.arrive(g, spent, events...) {\n",
+		tests:  "Revoked",
+	},
+	{
+		name: "the session stays locked while a token that came too late is revoked",
+		file: "refresh.go",
+		line: `	if errors.Is(err, errSuperseded) {
+		f.leave()
+`,
+		broken: `	if errors.Is(err, errSuperseded) {
+`,
+		tests: "TheLockIsFree",
+	},
+	{
+		name:   "P5 a flight that was up only to save asks in the pause after a failure",
+		file:   "refresh.go",
+		line:   "case !f.refreshes && s.failure != nil && s.owner.now() < s.failure.until:",
+		broken: "case false:",
+		tests:  "UpToSave",
+	},
+	{
+		name:   "a save that hangs counts as a failed refresh",
+		file:   "refresh.go",
+		line:   "tell := f.refreshes && !superseded",
+		broken: "tell := !superseded",
+		tests:  "ASaveThatHangs",
+	},
+	{
+		name:   "a refresh that failed after its waiters were let go is told of twice",
+		file:   "refresh.go",
+		line:   "f.told = f.told || tell",
+		broken: "",
+		tests:  "LetGo",
+	},
+	{
+		name:   "P6 a store that must itself sign in signs the session out",
+		file:   "refresh.go",
+		line:   "return Token{}, false, elsewhere(err)",
+		broken: "return Token{}, false, err",
+		tests:  "AStoreThatMustSignIn",
+	},
+	{
+		name:   "P6 a store whose lock must itself sign in signs the session out",
+		file:   "lease.go",
+		line:   `fmt.Errorf("lock: %w", elsewhere(err))`,
+		broken: `fmt.Errorf("lock: %w", err)`,
+		tests:  "AStoreThatMustSignIn",
+	},
+	{
+		name:   "more is kept of a body than may be",
+		file:   "body.go",
+		line:   "		left -= int64(n)\n",
+		broken: "",
+		tests:  "ReplayBuffer",
+	},
+	{
+		name:   "one refresh that does not help counts for each of its replays",
+		file:   "session.go",
+		line:   "case s.judged != g.number && g.fetched:",
+		broken: "case g.fetched:",
+		tests:  "OneRefreshThatDoesNotHelp",
+	},
+	{
+		name:   "Refresh knows the refused token only by its refresh token too",
+		file:   "transport.go",
+		line:   `if refused.AccessToken != "" && refused.AccessToken == cur.tok.AccessToken {`,
+		broken: "if cur.tok.same(refused) {",
+		tests:  "RefreshKnowsTheRefusedToken",
 	},
 }

@@ -4,7 +4,9 @@
 //	go run ./internal/mutants            # all of them, first the simulator's view, then the named tests'
 //	go run ./internal/mutants -only P7   # those whose name matches
 //
-// It ends with 1 if a mutant survives.
+// A mutant is caught if a test that the list names for it fails; that the simulator
+// fails too is told, and does not count. First a copy in which nothing is broken has
+// to pass. It ends with 1 if a mutant survives its tests.
 package main
 
 import (
@@ -20,6 +22,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -53,42 +56,80 @@ func run(only string, seeds, parallel int) (survivors int, err error) {
 			todo = append(todo, m)
 		}
 	}
+	if len(todo) == 0 {
+		return 0, fmt.Errorf("-only %q matches no mutant", only)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	if err := unbroken(ctx, root, seeds); err != nil {
+		return 0, err
+	}
 	verdicts := make([]chan verdict, len(todo))
 	for i := range verdicts {
 		verdicts[i] = make(chan verdict, 1)
 	}
-	slots := make(chan struct{}, max(parallel, 1))
-	var wg sync.WaitGroup
-	for i, m := range todo {
+	var next atomic.Int64
+	for range max(parallel, 1) {
 		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			verdicts[i] <- m.try(root, seeds)
+			for i := int(next.Add(1)) - 1; i < len(todo) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				verdicts[i] <- todo[i].try(ctx, root, seeds)
+			}
 		})
 	}
 	caught, simulated := 0, 0
 	for i, m := range todo { // in the order of the list
 		v := <-verdicts[i]
-		switch {
-		case v.err != nil:
+		if v.err != nil {
 			return 0, fmt.Errorf("%s: %w", m.name, v.err)
-		case v.simulator || v.test != "":
-			caught++
 		}
-		if v.simulator {
-			simulated++
+		if v.test != "" {
+			caught++
+			if v.simulator {
+				simulated++
+			}
 		}
 		fmt.Println(v.line(m))
 	}
-	wg.Wait()
-	fmt.Printf("%d of %d caught, %d of them by the simulator\n", caught, len(todo), simulated)
+	fmt.Printf("%d of %d caught by their tests", caught, len(todo))
+	if seeds > 0 {
+		fmt.Printf(", %d of them by the simulator too", simulated)
+	}
+	fmt.Println()
 	return len(todo) - caught, nil
+}
+
+// unbroken sees that what is to notice a mutant passes without one.
+func unbroken(ctx context.Context, root string, seeds int) error {
+	dir, err := os.MkdirTemp("", "unbroken")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := copyModule(root, dir); err != nil {
+		return err
+	}
+	if out, err := goCommand(ctx, dir, "test", "-timeout", "5m", "."); err != nil {
+		return fmt.Errorf("the tests fail though nothing is broken: %w\n%s", err, out)
+	}
+	if seeds == 0 {
+		return nil
+	}
+	if out, err := simulate(ctx, dir, seeds); err != nil {
+		return fmt.Errorf("the simulator fails though nothing is broken: %w\n%s", err, out)
+	}
+	return nil
+}
+
+func simulate(ctx context.Context, dir string, seeds int) (string, error) {
+	return goCommand(ctx, dir, "test", "-timeout", "5m", "-run", "TestSimulation", "./internal/simulator", "-args", fmt.Sprintf("-seeds=%d", seeds))
 }
 
 // A verdict says who noticed a mutant.
 type verdict struct {
 	simulator bool
-	test      string
+	test      string // of those that are named, the first that failed; "": none did
 	err       error
 }
 
@@ -98,15 +139,12 @@ func (v verdict) line(m mutant) string {
 		simulator = "simulator"
 	}
 	if test == "" {
-		test = "-"
-	}
-	if !v.simulator && v.test == "" {
 		test = "SURVIVED"
 	}
-	return fmt.Sprintf("%-66s %-10s %s", m.name, simulator, test)
+	return fmt.Sprintf("%-82s %-10s %s", m.name, simulator, test)
 }
 
-func (m mutant) try(root string, seeds int) verdict {
+func (m mutant) try(ctx context.Context, root string, seeds int) verdict {
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {
 		return verdict{err: err}
@@ -127,17 +165,21 @@ func (m mutant) try(root string, seeds int) verdict {
 	if err := os.WriteFile(file, []byte(broken), 0o600); err != nil {
 		return verdict{err: err}
 	}
-	if out, err := goCommand(dir, "vet", "."); err != nil {
+	if out, err := goCommand(ctx, dir, "vet", "."); err != nil {
 		return verdict{err: fmt.Errorf("it is no longer Go: %s", out)}
 	}
 	var v verdict
 	if seeds > 0 {
-		_, err := goCommand(dir, "test", "-timeout", "5m", "-run", "TestSimulation", "./internal/simulator", "-args", fmt.Sprintf("-seeds=%d", seeds))
-		v.simulator = err != nil
+		if out, err := simulate(ctx, dir, seeds); err != nil {
+			if _, err := firstFailure(out); err != nil {
+				return verdict{err: err}
+			}
+			v.simulator = true
+		}
 	}
-	out, err := goCommand(dir, "test", "-timeout", "1m", "-run", m.tests, ".")
+	out, err := goCommand(ctx, dir, "test", "-timeout", "1m", "-run", m.tests, ".")
 	if err != nil {
-		v.test = firstFailure(out)
+		v.test, v.err = firstFailure(out)
 	}
 	return v
 }
@@ -152,21 +194,27 @@ func (m mutant) apply(text string) (string, error) {
 
 var failureRE = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 
-func firstFailure(out string) string {
+// firstFailure returns which test failed first, by what go test says. That it could
+// not run them is an error.
+func firstFailure(out string) (string, error) {
 	if found := failureRE.FindStringSubmatch(out); found != nil {
-		return found[1]
+		return found[1], nil
 	}
-	if strings.Contains(out, "panic: test timed out") {
-		return "(a test hangs)"
+	switch {
+	case strings.Contains(out, "panic: test timed out"):
+		return "(a test hangs)", nil
+	case strings.Contains(out, "panic: "), strings.Contains(out, "fatal error: "):
+		return "(the tests crash)", nil
 	}
-	return "(the tests crash)"
+	return "", fmt.Errorf("the tests did not run: %s", out)
 }
 
-func goCommand(dir string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+func goCommand(ctx context.Context, dir string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
+	cmd.WaitDelay = time.Second // for what the go command has started, and leaves behind
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -186,7 +234,8 @@ func moduleRoot() (string, error) {
 	return root, nil
 }
 
-// copyModule copies what the root module's tests need: no nested module.
+// copyModule copies what the root module's tests need, among it the nested modules,
+// to which its Markdown has links.
 func copyModule(from, to string) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -197,8 +246,7 @@ func copyModule(from, to string) error {
 			return err
 		}
 		if d.IsDir() {
-			_, statErr := os.Stat(filepath.Join(path, "go.mod"))
-			if name != "." && (statErr == nil || d.Name() == ".git" || d.Name() == "node_modules") {
+			if d.Name() == ".git" || d.Name() == "node_modules" {
 				return filepath.SkipDir
 			}
 			return os.MkdirAll(filepath.Join(to, name), 0o700)

@@ -3,16 +3,20 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// To run them takes minutes. That each still is a change to a line that is there
-// is seen at once.
+// To run them takes minutes. That each still is a change to a line that is there,
+// and names tests that are there, is seen at once.
 func TestEveryMutantApplies(t *testing.T) {
 	names := make(map[string]bool)
+	tests := rootTests(t)
 	for _, m := range mutants {
 		assert.False(t, names[m.name], "two are called %q", m.name)
 		names[m.name] = true
@@ -21,5 +25,42 @@ func TestEveryMutantApplies(t *testing.T) {
 		broken, err := m.apply(string(text))
 		assert.NoError(t, err, m.name)
 		assert.NotEqual(t, string(text), broken, m.name)
+		for pattern := range strings.SplitSeq(m.tests, "|") {
+			re, err := regexp.Compile(pattern)
+			require.NoError(t, err, m.name)
+			assert.True(t, slices.ContainsFunc(tests, re.MatchString), "%s: no test is called %s", m.name, pattern)
+		}
+	}
+}
+
+var testRE = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+
+// rootTests returns the names of the root package's tests.
+func rootTests(t *testing.T) (names []string) {
+	files, err := filepath.Glob(filepath.Join("..", "..", "*_test.go"))
+	require.NoError(t, err)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, found := range testRE.FindAllStringSubmatch(string(text), -1) {
+			names = append(names, found[1])
+		}
+	}
+	return names
+}
+
+func TestOnlyTestsThatRanCount(t *testing.T) {
+	for out, want := range map[string]string{
+		"--- FAIL: TestA (0.00s)\n    --- FAIL: TestA/b (0.00s)\nFAIL": "TestA",
+		"    --- FAIL: TestA/b (0.00s)\n--- FAIL: TestA (0.00s)\nFAIL": "TestA/b",
+		"panic: test timed out after 1m0s\nFAIL":                       "(a test hangs)",
+		"panic: oh\n\ngoroutine 1 [running]:\nFAIL":                    "(the tests crash)",
+		"fatal error: all goroutines are asleep - deadlock!":           "(the tests crash)",
+		"FAIL\tgithub.com/reauth-go/reauth [build failed]\nFAIL":       "",
+		"go: no such tool \"compile\"":                                 "",
+	} {
+		test, err := firstFailure(out)
+		assert.Equal(t, want, test, out)
+		assert.Equal(t, want == "", err != nil, out)
 	}
 }

@@ -7,13 +7,17 @@
 // (see CONTRIBUTING for what to install; -server builtin does without), a Redis, and
 // a proxy that stands between all processes and the server and does what networks and
 // overloaded servers do. Tokens live three seconds, refresh tokens rotate, and one that
-// is used twice ends its session. Redis is restarted and its connections are cut;
-// processes are told to end, and others take their place.
+// is used twice ends its session. Redis is restarted and its connections are cut.
+// Processes are told to end, or killed, and others take their place; one is stopped for
+// longer than its lease lasts, and goes on.
 //
 // The proxy breaks no answer to a refresh that the server has granted: on a server
-// that detects reuse no client survives that.
+// that detects reuse no client survives that. Where a process is killed or stopped
+// between such an answer and its save, the session is lost as well. That is counted
+// apart, and its user signs in again.
 //
-// It ends with 1 if anything was lost.
+// It ends with 1 if anything was lost, if a refresh token was used twice for no such
+// reason, or if too few requests were answered, and says which.
 package main
 
 import (

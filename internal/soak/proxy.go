@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -15,8 +16,9 @@ import (
 
 // A proxy stands before the server, and lets faults happen.
 type proxy struct {
-	url  string
-	stop func()
+	url    string
+	stop   func()
+	ledger *ledger
 
 	mu     sync.Mutex
 	faults bool
@@ -83,10 +85,16 @@ func startProxy(target string) (*proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &proxy{counts: make(map[string]int)}
+	p := &proxy{ledger: newLedger(), counts: make(map[string]int)}
 	pass := &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(u) },
 		Transport: &http.Transport{MaxIdleConnsPerHost: 100},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if r.Context().Err() == nil { // else its process was killed
+				log.Print("proxy: ", err)
+			}
+			w.WriteHeader(http.StatusBadGateway)
+		},
 	}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		faults, next := apiFaults, http.Handler(pass)
@@ -102,9 +110,16 @@ func startProxy(target string) (*proxy, error) {
 				if r.Context().Err() != nil {
 					return // nobody is there to get the answer
 				}
+				form, err := url.ParseQuery(string(body))
+				if err != nil {
+					w.WriteHeader(http.StatusBadRequest)
+					return
+				}
+				u := p.ledger.arrive(r.Header, form.Get("refresh_token"))
 				r = r.Clone(context.WithoutCancel(r.Context()))
 				r.Body = io.NopCloser(bytes.NewReader(body))
 				pass.ServeHTTP(w, r)
+				p.ledger.answer(u)
 			})
 		}
 		if f := p.draw(faults); f != nil {

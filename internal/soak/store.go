@@ -17,6 +17,10 @@ import (
 	"github.com/reauth-go/reauth/redisstore"
 )
 
+// lease is how long Redis keeps a lock for a process of which it hears nothing. With
+// files it is kept for a process that stands still, and free once that is gone.
+const lease = 5 * time.Second
+
 // A sharedStore is what the processes share, seen from the one that starts them.
 type sharedStore struct {
 	dsn  string // tells openStore what to open
@@ -55,7 +59,7 @@ func openStore(dsn string) (reauth.Store, error) {
 		return filestore.New(dir, nil)
 	}
 	client := redis.NewClient(&redis.Options{Addr: strings.TrimPrefix(dsn, "redis:")})
-	return redisstore.New(client, &redisstore.Options{Lease: 5 * time.Second}), nil
+	return redisstore.New(client, &redisstore.Options{Lease: lease}), nil
 }
 
 // startRedis starts Redis, which writes to disk before it answers, and waits for it.

@@ -21,6 +21,7 @@ const workerVariable = "REAUTH_SOAK_WORKER" // holds orders, as JSON
 
 // orders are what a process is told.
 type orders struct {
+	Process  int
 	DSN      string
 	URL, API string
 	Callers  int
@@ -31,20 +32,26 @@ type orders struct {
 type report struct {
 	Requests int
 	Answered int
-	Faults   int            // that are said to pass
-	Lost     map[string]int // by what came instead of an answer
+	Faults   int // that are said to pass
+	Lost     []loss
 }
+
+// A loss is a request that should have been answered.
+type loss struct {
+	What         string // came instead of an answer
+	Session      string
+	Began, Ended time.Time
+
+	process int
+}
+
+const refused = "401 Unauthorized"
 
 func (r *report) add(other report) {
 	r.Requests += other.Requests
 	r.Answered += other.Answered
 	r.Faults += other.Faults
-	if r.Lost == nil {
-		r.Lost = make(map[string]int)
-	}
-	for what, n := range other.Lost {
-		r.Lost[what] += n
-	}
+	r.Lost = append(r.Lost, other.Lost...)
 }
 
 func user(n int) string { return fmt.Sprintf("user-%d", n) }
@@ -57,7 +64,7 @@ func newTransport(o orders) (*reauth.Transport, error) {
 	return reauth.New(reauth.Config{
 		Refresher: &reauth.OAuth2Refresher{
 			TokenURL: o.URL + "/token", ClientID: clientID, ClientSecret: clientSecret,
-			Client: &http.Client{Transport: &http.Transport{}},
+			Client: &http.Client{Transport: named{&http.Transport{}, o.Process}},
 		},
 		Origins:        []string{o.URL},
 		Base:           &http.Transport{MaxIdleConnsPerHost: max(o.Callers, 1)},
@@ -112,7 +119,10 @@ func work(text string) error {
 func get(transport http.RoundTripper, o orders, session string) report {
 	ctx, cancel := context.WithTimeout(reauth.WithSession(context.Background(), session), time.Minute)
 	defer cancel()
-	lost := func(what string) report { return report{Requests: 1, Lost: map[string]int{what: 1}} }
+	began := time.Now()
+	lost := func(what string) report {
+		return report{Requests: 1, Lost: []loss{{What: what, Session: session, Began: began, Ended: time.Now()}}}
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.URL+o.API, nil)
 	if err != nil {
 		return lost(err.Error())
