@@ -110,7 +110,7 @@ func (w *world) judgeCarried(o *op, at *attempt) {
 	}
 	carried, ok := k.carried[t]
 	if !ok {
-		k.carried[t] = now
+		k.carried[t] = at.entered
 	}
 	k.last = t
 	for _, u := range k.turns {
