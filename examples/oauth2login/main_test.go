@@ -213,8 +213,8 @@ func TestWhenTheSessionEndsTheUserSignsInAgain(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
 	p := start(t, "-issuer", issuer, "-renewals", "1")
-	ann := newBrowser(t)
-	ann.visit(t, p.address(t), "allow")
+	newBrowser(t).visit(t, p.address(t), "allow")
+	awaitCount(t, issuer, func(c counts) bool { return c.Asked >= 1 }) // else the code is taken back, not the session
 	revoke(t, issuer)
 	newBrowser(t).visit(t, p.address(t), "allow")
 	p.wait(t, exitOK)
@@ -300,20 +300,26 @@ func TestACodeWithoutTheVerifierIsWorthNothing(t *testing.T) {
 	assert.Equal(t, 2, countsOf(t, issuer).Exchanges)
 }
 
+// awaitCount waits until the provider has counted what it is to.
+func awaitCount(t *testing.T, issuer string, done func(counts) bool) {
+	t.Helper()
+	pause, late := time.NewTicker(pace/10), time.After(patience)
+	defer pause.Stop()
+	for !done(countsOf(t, issuer)) {
+		select {
+		case <-pause.C:
+		case <-late:
+			require.Fail(t, "the provider has not counted that")
+		}
+	}
+}
+
 func TestAnInterruptEndsTheSessionInOrder(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
 	p := start(t, "-issuer", issuer, "-renewals", "1000000")
 	newBrowser(t).visit(t, p.address(t), "allow")
-	pause, late := time.NewTicker(pace), time.After(patience)
-	defer pause.Stop()
-	for countsOf(t, issuer).Refreshes < 1 {
-		select {
-		case <-pause.C:
-		case <-late:
-			require.Fail(t, "no refresh")
-		}
-	}
+	awaitCount(t, issuer, func(c counts) bool { return c.Refreshes >= 1 })
 	p.interrupt()
 	p.wait(t, exitOK)
 	assert.Contains(t, p.stdout, "0 lost")
