@@ -1,0 +1,69 @@
+// Package ascii compares and checks text as HTTP does: letters are those of ASCII.
+package ascii
+
+import "strings"
+
+// EqualFold compares without regard to the case of ASCII letters. To
+// strings.EqualFold the Kelvin sign is a k, which no host name may rely on.
+func EqualFold(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if LowerByte(a[i]) != LowerByte(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// Lower is strings.ToLower for ASCII letters alone.
+func Lower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		b[i] = LowerByte(c)
+	}
+	return string(b)
+}
+
+// LowerByte returns the small letter of a capital one, and any other byte as it is.
+func LowerByte(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
+
+// IsToken reports whether s is a token (RFC 9110 section 5.6.2), such as the name
+// of a header or of an authentication scheme.
+func IsToken(s string) bool {
+	for i := range len(s) {
+		if !IsTokenByte(s[i]) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// IsTokenByte reports whether c may be part of a token (RFC 9110 section 5.6.2).
+func IsTokenByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+		strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
+}
+
+// IsFieldValue reports whether a header can carry s unchanged. Like net/http it
+// refuses control characters only, since real tokens hold more than RFC 6750 section
+// 2.1 allows. It also refuses a space or tab at either end, which net/http would cut
+// off. The empty string is valid.
+func IsFieldValue(s string) bool {
+	if s == "" {
+		return true
+	}
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	first, last := s[0], s[len(s)-1]
+	return first != ' ' && first != '\t' && last != ' ' && last != '\t'
+}

@@ -1,0 +1,172 @@
+// Package expiry finds out when an access token expires: from the answer that brought
+// it, from the token itself if it is a JWT, or from what was stored with it. The zero
+// time means that this is not known.
+package expiry
+
+import (
+	"encoding/json"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const (
+	// MaxLifetime is what absurd times are clamped to: an exp in nanoseconds
+	// must neither overflow nor reach the caller.
+	MaxLifetime = 10 * 365 * 24 * time.Hour
+
+	maxEarlyWindow = 5 * time.Minute
+)
+
+// FromAnswer returns when an access token expires that a token server has just
+// answered with. expiresIn is the answer's expires_in, date its Date header, sent when
+// the request was sent.
+func FromAnswer(accessToken string, expiresIn json.RawMessage, date, sent time.Time) time.Time {
+	if lifetime := lifetimeFromSeconds(expiresIn); lifetime > 0 {
+		return sent.Add(lifetime)
+	}
+	return FromJWT(accessToken, date, sent)
+}
+
+// Refreshed returns when a token expires that a Refresher has just returned with the
+// Expiry stated, which may be zero. sent, when the refresher was called, has a monotonic
+// reading, and so has the result.
+func Refreshed(accessToken string, stated, sent time.Time) time.Time {
+	if stated.IsZero() {
+		return FromJWT(accessToken, time.Time{}, sent)
+	}
+	// A new token that has already expired means that a clock is off or a unit
+	// wrong. Believing it would cause a refresh for every request.
+	lifetime := stated.Sub(sent)
+	if lifetime <= 0 {
+		return time.Time{}
+	}
+	return sent.Add(min(lifetime, MaxLifetime))
+}
+
+// Stored returns when a token expires that was not just refreshed but came from SignIn
+// or a store, with the Expiry stated. Its age is unknown, so the absolute time that it
+// names counts.
+func Stored(accessToken string, stated, now time.Time) time.Time {
+	if stated.IsZero() {
+		stated, _ = jwtTimes(accessToken)
+	}
+	if limit := now.Add(MaxLifetime); stated.After(limit) {
+		return limit
+	}
+	return stated
+}
+
+// EarlyWindow returns how long before its expiry a token is refreshed. setting is
+// Config.EarlyRefresh.
+func EarlyWindow(lifetime, setting time.Duration) time.Duration {
+	switch {
+	case lifetime <= 0 || setting < 0:
+		return 0
+	case setting == 0:
+		return min(lifetime/10, maxEarlyWindow)
+	default:
+		return min(setting, lifetime-lifetime/4)
+	}
+}
+
+// FromJWT returns when a new token expires by the times that it carries. date is the
+// server's clock, where that is known.
+func FromJWT(accessToken string, date, sent time.Time) time.Time {
+	exp, iat := jwtTimes(accessToken)
+	if exp.IsZero() {
+		return time.Time{}
+	}
+	// exp - iat needs no clock, but is wrong where iat is that of another token:
+	// simplejwt copies it from the refresh token.
+	var stated time.Duration
+	if !iat.IsZero() {
+		stated = exp.Sub(iat)
+	}
+	var lifetime time.Duration
+	if date.IsZero() {
+		lifetime = exp.Sub(sent)
+		if stated > 0 && (lifetime <= 0 || stated < lifetime) {
+			lifetime = stated
+		}
+	} else {
+		lifetime = exp.Sub(date)
+		if lifetime <= 0 {
+			lifetime = stated
+		}
+	}
+	if lifetime <= 0 {
+		return time.Time{}
+	}
+	return sent.Add(min(lifetime, MaxLifetime))
+}
+
+// Numbers are kept as text, so that one which does not fit a float64 does not
+// spoil the others.
+var jwtParser = jwt.NewParser(jwt.WithJSONNumber(), jwt.WithPaddingAllowed())
+
+// jwtTimes reads the times of an access token that is a JWT (RFC 7519 sections
+// 4.1.4 and 4.1.6); each is zero where it is absent or no time. The signature is
+// not verified: the token is for the API, which does that, and the times decide
+// only when to refresh.
+func jwtTimes(accessToken string) (exp, iat time.Time) {
+	claims := jwt.MapClaims{}
+	// The error is no reason to stop: an unknown alg is one, and the claims are
+	// filled in all the same. For what is no JWT they stay empty.
+	_, _, _ = jwtParser.ParseUnverified(accessToken, claims)
+	return claimTime(claims["exp"]), claimTime(claims["iat"])
+}
+
+// claimTime returns the time that a NumericDate stands for. Not being positive,
+// 0 included, is how some servers say that there is none.
+func claimTime(claim any) time.Time {
+	var seconds float64
+	switch c := claim.(type) {
+	case json.Number:
+		seconds = ParseSeconds(c.String())
+	case string:
+		seconds = ParseSeconds(c)
+	}
+	if seconds <= 0 {
+		return time.Time{}
+	}
+	const endOfYear9999 = 253402300799 // the last that RFC 3339 can write
+	whole, fraction := math.Modf(min(seconds, endOfYear9999))
+	return time.Unix(int64(whole), int64(math.Round(fraction*1e9)))
+}
+
+// lifetimeFromSeconds returns the lifetime that an expires_in states (RFC 6749
+// section 5.1), at most MaxLifetime. Servers also write it as a fraction or a
+// string; 0 for whatever else.
+func lifetimeFromSeconds(raw json.RawMessage) time.Duration {
+	text := string(raw)
+	if strings.HasPrefix(text, `"`) {
+		if json.Unmarshal(raw, &text) != nil {
+			return 0
+		}
+	}
+	return Seconds(ParseSeconds(text))
+}
+
+// Seconds converts a number of seconds, at least 0 and at most MaxLifetime.
+func Seconds(seconds float64) time.Duration {
+	seconds = max(0, min(seconds, MaxLifetime.Seconds()))
+	return time.Duration(math.Round(seconds * 1e9))
+}
+
+// ParseSeconds returns the finite decimal number that text is, or 0.
+func ParseSeconds(text string) float64 {
+	text = strings.TrimSpace(text)
+	// What ParseFloat takes beyond that: hexadecimal, "Inf", "NaN".
+	if strings.Trim(text, "0123456789+-.eE") != "" {
+		return 0
+	}
+	seconds, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return 0
+	}
+	return seconds
+}
