@@ -77,6 +77,8 @@ func TestParseOfHeadersOutsideTheGrammar(t *testing.T) {
 		`Bearer error=y, realm=My API, a=b`: bearer(params{"error": "y", "realm": "My", "a": "b"}),
 		`Bearer realm=My Basic x==`:         bearer(params{"realm": "My"}),
 		`Negotiate abc== def`:               {{Scheme: "Negotiate"}},
+		`Bearer "x" abc`:                    bearer(nil),
+		`Bearer ;=`:                         bearer(nil),
 		`Bearer error="y`:                   bearer(params{"error": "y"}),
 		`Bearer error="y\`:                  bearer(params{"error": "y"}),
 		`Bearer error="\y\`:                 bearer(params{"error": "y"}),
