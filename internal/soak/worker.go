@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 )
 
 const workerVariable = "REAUTH_SOAK_WORKER" // holds orders, as JSON
@@ -62,7 +63,7 @@ func newTransport(o orders) (*reauth.Transport, error) {
 		return nil, err
 	}
 	return reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{
+		Refresher: &oauth.Refresher{
 			TokenURL: o.URL + "/token", ClientID: clientID, ClientSecret: clientSecret,
 			Client: &http.Client{Transport: named{&http.Transport{}, o.Process}},
 		},
