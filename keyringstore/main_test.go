@@ -121,17 +121,12 @@ func request(told string) error {
 	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
 		return err
 	}
-	ctx := reauth.WithSession(context.Background(), session)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.APIURL, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := (&http.Client{Transport: transport}).Do(req)
+	resp, err := (&http.Client{Transport: transport.Session(session)}).Get(e.APIURL)
 	if err != nil {
 		return err
 	}
 	_ = resp.Body.Close()
-	if err := transport.Wait(ctx); err != nil {
+	if err := transport.Wait(context.Background()); err != nil {
 		return err
 	}
 	fmt.Println(resp.Status)
