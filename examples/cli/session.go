@@ -24,6 +24,7 @@ type session struct {
 	server    string
 	place     string // where it is kept
 	transport *reauth.Transport
+	handle    *reauth.Session
 	client    *http.Client // puts the token on its requests
 }
 
@@ -46,11 +47,14 @@ func open(server, store, dir string) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Sessions are named after their servers, so that there can be one with each.
+	handle := transport.Session(server)
 	return &session{
 		server:    server,
 		place:     place,
 		transport: transport,
-		client:    &http.Client{Transport: transport, Timeout: patience},
+		handle:    handle,
+		client:    &http.Client{Transport: handle, Timeout: patience},
 	}, nil
 }
 
@@ -73,10 +77,6 @@ func openStore(store, dir string) (_ reauth.Store, place string, err error) {
 	return nil, "", usageError(fmt.Sprintf("the store is file or keychain, not %q", store))
 }
 
-// in returns the context in which to use the session. Sessions are named after their
-// servers, so that there can be one with each.
-func (s *session) in(ctx context.Context) context.Context { return reauth.WithSession(ctx, s.server) }
-
 // signIn asks the server for the first token. Where users sign in with a browser,
 // golang.org/x/oauth2 does this part.
 func (s *session) signIn(ctx context.Context, user, password string, stderr io.Writer) error {
@@ -92,8 +92,8 @@ func (s *session) signIn(ctx context.Context, user, password string, stderr io.W
 		return err
 	}
 	// Of a session that is only replaced the server would not hear.
-	ended := s.transport.SignOut(s.in(ctx))
-	if err := s.transport.SignIn(s.in(ctx), tok); err != nil {
+	ended := s.handle.SignOut(ctx)
+	if err := s.handle.SignIn(ctx, tok); err != nil {
 		return fmt.Errorf("your session cannot be kept: %v", err)
 	}
 	if ended != nil {
