@@ -12,7 +12,7 @@ import (
 
 // A session is all that this SDK has to do with package reauth, but for [explain].
 type session struct {
-	account   string
+	handle    *reauth.Session
 	entrance  *jsonauth.Endpoint
 	transport *reauth.Transport
 }
@@ -35,15 +35,13 @@ func newSession(base, origin string, opts *Options) (session, error) {
 		return session{}, err
 	}
 	return session{
-		account:   opts.Account,
+		// Whatever session the caller's context picks, if the caller uses package
+		// reauth as well.
+		handle:    transport.Session(opts.Account),
 		entrance:  &jsonauth.Endpoint{URL: base + "/v1/sign-in", Client: plain},
 		transport: transport,
 	}, nil
 }
-
-// in returns the context in which to call package reauth. It always names the session:
-// the caller's context may name another, if the caller uses package reauth as well.
-func (s session) in(ctx context.Context) context.Context { return reauth.WithSession(ctx, s.account) }
 
 func (s session) signIn(ctx context.Context, user, password string) error {
 	tok, err := s.entrance.Exchange(ctx, map[string]string{"user": user, "password": password})
@@ -53,13 +51,13 @@ func (s session) signIn(ctx context.Context, user, password string) error {
 	if err != nil {
 		return explain(err)
 	}
-	return explain(s.transport.SignIn(s.in(ctx), tok))
+	return explain(s.handle.SignIn(ctx, tok))
 }
 
-func (s session) signOut(ctx context.Context) error { return explain(s.transport.SignOut(s.in(ctx))) }
+func (s session) signOut(ctx context.Context) error { return explain(s.handle.SignOut(ctx)) }
 
 func (s session) signedIn(ctx context.Context) (bool, error) {
-	ok, err := s.transport.SignedIn(s.in(ctx))
+	ok, err := s.handle.SignedIn(ctx)
 	return ok, explain(err)
 }
 
