@@ -38,10 +38,11 @@ func newTransport(cfg config, live *live) (*reauth.Transport, error) {
 			ClientID:      cfg.clientID,
 			ClientSecret:  cfg.clientSecret,
 		},
-		Origins:      []string{cfg.api.Scheme + "://" + cfg.api.Host},
-		Base:         base,
-		Store:        cfg.store,
-		ReplayBuffer: replayBuffer,
+		Origins:        []string{cfg.api.Scheme + "://" + cfg.api.Host},
+		Base:           base,
+		Store:          cfg.store,
+		RequireSession: true, // a handler that forgets to pick one fails
+		ReplayBuffer:   replayBuffer,
 		// The demo's API ends tokens before their time, at the push of a button, also
 		// those that a refresh has only just brought. Leave this out for any other.
 		RefreshPause: -1,
