@@ -19,6 +19,7 @@ import (
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/filestore"
 	"github.com/reauth-go/reauth/internal/needs"
+	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
@@ -79,18 +80,18 @@ func TestADiskThatCannotBeWrittenToSignsNobodyOut(t *testing.T) {
 			disk := newDisk(t)
 			dir := filepath.Join(string(disk), "sessions")
 			server := reauthtest.NewServer(t, reauthtest.Options{})
-			owed := make(chan error, 100)
+			pending := make(chan error, 100)
 			base := new(http.Transport)
 			t.Cleanup(base.CloseIdleConnections)
 			transport, err := reauth.New(reauth.Config{
-				Refresher:    &reauth.OAuth2Refresher{TokenURL: server.TokenURL(), ClientID: "test"},
+				Refresher:    &oauth.Refresher{TokenURL: server.TokenURL(), ClientID: "test"},
 				Origins:      []string{server.URL},
 				Base:         base,
 				Store:        open(t, dir),
-				RefreshPause: -1, // an owed save is tried again every 100 ms
+				RefreshPause: -1, // a pending save is tried again every 100 ms
 				OnEvent: func(_ context.Context, e reauth.Event) {
-					if e.Kind == reauth.EventSaveOwed {
-						owed <- e.Err
+					if e.Kind == reauth.EventSaveFailed {
+						pending <- e.Err
 					}
 					assert.NotContains(t, []reauth.EventKind{reauth.EventRefreshFailed, reauth.EventSignInRequired}, e.Kind)
 				},
@@ -116,11 +117,11 @@ func TestADiskThatCannotBeWrittenToSignsNobodyOut(t *testing.T) {
 				server.ExpireAccess()
 				get()
 				select {
-				case err := <-owed:
+				case err := <-pending:
 					require.ErrorIs(t, err, fault.err)
 					require.ErrorContains(t, err, "filestore: save "+pathOf(dir, "", ".json")+": "+fault.err.Error())
 				default:
-					require.Fail(t, "the save is not owed")
+					require.Fail(t, "no save is pending")
 				}
 				require.Equal(t, refreshes, server.Counts().Refreshes)
 				signedIn, err := transport.SignedIn(t.Context())
@@ -141,7 +142,7 @@ func TestADiskThatCannotBeWrittenToSignsNobodyOut(t *testing.T) {
 				get()
 				tok, _, err := another.Load(t.Context(), "")
 				return err == nil && tok.AccessToken == current.AccessToken
-			}, 30*time.Second, 5*time.Millisecond, "the save is still owed")
+			}, 30*time.Second, 5*time.Millisecond, "the save is still pending")
 			require.NoError(t, transport.Wait(t.Context()))
 			assert.Equal(t, 3, server.Counts().Refreshes)
 			assert.Zero(t, server.Counts().ReusesDetected)

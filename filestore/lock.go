@@ -71,7 +71,7 @@ func (s *Store) tryLock(ctx context.Context, file string) (*lease, error) {
 		return nil, err
 	}
 	// It is opened for reading, which also a disk that can only be read allows if the
-	// file is there: then the save is owed, but the refresh need not fail.
+	// file is there: then the save is pending, but the refresh need not fail.
 	path := filepath.Join(s.dir, file)
 	l := &lease{path: path, lock: flock.New(path, flock.SetFlag(os.O_RDONLY))}
 	ok, err := l.lock.TryLock()

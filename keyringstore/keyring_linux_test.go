@@ -75,7 +75,7 @@ func TestTwentyProcessesAtOnceRefreshOnce(t *testing.T) {
 	}
 	transport, err := newTransport(e)
 	require.NoError(t, err)
-	require.NoError(t, transport.SignIn(reauth.WithSession(t.Context(), session), reauth.Token(server.SignIn("ann"))))
+	require.NoError(t, transport.Session(session).SignIn(t.Context(), reauth.Token(server.SignIn("ann"))))
 	server.ExpireAccess()
 
 	told, err := json.Marshal(e)

@@ -17,6 +17,7 @@ import (
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/internal/fleet"
 	"github.com/reauth-go/reauth/keyringstore"
+	"github.com/reauth-go/reauth/oauth"
 )
 
 const (
@@ -100,7 +101,7 @@ func newTransport(e errand) (*reauth.Transport, error) {
 		return nil, err
 	}
 	return reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{TokenURL: e.TokenURL, ClientID: "keyringstore"},
+		Refresher: &oauth.Refresher{TokenURL: e.TokenURL, ClientID: "keyringstore"},
 		Origins:   []string{e.Origin},
 		Store:     store,
 	})
@@ -120,17 +121,12 @@ func request(told string) error {
 	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
 		return err
 	}
-	ctx := reauth.WithSession(context.Background(), session)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.APIURL, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := (&http.Client{Transport: transport}).Do(req)
+	resp, err := (&http.Client{Transport: transport.Session(session)}).Get(e.APIURL)
 	if err != nil {
 		return err
 	}
 	_ = resp.Body.Close()
-	if err := transport.Wait(ctx); err != nil {
+	if err := transport.Wait(context.Background()); err != nil {
 		return err
 	}
 	fmt.Println(resp.Status)

@@ -28,7 +28,7 @@ func TestTheBrowsersCredentialsDoNotReachTheAPI(t *testing.T) {
 	got := b.post("/api/look", "Authorization", "Bearer of-my-own", "Cookie", "other=1; bff="+b.cookie(), "X-Mine", "kept")
 	require.Equal(t, http.StatusOK, got.status)
 	assert.NotContains(t, seen, "Cookie")
-	tok, err := a.backend.transport.Token(reauth.WithSession(t.Context(), sessionName(b.cookie())))
+	tok, err := a.backend.transport.Session(sessionName(b.cookie())).Token(t.Context())
 	require.NoError(t, err)
 	assert.True(t, len(seen["Authorization"]) == 1 && seen.Get("Authorization") == "Bearer "+tok.AccessToken, "the session's token, and nothing else")
 	assert.Equal(t, "kept", seen.Get("X-Mine"))

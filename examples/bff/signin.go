@@ -61,7 +61,7 @@ func (b *backend) signIn(w http.ResponseWriter, r *http.Request) {
 	// is never signed in.
 	id := rand.Text()
 	if err == nil {
-		err = b.transport.SignIn(reauth.WithSession(r.Context(), sessionName(id)), tok)
+		err = b.transport.Session(sessionName(id)).SignIn(r.Context(), tok)
 	}
 	if err != nil {
 		if failed, ok := errors.AsType[*oauth2.RetrieveError](err); ok {

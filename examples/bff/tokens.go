@@ -9,6 +9,7 @@ import (
 	"net/url"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 )
 
 // A config says what a backend works with.
@@ -31,16 +32,17 @@ func newTransport(cfg config, live *live) (*reauth.Transport, error) {
 	base.MaxIdleConnsPerHost = 100 // all calls go to one host
 	logEvent := reauth.LogEvents(cfg.log)
 	return reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{
+		Refresher: &oauth.Refresher{
 			TokenURL:      cfg.tokenURL,
 			RevocationURL: cfg.revocationURL,
 			ClientID:      cfg.clientID,
 			ClientSecret:  cfg.clientSecret,
 		},
-		Origins:      []string{cfg.api.Scheme + "://" + cfg.api.Host},
-		Base:         base,
-		Store:        cfg.store,
-		ReplayBuffer: replayBuffer,
+		Origins:        []string{cfg.api.Scheme + "://" + cfg.api.Host},
+		Base:           base,
+		Store:          cfg.store,
+		RequireSession: true, // a handler that forgets to pick one fails
+		ReplayBuffer:   replayBuffer,
 		// The demo's API ends tokens before their time, at the push of a button, also
 		// those that a refresh has only just brought. Leave this out for any other.
 		RefreshPause: -1,

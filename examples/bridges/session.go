@@ -5,13 +5,14 @@ import (
 	"errors"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 )
 
 // connect returns a signed-in session. It is what a program with an http.Client
 // would do too; the bridges need no more than the Transport.
 func connect(ctx context.Context, s *servers) (*reauth.Transport, error) {
 	transport, err := reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{TokenURL: s.TokenURL(), ClientID: "bridges"},
+		Refresher: &oauth.Refresher{TokenURL: s.TokenURL(), ClientID: "bridges"},
 		Origins:   []string{s.URL}, // for the WebSocket, whose handshake is HTTP
 		// Here tokens die as soon as they have been used once. Against a real server
 		// leave this out.

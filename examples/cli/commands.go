@@ -19,7 +19,7 @@ func withSession(command func(context.Context, *app, *session) error) func(conte
 		if err != nil {
 			return err
 		}
-		err = command(s.in(ctx), a, s)
+		err = command(ctx, a, s)
 		return errors.Join(err, s.finish(ctx, a.stderr))
 	}
 }
@@ -40,7 +40,7 @@ func signIn(ctx context.Context, a *app, s *session) error {
 }
 
 func signOut(ctx context.Context, a *app, s *session) error {
-	if err := s.transport.SignOut(ctx); err != nil {
+	if err := s.handle.SignOut(ctx); err != nil {
 		return fmt.Errorf("you are signed out, but not everywhere: %v", err)
 	}
 	fmt.Fprintf(a.stdout, "Signed out of %s.\n", s.server)
@@ -48,7 +48,7 @@ func signOut(ctx context.Context, a *app, s *session) error {
 }
 
 func status(ctx context.Context, a *app, s *session) error {
-	ok, err := s.transport.SignedIn(ctx)
+	ok, err := s.handle.SignedIn(ctx)
 	if err != nil {
 		return fmt.Errorf("your session cannot be read: %v", err)
 	}

@@ -35,7 +35,7 @@ func once(ctx context.Context, a *app) (err error) {
 		return err
 	}
 	defer func() { // what is in a keychain would stay
-		err = errors.Join(err, s.transport.SignOut(s.in(context.WithoutCancel(ctx))), s.finish(ctx, a.stderr))
+		err = errors.Join(err, s.handle.SignOut(context.WithoutCancel(ctx)), s.finish(ctx, a.stderr))
 	}()
 	d.tokens.ExpireAccess()
 

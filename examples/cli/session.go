@@ -12,7 +12,9 @@ import (
 
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/filestore"
+	"github.com/reauth-go/reauth/jsonauth"
 	"github.com/reauth-go/reauth/keyringstore"
+	"github.com/reauth-go/reauth/oauth"
 )
 
 const patience = time.Minute
@@ -22,6 +24,7 @@ type session struct {
 	server    string
 	place     string // where it is kept
 	transport *reauth.Transport
+	handle    *reauth.Session
 	client    *http.Client // puts the token on its requests
 }
 
@@ -33,7 +36,7 @@ func open(server, store, dir string) (*session, error) {
 		return nil, err
 	}
 	transport, err := reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{
+		Refresher: &oauth.Refresher{
 			TokenURL:      server + "/token",
 			RevocationURL: server + "/revoke",
 			ClientID:      "notes",
@@ -44,11 +47,14 @@ func open(server, store, dir string) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Sessions are named after their servers, so that there can be one with each.
+	handle := transport.Session(server)
 	return &session{
 		server:    server,
 		place:     place,
 		transport: transport,
-		client:    &http.Client{Transport: transport, Timeout: patience},
+		handle:    handle,
+		client:    &http.Client{Transport: handle, Timeout: patience},
 	}, nil
 }
 
@@ -71,14 +77,10 @@ func openStore(store, dir string) (_ reauth.Store, place string, err error) {
 	return nil, "", usageError(fmt.Sprintf("the store is file or keychain, not %q", store))
 }
 
-// in returns the context in which to use the session. Sessions are named after their
-// servers, so that there can be one with each.
-func (s *session) in(ctx context.Context) context.Context { return reauth.WithSession(ctx, s.server) }
-
 // signIn asks the server for the first token. Where users sign in with a browser,
 // golang.org/x/oauth2 does this part.
 func (s *session) signIn(ctx context.Context, user, password string, stderr io.Writer) error {
-	entrance := &reauth.JSONEndpoint{URL: s.server + "/sign-in", Client: &http.Client{Timeout: patience}}
+	entrance := &jsonauth.Endpoint{URL: s.server + "/sign-in", Client: &http.Client{Timeout: patience}}
 	tok, err := entrance.Exchange(ctx, map[string]string{"user": user, "password": password})
 	if errors.Is(err, reauth.ErrSignInRequired) {
 		return errWrongPassword
@@ -90,8 +92,8 @@ func (s *session) signIn(ctx context.Context, user, password string, stderr io.W
 		return err
 	}
 	// Of a session that is only replaced the server would not hear.
-	ended := s.transport.SignOut(s.in(ctx))
-	if err := s.transport.SignIn(s.in(ctx), tok); err != nil {
+	ended := s.handle.SignOut(ctx)
+	if err := s.handle.SignIn(ctx, tok); err != nil {
 		return fmt.Errorf("your session cannot be kept: %v", err)
 	}
 	if ended != nil {

@@ -40,7 +40,7 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 		}
 		body = bytes.NewReader(text) // of which net/http knows how to read it again
 	}
-	req, err := http.NewRequestWithContext(c.session.in(ctx), method, c.base+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
 		return fmt.Errorf("orders: %w", err)
 	}

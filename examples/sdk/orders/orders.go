@@ -79,7 +79,7 @@ func New(opts *Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("orders: %w", err)
 	}
-	return &Client{base: base, session: session, http: &http.Client{Transport: session.transport}}, nil
+	return &Client{base: base, session: session, http: &http.Client{Transport: session.handle}}, nil
 }
 
 // originOf returns scheme, host and port of a URL. Its errors do not repeat the URL,
