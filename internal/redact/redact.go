@@ -90,15 +90,22 @@ func ContextError(err error) error {
 }
 
 // Forms returns the forms in which an answer or an error can repeat the secrets: as
-// they are, in a form or a URL, in JSON, and quoted.
+// they are, in a form or a URL, in JSON, quoted, and as JSON that is quoted, as
+// net/http does with a Location that it cannot parse.
 func Forms(secrets ...string) []string {
-	forms := make([]string, 0, 4*len(secrets))
+	forms := make([]string, 0, 5*len(secrets))
 	for _, s := range secrets {
-		quoted := strconv.Quote(s)
 		inJSON, _ := json.Marshal(s) // a string can always be written
-		forms = append(forms, s, url.QueryEscape(s), quoted[1:len(quoted)-1], string(inJSON[1:len(inJSON)-1]))
+		encoded := string(inJSON[1 : len(inJSON)-1])
+		forms = append(forms, s, url.QueryEscape(s), quote(s), encoded, quote(encoded))
 	}
 	return forms
+}
+
+// quote is strconv.Quote without the quotes.
+func quote(s string) string {
+	quoted := strconv.Quote(s)
+	return quoted[1 : len(quoted)-1]
 }
 
 // Code returns an error code of a token server without the secrets. The codes of RFC

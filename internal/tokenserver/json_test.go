@@ -207,7 +207,7 @@ func TestSecretsOfARequest(t *testing.T) {
 		url.Values{"grant_type": {"password"}, "password": {"a b"}},
 		map[string]any{"grant_type": "refresh_token", "x": []any{"a b", 1}},
 	} {
-		assert.Equal(t, []string{"a b", "a+b", "a b", "a b"}, tokenserver.RequestSecrets(nil, body))
+		assert.Equal(t, []string{"a b", "a+b", "a b", "a b", "a b"}, tokenserver.RequestSecrets(nil, body))
 	}
 	assert.Empty(t, tokenserver.RequestSecrets(nil, func() {}))
 	assert.Subset(t, tokenserver.TokenSecrets(reauth.Token{AccessToken: "a b", RefreshToken: "r", Extra: map[string]string{"id": "id-token", "short": "abc"}}),
