@@ -358,14 +358,8 @@ func TestRefusalsThatSignOutAndThatDoNot(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d/%.40s", tc.status, tc.body), func(t *testing.T) {
 			c := &cookieauth.Cookies{RefreshURL: refreshURL, FinalStatus: tc.finalStatus, Client: testworld.Answering(tc.status, tc.body, "Retry-After", "7").Client()}
-			tok, err := c.Refresh(t.Context(), signedIn())
-			assert.Zero(t, tok)
-			failure, ok := errors.AsType[*reauth.RefreshError](err)
-			require.True(t, ok, "%T", err)
-			assert.Equal(t, tc.status, failure.StatusCode)
+			failure := testworld.AssertRefused(t, c, signedIn(), tc.status, "", tc.final)
 			assert.Equal(t, 7*time.Second, failure.RetryAfter)
-			assert.Empty(t, failure.Code)
-			assert.Equal(t, tc.final, errors.Is(err, reauth.ErrSignInRequired), "final")
 		})
 	}
 	// The body has no meaning.
@@ -373,22 +367,6 @@ func TestRefusalsThatSignOutAndThatDoNot(t *testing.T) {
 	tok, err := (&cookieauth.Cookies{RefreshURL: refreshURL, Client: server.Client()}).Refresh(t.Context(), signedIn())
 	require.NoError(t, err)
 	assert.Equal(t, "a", tok.AccessToken)
-}
-
-func TestNoRedirectIsFollowed(t *testing.T) {
-	for _, status := range []int{301, 302, 303, 307, 308} {
-		server := testworld.Answering(status, "", "Location", "https://evil.example.com/?t=refresh-1")
-		client := server.Client()
-		client.CheckRedirect = func(*http.Request, []*http.Request) error { return nil }
-		c := &cookieauth.Cookies{RefreshURL: refreshURL, SignInURL: refreshURL, Client: client}
-		_, err1 := c.Refresh(t.Context(), signedIn())
-		_, err2 := c.Exchange(t.Context(), signedIn())
-		for _, err := range []error{err1, err2} {
-			require.ErrorContains(t, err, "not followed", status)
-			assert.NotErrorIs(t, err, reauth.ErrSignInRequired)
-		}
-		assert.Len(t, server.Requests(), 2)
-	}
 }
 
 func TestExpiry(t *testing.T) {
@@ -459,16 +437,11 @@ func TestEveryBadFieldIsNamed(t *testing.T) {
 			},
 		},
 	} {
-		err := tc.cookies.Validate()
-		if tc.want == nil {
-			assert.NoError(t, err)
-			continue
-		}
-		_, refreshErr := tc.cookies.Refresh(t.Context(), signedIn())
-		_, exchangeErr := tc.cookies.Exchange(t.Context(), nil)
-		for _, err := range []error{err, refreshErr, exchangeErr} {
-			require.EqualError(t, err, strings.Join(tc.want, "\n"))
-			assert.NotErrorIs(t, err, reauth.ErrSignInRequired)
+		testworld.AssertFaults(t, tc.want, tc.cookies.Validate())
+		if tc.want != nil {
+			_, err1 := tc.cookies.Refresh(t.Context(), signedIn())
+			_, err2 := tc.cookies.Exchange(t.Context(), nil)
+			testworld.AssertFaults(t, tc.want, err1, err2)
 		}
 	}
 }

@@ -274,16 +274,8 @@ func TestRefusalsThatSignOutAndThatDoNot(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s/%d/%.40s", tc.server, tc.status, tc.body), func(t *testing.T) {
 			e := &jsonauth.Endpoint{URL: endpointURL, FinalStatus: tc.finalStatus, Client: testworld.Answering(tc.status, tc.body, "Retry-After", "7").Client()}
-			tok, err := e.Refresh(t.Context(), oldToken)
-			require.Error(t, err)
-			assert.Zero(t, tok)
-			failure, ok := errors.AsType[*reauth.RefreshError](err)
-			require.True(t, ok, "%T", err)
-			assert.Equal(t, tc.status, failure.StatusCode)
+			failure := testworld.AssertRefused(t, e, oldToken, tc.status, tc.code, tc.final)
 			assert.Equal(t, 7*time.Second, failure.RetryAfter)
-			assert.Equal(t, tc.code, failure.Code)
-			assert.Equal(t, tc.final, errors.Is(err, reauth.ErrSignInRequired), "final")
-			assert.True(t, strings.HasPrefix(err.Error(), "reauth: "), err)
 		})
 	}
 }
@@ -323,48 +315,13 @@ func TestEveryBadFieldIsNamed(t *testing.T) {
 			[]string{`jsonauth: Endpoint.Method "P T": is not an HTTP method`, `jsonauth: Endpoint.RefreshField "token": is set although Body writes the request`},
 		},
 	} {
-		err := tc.endpoint.Validate()
-		if tc.want == nil {
-			assert.NoError(t, err)
-			continue
-		}
-		_, refreshErr := tc.endpoint.Refresh(t.Context(), oldToken)
-		_, exchangeErr := tc.endpoint.Exchange(t.Context(), nil)
-		for _, err := range []error{err, refreshErr, exchangeErr} {
-			require.EqualError(t, err, strings.Join(tc.want, "\n"))
-			assert.NotErrorIs(t, err, reauth.ErrSignInRequired)
+		testworld.AssertFaults(t, tc.want, tc.endpoint.Validate())
+		if tc.want != nil {
+			_, err1 := tc.endpoint.Refresh(t.Context(), oldToken)
+			_, err2 := tc.endpoint.Exchange(t.Context(), nil)
+			testworld.AssertFaults(t, tc.want, err1, err2)
 		}
 	}
-}
-
-func TestNoTokenLeavesTheOriginByARedirect(t *testing.T) {
-	for _, status := range []int{301, 302, 303, 307, 308} {
-		server := testworld.Answering(status, "", "Location", "https://evil.example.com/?t=refresh-1")
-		e := &jsonauth.Endpoint{URL: endpointURL, Client: server.Client()}
-		_, err1 := e.Refresh(t.Context(), oldToken)
-		_, err2 := e.Exchange(t.Context(), oldToken)
-		for _, err := range []error{err1, err2} {
-			require.ErrorContains(t, err, "not followed", status)
-			assert.NotErrorIs(t, err, reauth.ErrSignInRequired)
-			assert.NotContains(t, err.Error(), "refresh-1")
-		}
-		for _, req := range server.Requests() {
-			assert.Equal(t, endpointURL, req.URL)
-		}
-	}
-	// A redirect that would drop the refresh token is not followed either: a 401 to what
-	// is left of the request says nothing about the token.
-	server := testworld.AnsweringWith(func(req *http.Request) (*http.Response, error) {
-		if req.URL.Path == "/login" {
-			return testworld.Respond(req, 401, ""), nil
-		}
-		resp := testworld.Respond(req, 302, "")
-		resp.Header.Set("Location", "/login")
-		return resp, nil
-	})
-	_, err := (&jsonauth.Endpoint{URL: endpointURL, Client: server.Client()}).Refresh(t.Context(), oldToken)
-	require.ErrorContains(t, err, "not followed")
-	assert.NotErrorIs(t, err, reauth.ErrSignInRequired)
 }
 
 func TestNothingShowsASecret(t *testing.T) {

@@ -61,8 +61,7 @@ func TestInvalidGrantSignsOutIfTheSessionsRefreshTokenWasSent(t *testing.T) {
 			for _, status := range []int{200, 400, 401} {
 				for code, ofGrant := range map[string]bool{"invalid_grant": true, "invalid_request": true, "invalid_client": false, "unauthorized_client": false} {
 					r.Client = testworld.Answering(status, `{"error":"`+code+`"}`).Client()
-					failure := refused(t, r, tc.old)
-					assert.Equal(t, tc.ofSession && ofGrant, errors.Is(failure, reauth.ErrSignInRequired), "%d %s", status, code)
+					failure := testworld.AssertRefused(t, r, tc.old, status, code, tc.ofSession && ofGrant)
 					if !tc.ofSession && code != "invalid_request" {
 						assert.ErrorContains(t, failure, "misconfigured")
 					}

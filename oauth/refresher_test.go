@@ -32,18 +32,6 @@ func refreshes(t *testing.T, r *oauth.Refresher, old reauth.Token) reauth.Token 
 	return tok
 }
 
-// refused checks that r gets no token, and returns the answer as the error has it.
-func refused(t *testing.T, r *oauth.Refresher, old reauth.Token) *reauth.RefreshError {
-	t.Helper()
-	tok, err := r.Refresh(t.Context(), old)
-	require.Error(t, err)
-	assert.Zero(t, tok)
-	failure, ok := errors.AsType[*reauth.RefreshError](err)
-	require.True(t, ok, "%T", err)
-	assert.True(t, strings.HasPrefix(err.Error(), "reauth: "), err)
-	return failure
-}
-
 func TestRefusalsThatSignOutAndThatDoNot(t *testing.T) {
 	const (
 		final         = "final"
@@ -117,14 +105,12 @@ func TestRefusalsThatSignOutAndThatDoNot(t *testing.T) {
 		{"", 204, ``, nil, "", temporary},
 	} {
 		t.Run(fmt.Sprintf("%s/%d/%.40s", tc.server, tc.status, tc.body), func(t *testing.T) {
-			failure := refused(t, &oauth.Refresher{
+			r := &oauth.Refresher{
 				TokenURL: testworld.TokenURL, FinalCodes: tc.finalCodes,
 				Client: testworld.Answering(tc.status, tc.body, "Retry-After", "7").Client(),
-			}, oldToken)
-			assert.Equal(t, tc.status, failure.StatusCode)
-			assert.Equal(t, tc.code, failure.Code)
+			}
+			failure := testworld.AssertRefused(t, r, oldToken, tc.status, tc.code, tc.want == final)
 			assert.Equal(t, 7*time.Second, failure.RetryAfter)
-			assert.Equal(t, tc.want == final, errors.Is(failure, reauth.ErrSignInRequired), "final")
 			assert.Equal(t, tc.want == misconfigured, strings.Contains(failure.Error(), "misconfigured"), failure)
 		})
 	}
@@ -284,24 +270,6 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
-func TestNoSecretLeavesTheOriginByARedirect(t *testing.T) {
-	server := testworld.Answering(307, "", "Location", "https://evil.example.com/?t=refresh-1")
-	for _, grant := range []oauth.Grant{nil, oauth.ClientCredentials{}} {
-		r := &oauth.Refresher{
-			TokenURL: testworld.TokenURL, RevocationURL: testworld.TokenURL, ClientID: "id", ClientSecret: "secret", Grant: grant, Client: server.Client(),
-		}
-		_, err := r.Refresh(t.Context(), oldToken)
-		for _, err := range []error{err, r.Revoke(t.Context(), oldToken)} {
-			require.ErrorContains(t, err, "not followed")
-			assert.NotErrorIs(t, err, reauth.ErrSignInRequired)
-			assert.NotContains(t, err.Error(), "refresh-1")
-		}
-	}
-	for _, req := range server.Requests() {
-		assert.Equal(t, testworld.TokenURL, req.URL)
-	}
-}
-
 func TestContextReachesTheClient(t *testing.T) {
 	type key struct{}
 	r := &oauth.Refresher{TokenURL: testworld.TokenURL, Client: testworld.AnsweringWith(func(req *http.Request) (*http.Response, error) {
@@ -356,20 +324,10 @@ func TestEveryBadFieldIsNamed(t *testing.T) {
 		{&oauth.Refresher{TokenURL: url1, AuthStyle: oauth.AuthStyleBasic}, []string{`oauth: Refresher.ClientID "": must be set for AuthStyleBasic`}},
 		{&oauth.Refresher{TokenURL: url1, Grant: client, ClientID: "id", Params: url.Values{"scope": nil}}, []string{`oauth: Refresher.Params "scope": `}},
 	} {
-		err := tc.refresher.Validate()
-		if tc.want == nil {
-			assert.NoError(t, err)
-			continue
-		}
-		_, refreshErr := tc.refresher.Refresh(t.Context(), oldToken)
-		for _, err := range []error{err, refreshErr, tc.refresher.Revoke(t.Context(), oldToken)} {
-			require.Error(t, err)
-			assert.Len(t, strings.Split(err.Error(), "\n"), len(tc.want), err)
-			for _, want := range tc.want {
-				assert.ErrorContains(t, err, want)
-			}
-			assert.NotContains(t, err.Error(), "hidden")
-			assert.NotErrorIs(t, err, reauth.ErrSignInRequired)
+		testworld.AssertFaults(t, tc.want, tc.refresher.Validate())
+		if tc.want != nil {
+			_, err := tc.refresher.Refresh(t.Context(), oldToken)
+			testworld.AssertFaults(t, tc.want, err, tc.refresher.Revoke(t.Context(), oldToken))
 		}
 	}
 }
@@ -406,9 +364,7 @@ func TestNothingShowsASecret(t *testing.T) {
 // not change them.
 func TestErrorCodeDoesNotDependOnTheToken(t *testing.T) {
 	r := &oauth.Refresher{TokenURL: testworld.TokenURL, Client: testworld.Answering(400, `{"error":"invalid_grant"}`).Client()}
-	failure := refused(t, r, reauth.Token{RefreshToken: "grant"})
-	assert.Equal(t, "invalid_grant", failure.Code)
-	assert.ErrorIs(t, failure, reauth.ErrSignInRequired)
+	testworld.AssertRefused(t, r, reauth.Token{RefreshToken: "grant"}, 400, "invalid_grant", true)
 }
 
 // embedding has a field of its own beside those of a Refresher.

@@ -424,20 +424,6 @@ func TestErrorsAndContextsPassThrough(t *testing.T) {
 	assert.Equal(t, testworld.ErrFault, err)
 	assert.False(t, ok)
 	assert.Zero(t, tok)
-
-	// What Lock returns is the store's own.
-	fault = nil
-	held, unlock, err := store.(reauth.Locker).Lock(ctx, "ann")
-	require.NoError(t, err)
-	assert.Equal(t, "x", held.Value(key{}))
-	waiting, cancel := context.WithCancel(ctx)
-	cancel()
-	_, _, err = store.(reauth.Locker).Lock(waiting, "ann")
-	assert.ErrorIs(t, err, context.Canceled, "it is locked")
-	unlock()
-	_, unlock, err = store.(reauth.Locker).Lock(ctx, "ann")
-	require.NoError(t, err)
-	unlock()
 }
 
 func TestSaveRefusesATokenThatItCouldNotReturn(t *testing.T) {

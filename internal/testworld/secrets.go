@@ -26,7 +26,8 @@ const Secret = "SECRET"
 // AssertNoLeak checks that a refresher shows no secret, in no error, event or log entry
 // and under no verb of package fmt, whatever the token server answers. It uses the
 // refresher by itself and under a Transport, against servers that repeat each request
-// wherever an answer or an error can. build returns a refresher over a client; tok is
+// wherever an answer or an error can, and that a redirect takes nothing to another host
+// and signs nobody out. build returns a refresher over a client; tok is
 // the session's token; signIns are bodies for its Exchange, if it has one. Every secret
 // in them contains Secret, except in the encodings that are given as encoded.
 func AssertNoLeak(t *testing.T, build func(*http.Client) reauth.Refresher, tok reauth.Token, signIns []any, encoded ...string) {
@@ -41,6 +42,7 @@ func AssertNoLeak(t *testing.T, build func(*http.Client) reauth.Refresher, tok r
 			_, err := r.Refresh(t.Context(), tok)
 			require.Error(t, err)
 			shown.error(err)
+			assert.False(t, strings.HasPrefix(name, "redirect") && errors.Is(err, reauth.ErrSignInRequired))
 			_, err = (&http.Client{Transport: tr}).Get(APIURL)
 			require.Error(t, err)
 			shown.error(err)
@@ -62,6 +64,7 @@ func AssertNoLeak(t *testing.T, build func(*http.Client) reauth.Refresher, tok r
 			for _, req := range server.Requests() {
 				known = known || strings.Contains(fmt.Sprint(req), Secret) || req.Header.Get("Authorization") != ""
 				secrets = append(secrets, encodedSecrets(req)...)
+				assert.Contains(t, req.URL, "id.example.com")
 			}
 			require.True(t, known, "the server knows no secret")
 			for _, text := range shown.texts {
@@ -173,6 +176,7 @@ func repeatingServers() map[string]*TokenServer {
 			resp.Body = FailingReader("{", errors.New(all))
 			return resp, nil
 		}),
+		"redirect without a body": header(302, "Location", func(string) string { return "https://evil.example.com/" }),
 		"redirect": header(307, "Location", func(all string) string {
 			return "https://evil.example.com/" + url.PathEscape(all) + "?" + url.QueryEscape(all)
 		}),

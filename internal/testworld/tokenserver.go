@@ -1,6 +1,7 @@
 package testworld
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -10,6 +11,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth"
 )
 
 // TokenURL is where a TokenServer is reached. Any other URL will do.
@@ -106,6 +110,38 @@ func (r TokenRequest) Basic(t testing.TB) (id, secret string, ok bool) {
 		*s = text
 	}
 	return id, secret, ok
+}
+
+// AssertRefused checks that a refresh ends with a RefreshError with the given fields, and
+// returns it.
+func AssertRefused(t *testing.T, r reauth.Refresher, old reauth.Token, status int, code string, final bool) *reauth.RefreshError {
+	t.Helper()
+	tok, err := r.Refresh(t.Context(), old)
+	assert.Zero(t, tok)
+	failure, ok := errors.AsType[*reauth.RefreshError](err)
+	require.True(t, ok, "%T: %v", err, err)
+	assert.Equal(t, status, failure.StatusCode)
+	assert.Equal(t, code, failure.Code)
+	assert.Equal(t, final, errors.Is(err, reauth.ErrSignInRequired), "final: %v", err)
+	return failure
+}
+
+// AssertFaults checks that each error is about exactly the settings at fault.
+func AssertFaults(t *testing.T, want []string, errs ...error) {
+	t.Helper()
+	for _, err := range errs {
+		if len(want) == 0 {
+			assert.NoError(t, err)
+			continue
+		}
+		require.Error(t, err)
+		assert.Len(t, strings.Split(err.Error(), "\n"), len(want), err)
+		for _, w := range want {
+			assert.ErrorContains(t, err, w)
+		}
+		assert.NotContains(t, err.Error(), "hidden")
+		assert.NotErrorIs(t, err, reauth.ErrSignInRequired)
+	}
 }
 
 // FailingReader is a body that breaks off with an error.

@@ -122,55 +122,40 @@ func TestAnswerOfOneMebibyteIsRead(t *testing.T) {
 }
 
 func TestSendReturnsWhenTheContextEnds(t *testing.T) {
-	stop := make(chan struct{})
-	arrived := make(chan struct{}, 1)
-	hanging := func(begin string) string {
-		return serve(t, func(w http.ResponseWriter, req *http.Request) {
-			if begin != "" {
-				_, _ = io.WriteString(w, begin)
-				_ = http.NewResponseController(w).Flush()
-			}
-			_, _ = io.Copy(io.Discard, req.Body)
-			arrived <- struct{}{}
-			select {
-			case <-stop:
-			case <-req.Context().Done():
-			}
-		})
-	}
-	t.Cleanup(func() { close(stop) }) // runs before the servers wait for their handlers
-
-	for name, target := range map[string]string{"no answer": hanging(""), "half an answer": hanging(`{"access_`)} {
-		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithCancel(t.Context())
-			go func() { <-arrived; cancel() }()
-			_, _, err := send(ctx, http.DefaultClient, target)
-			assert.ErrorIs(t, err, context.Canceled)
-			_, ok := errors.AsType[*reauth.RefreshError](err)
-			assert.False(t, ok, "a RefreshError never matches a context error")
-
-			ctx, cancel = context.WithTimeout(t.Context(), 10*time.Millisecond)
+	for _, begun := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			client := testworld.AnsweringWith(func(req *http.Request) (*http.Response, error) {
+				resp := testworld.Respond(req, 200, "")
+				resp.Body = io.NopCloser(hangingBody{req.Context()})
+				if !begun {
+					return nil, testworld.Pass(req.Context(), time.Hour)
+				}
+				return resp, nil
+			}).Client()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			go func() { <-arrived }()
-			_, _, err = send(ctx, http.DefaultClient, target)
+			a, _, err := send(ctx, client, testworld.TokenURL)
 			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.Nil(t, a)
+			ctx, cancel = context.WithCancel(t.Context())
+			time.AfterFunc(time.Minute, cancel)
+			_, _, err = send(ctx, client, testworld.TokenURL)
+			assert.ErrorIs(t, err, context.Canceled)
+
+			// The client's own timeout is not the caller's deadline.
+			client.Timeout = time.Second
+			a, _, err = send(t.Context(), client, testworld.TokenURL)
+			require.Error(t, err)
+			assert.Equal(t, begun, a != nil)
+			assert.Equal(t, begun, !errors.Is(err, context.DeadlineExceeded))
 		})
 	}
 }
 
-func TestTimeoutOfTheClientIsNotTheCallersDeadline(t *testing.T) {
-	target := serve(t, func(w http.ResponseWriter, req *http.Request) {
-		_, _ = io.WriteString(w, `{"access_`)
-		_ = http.NewResponseController(w).Flush()
-		_, _ = io.Copy(io.Discard, req.Body)
-		<-req.Context().Done()
-	})
-	a, _, err := send(t.Context(), &http.Client{Timeout: 50 * time.Millisecond}, target)
-	require.Error(t, err)
-	if a != nil { // the header came in time
-		assert.NotErrorIs(t, err, context.DeadlineExceeded)
-	}
-}
+// A hangingBody gives nothing until its context ends.
+type hangingBody struct{ ctx context.Context }
+
+func (b hangingBody) Read([]byte) (int, error) { return 0, testworld.Pass(b.ctx, time.Hour) }
 
 func TestHangingBodyDoesNotLoseTheHeader(t *testing.T) {
 	target := serve(t, func(w http.ResponseWriter, r *http.Request) {
