@@ -276,6 +276,9 @@ func TestRefusalsThatSignOutAndThatDoNot(t *testing.T) {
 			e := &jsonauth.Endpoint{URL: endpointURL, FinalStatus: tc.finalStatus, Client: testworld.Answering(tc.status, tc.body, "Retry-After", "7").Client()}
 			failure := testworld.AssertRefused(t, e, oldToken, tc.status, tc.code, tc.final)
 			assert.Equal(t, 7*time.Second, failure.RetryAfter)
+			if tc.status == 200 && !tc.final {
+				assert.ErrorContains(t, failure, "no token in the answer: ")
+			}
 		})
 	}
 }

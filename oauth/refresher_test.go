@@ -111,6 +111,9 @@ func TestRefusalsThatSignOutAndThatDoNot(t *testing.T) {
 			}
 			failure := testworld.AssertRefused(t, r, oldToken, tc.status, tc.code, tc.want == final)
 			assert.Equal(t, 7*time.Second, failure.RetryAfter)
+			if strings.Contains(tc.body, `"a\nb"`) {
+				assert.ErrorContains(t, failure, "no token in the answer: access_token has a character that a header cannot carry")
+			}
 			assert.Equal(t, tc.want == misconfigured, strings.Contains(failure.Error(), "misconfigured"), failure)
 		})
 	}
