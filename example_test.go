@@ -58,31 +58,6 @@ func ExampleNew() {
 	// refreshes: 1
 }
 
-// A service calls an API on its own behalf. Nobody signs in: the first request
-// fetches the first token.
-func ExampleNew_service() {
-	api, stop := startAPI(reauthtest.Options{ClientID: "billing", ClientSecret: "s3cr3t"})
-	defer stop()
-
-	transport, err := reauth.New(reauth.Config{
-		Refresher: &oauth.Refresher{
-			Grant:        oauth.ClientCredentials{},
-			TokenURL:     api.TokenURL(),
-			ClientID:     "billing",
-			ClientSecret: "s3cr3t", // from the environment, in earnest
-		},
-		Origins: []string{api.URL},
-	})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	client := &http.Client{Transport: transport}
-
-	fmt.Println(answerText(client.Get(api.APIURL("/invoices"))))
-	// Output: {"path":"/invoices","token":1,"user":"billing"}
-}
-
 // A program that calls http.Get throughout, or a library that does, is served by
 // giving http.DefaultClient a Transport. Requests to other places go out as
 // before.

@@ -91,21 +91,28 @@ func ContextError(err error) error {
 	return nil
 }
 
-// Forms returns each secret in every form in which an answer or an error may repeat it:
-// as it is, escaped as in a form or a URL, quoted as in Go, and as in JSON.
+// Forms returns the forms in which an answer or an error can repeat the secrets: as
+// they are, in a form or a URL, in JSON, quoted, and as JSON that is quoted, as
+// net/http does with a Location that it cannot parse.
 func Forms(secrets ...string) []string {
-	forms := make([]string, 0, 4*len(secrets))
+	forms := make([]string, 0, 5*len(secrets))
 	for _, s := range secrets {
-		quoted := strconv.Quote(s)
-		inJSON, _ := json.Marshal(s) // cannot fail for a string
-		forms = append(forms, s, url.QueryEscape(s), quoted[1:len(quoted)-1], string(inJSON[1:len(inJSON)-1]))
+		inJSON, _ := json.Marshal(s) // a string can always be written
+		encoded := string(inJSON[1 : len(inJSON)-1])
+		forms = append(forms, s, url.QueryEscape(s), quote(s), encoded, quote(encoded))
 	}
 	return forms
 }
 
-// Code returns an error code of a token server with the secrets redacted. The codes that
-// RFC 6749 and RFC 7009 define stay as they are, even if a secret is such a word or part
-// of one, because programs compare them.
+// quote is strconv.Quote without the quotes.
+func quote(s string) string {
+	quoted := strconv.Quote(s)
+	return quoted[1 : len(quoted)-1]
+}
+
+// Code returns an error code of a token server without the secrets. The codes of RFC
+// 6749 section 5.2 and RFC 7009 section 2.2.1 stay as they are: programs compare
+// them, and a secret may be as short as a word.
 func Code(code string, secrets []string) string {
 	switch code {
 	case "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client",
