@@ -171,7 +171,7 @@ func (f *figures) check(w io.Writer) error {
 
 	exactly := func(scenario string, want time.Duration) {
 		o, ok := f.outcome(scenario, "reauth")
-		line(ok && o.Last == want && o.Answered == o.Callers, "%s: the last of %d answers at %s, to be %s", scenario, o.Answered, o.Last, want)
+		line(ok && o.Last == want && o.Answered == o.Callers, "%s: the last of %d answers at %s, want %s", scenario, o.Answered, o.Last, want)
 	}
 	exactly("storm-refused", 220*time.Millisecond)
 	exactly("storm-ended", 210*time.Millisecond)

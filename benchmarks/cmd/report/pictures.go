@@ -78,7 +78,7 @@ func drawPictures(f *figures) error {
 // floor takes.
 func drawLibraries(f *figures, c draw.Canvas) error {
 	c = heading(c, "What a library adds to a request",
-		"time with a fresh token and no body, in times what the floor takes; lower is better")
+		"time with a fresh token and no body, as a multiple of the floor's; lower is better")
 	p := plot.New()
 	p.BackgroundColor = paper
 	p.HideY()
@@ -135,9 +135,9 @@ func drawStorm(f *figures, c draw.Canvas) error {
 		share           vg.Length     // of the height
 		shown, tick     time.Duration // on the axis
 	}{
-		{"10,000 callers, whose token the API refuses (with the one challenge that azcore heeds)", "storm-refused", 0.37, 200 * time.Millisecond, 50 * time.Millisecond},
-		{"10,000 callers, whose token is known to have ended", "storm-ended", 0.315, 200 * time.Millisecond, 50 * time.Millisecond},
-		{"50 callers, whose token has ended, and a token server that fails", "failing-token-server", 0.315, 10 * time.Second, 2 * time.Second},
+		{"10,000 callers, whose token the API refuses (with the one challenge that azcore acts on)", "storm-refused", 0.37, 200 * time.Millisecond, 50 * time.Millisecond},
+		{"10,000 callers, whose token is known to have expired", "storm-ended", 0.315, 200 * time.Millisecond, 50 * time.Millisecond},
+		{"50 callers, whose token has expired, and a token server that fails", "failing-token-server", 0.315, 10 * time.Second, 2 * time.Second},
 	}
 	top := c.Max.Y
 	for _, panel := range panels {
@@ -202,7 +202,7 @@ func verdict(o benchmarks.Outcome) string {
 	case o.Answered == o.Callers:
 		return fmt.Sprintf("%s, all answered at %s", count(o.Refreshes, "refresh", "refreshes"), span(o.Last))
 	case o.Refused == o.Callers:
-		return fmt.Sprintf("no refresh, all are handed the 401 at %s", span(o.Last))
+		return fmt.Sprintf("no refresh, all get the 401 at %s", span(o.Last))
 	}
 	return fmt.Sprintf("%s, last error at %s", count(o.Refreshes, "call", "calls"), span(o.Last))
 }
@@ -218,7 +218,7 @@ func drawRollover(f *figures, c draw.Canvas) error {
 	}
 	var rows []row
 	if o, ok := f.outcome("rollover", "none"); ok {
-		rows = append(rows, row{"reauth, a token without end", o})
+		rows = append(rows, row{"reauth, a token that does not expire", o})
 	}
 	for _, s := range shown {
 		if o, ok := f.outcome("rollover", s.library); ok {
