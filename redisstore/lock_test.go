@@ -127,7 +127,7 @@ func TestALockGivenBackWhileItsWaiterIsCutOffIsNotMissed(t *testing.T) {
 }
 
 // Nobody gives back the lock of a process that has died, and so nobody is told.
-func TestALockWhoseHolderHasDiedIsGotWhenItsLeaseHasRunOut(t *testing.T) {
+func TestTheLockOfADeadHolderIsFreeWhenItsLeaseExpires(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
 	store := newDeaf(client)
@@ -204,7 +204,7 @@ func TestWaitersShareOneConnection(t *testing.T) {
 }
 
 // A client repeats what it has got no answer to.
-func TestALockWhoseAnswerIsLostIsGotByTheNextTry(t *testing.T) {
+func TestTheNextTryGetsALockWhoseAnswerWasLost(t *testing.T) {
 	s := startServer(t)
 	lose := new(loser)
 	client := newClient(t, &redis.Options{Addr: s.addr, Dialer: lose.dial})
@@ -218,7 +218,7 @@ func TestALockWhoseAnswerIsLostIsGotByTheNextTry(t *testing.T) {
 	unlock()
 }
 
-func TestALockWhoseAnswerIsLostForGoodIsGivenBack(t *testing.T) {
+func TestALockWhoseAnswerNeverComesIsReleased(t *testing.T) {
 	s := startServer(t)
 	lose := new(loser)
 	client := newClient(t, &redis.Options{Addr: s.addr, Dialer: lose.dial, MaxRetries: -1})
@@ -232,7 +232,7 @@ func TestALockWhoseAnswerIsLostForGoodIsGivenBack(t *testing.T) {
 	unlock()
 }
 
-func TestALockThatComesWhenNobodyWaitsAnyLongerIsGivenBack(t *testing.T) {
+func TestALockThatComesTooLateIsReleased(t *testing.T) {
 	s := startServer(t)
 	proxy := cutproxy.New(t, s.addr)
 	client := newClient(t, &redis.Options{Addr: proxy.Addr()})
@@ -355,7 +355,7 @@ func TestALockThatIsGoneIsNotedByItsHolder(t *testing.T) {
 }
 
 // It is the script that finds out, whoever has the lock, if anybody.
-func TestWhoHasLostTheLockWritesNothing(t *testing.T) {
+func TestAHolderThatLostTheLockWritesNothing(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
 	store := newDeaf(client) // does not renew in a while

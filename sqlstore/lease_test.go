@@ -375,7 +375,7 @@ func TestALockOfWhichTheNewsComesLateIsRenewedAtOnce(t *testing.T) {
 	})
 }
 
-func TestALockWhoseAnswerWasLostIsGivenBack(t *testing.T) {
+func TestALockWhoseAnswerWasLostIsReleased(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db, m := meddle(t, d)
 		store := newStoreOn(t, d, db, 0)

@@ -188,7 +188,7 @@ func TestCreateTableNeedsNoRightToCreateWhereTheTableIs(t *testing.T) {
 
 // What the README shows to those who create the table themselves is what
 // CreateTable does.
-func TestTheTableOfTheReadmeIsTheRightOne(t *testing.T) {
+func TestTheTableInTheReadmeIsTheOneCreated(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	onBoth(t, func(t *testing.T, d database) {
@@ -226,7 +226,7 @@ func columns(t *testing.T, d database, db *sql.DB) (out []string) {
 	return out
 }
 
-func TestWhatIsStoredCanBeReadByPeople(t *testing.T) {
+func TestTheTableIsReadable(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		store, db := newStore(t, d, 0), d.connect(t)
 		long := strings.Repeat("a", 200)
@@ -257,7 +257,7 @@ func TestWhatIsStoredCanBeReadByPeople(t *testing.T) {
 	})
 }
 
-func TestWhatIsNoTokenIsAnErrorThatDoesNotRepeatIt(t *testing.T) {
+func TestARowWithoutATokenIsAnErrorThatDoesNotShowIt(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		store, db := newStore(t, d, 0), d.connect(t)
 		for _, text := range []string{"", "secret", `{"access_token":"secret"`, `{"access_token":{"secret":1}}`, `{"expiry":"secret"}`, `["secret"]`} {
