@@ -181,7 +181,7 @@ func TestAKeyWithoutATokenIsAnErrorThatDoesNotShowIt(t *testing.T) {
 	assert.ErrorContains(t, err, key)
 }
 
-// That is how golang.org/x/oauth2 writes one.
+// golang.org/x/oauth2 writes it like this.
 func TestATokenThatAnotherProgramHasStoredIsLoaded(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
@@ -212,7 +212,7 @@ func TestATokenThatIsNoUTF8IsNotSaved(t *testing.T) {
 	assert.False(t, ok)
 }
 
-// While Redis is silent; the client itself would wait for ReadTimeout.
+// Redis is silent, and the client itself would wait for ReadTimeout.
 func TestAllMethodsReturnWhenTheirContextIsDone(t *testing.T) {
 	for _, enabled := range []bool{false, true} {
 		t.Run(fmt.Sprintf("ContextTimeoutEnabled=%v", enabled), func(t *testing.T) {
