@@ -8,7 +8,7 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// A session is all that this SDK has to do with package reauth, but for [explain].
+// A session has all code of this SDK that uses package reauth, except [explain].
 type session struct {
 	account   string
 	entrance  *reauth.JSONEndpoint
@@ -16,7 +16,7 @@ type session struct {
 }
 
 func newSession(base, origin string, opts *Options) (session, error) {
-	// Sign-ins and renewals go the way of all requests, but carry no token.
+	// Sign-ins and renewals use the same transport as all requests, but carry no token.
 	plain := &http.Client{Transport: opts.Transport}
 	transport, err := reauth.New(reauth.Config{
 		Refresher: &reauth.OAuth2Refresher{
@@ -39,8 +39,8 @@ func newSession(base, origin string, opts *Options) (session, error) {
 	}, nil
 }
 
-// in returns the context in which to call package reauth. It always names the session:
-// the caller's context may name another, if the caller uses package reauth as well.
+// in returns the context for calls of package reauth. It always names the session, because
+// the caller's context may name another if the caller uses package reauth, too.
 func (s session) in(ctx context.Context) context.Context { return reauth.WithSession(ctx, s.account) }
 
 func (s session) signIn(ctx context.Context, user, password string) error {
