@@ -2,23 +2,24 @@ package reauth
 
 import (
 	"context"
+	"fmt"
 	"net/http/httptrace"
 	"reflect"
 )
 
-// A scope is all that a context says to this package: it stands behind one key,
-// so that a request costs one look-up.
+// A scope is all that a context says to this package. It stands behind one key, so that
+// a request costs one look-up.
 type scope struct {
 	session     string
 	withoutAuth bool
-	within      *renewal
+	refresh     *refreshScope
 }
 
-// A renewal is a refresh in progress that a context was made for.
-type renewal struct {
-	transport *Transport
-	session   string
-	outer     *renewal // the refresh that this one was started from, if any
+// A refreshScope is a refresh in progress that a context was made for.
+type refreshScope struct {
+	sessions *sessions
+	session  string
+	outer    *refreshScope // the refresh that this one was started from, if any
 }
 
 type scopeKey struct{}
@@ -34,40 +35,54 @@ func (s scope) in(ctx context.Context) context.Context {
 	return context.WithValue(ctx, scopeKey{}, &s)
 }
 
-// refreshing reports whether the context was given to a refresher of t.
-func (s *scope) refreshing(t *Transport) bool {
-	for r := s.within; r != nil; r = r.outer {
-		if r.transport == t {
-			return true
+// isRefreshing reports whether the context was given to a refresher of m.
+func (s scope) isRefreshing(m *sessions) bool { return s.refresh != nil && s.refreshing(m, nil) != nil }
+
+// refreshing returns the refresh of m that the context was made for, if any: of the named
+// session or, if name is nil, of any.
+func (s scope) refreshing(m *sessions, name *string) *refreshScope {
+	for r := s.refresh; r != nil; r = r.outer {
+		if r.sessions == m && (name == nil || r.session == *name) {
+			return r
 		}
 	}
-	return false
+	return nil
 }
 
-// WithSession returns a context that picks the session: requests sent with it
-// carry that session's token, and the methods of a [Transport] act on it.
-// Without it the session is "".
+// deadlock is the error of a method that the refresher r calls, which would wait for r.
+func (r *refreshScope) deadlock(method string) error {
+	return fmt.Errorf("reauth: %s was called by the refresher of session %q, for which it would wait", method, r.session)
+}
+
+// within marks ctx as that of the session's refresher.
+func (m *sessions) within(ctx context.Context, session string) context.Context {
+	return scope{session: session, refresh: &refreshScope{m, session, scopeOf(ctx).refresh}}.in(ctx)
+}
+
+// WithSession returns a context that picks the session: requests sent with it carry that
+// session's token, and the methods of a [Transport] act on it. Without it the session is
+// "". See also [Transport.Session].
 func WithSession(ctx context.Context, session string) context.Context {
 	s := scopeOf(ctx)
 	s.session = session
 	return s.in(ctx)
 }
 
-// SessionFromContext returns the session that [WithSession] picked, or "". In
-// the context that a [Refresher] is given it is the session being refreshed.
+// SessionFromContext returns the session that [WithSession] picked, or "". In the context
+// that a [Refresher] receives it is the session being refreshed.
 func SessionFromContext(ctx context.Context) string { return scopeOf(ctx).session }
 
-// WithoutAuth returns a context whose requests a [Transport] sends as they are:
-// no token is put on them, their answer starts no refresh, and they are not
-// replayed. Use it for what comes before a sign-in.
+// WithoutAuth returns a context whose requests a [Transport] sends unchanged: without a
+// token, without a refresh if they are refused, and without a replay. Use it for requests
+// that come before a sign-in.
 func WithoutAuth(ctx context.Context) context.Context {
 	s := scopeOf(ctx)
 	s.withoutAuth = true
 	return s.in(ctx)
 }
 
-// detach returns a context with the values of ctx, but neither its end nor its
-// client trace: what a flight does was not asked for by one caller alone.
+// detach returns a context with the values of ctx, but neither its cancellation nor its
+// client trace, because a flight does not work for one caller alone.
 func detach(ctx context.Context) context.Context {
 	return untraced{context.WithoutCancel(ctx)}
 }

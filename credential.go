@@ -2,54 +2,71 @@ package reauth
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
+
+	"github.com/reauth-go/reauth/internal/ascii"
+	"github.com/reauth-go/reauth/internal/settings"
 )
 
-// A Credential puts a session's token on requests, as Config.Credential says.
-// [HeaderCredential] does for any API that takes the token in one header.
+// A Credential puts a session's token on requests. [HeaderCredential] does so for any API
+// that takes the token in one header.
 //
-// A request that already carries a credential, because its caller set one, is
-// left alone. What counts is the Authorization header, unless the Credential has
-// a method that names the headers it writes:
+// A Credential may have more methods, which a [Transport] uses if they are there:
 //
+//	Validate() error
 //	Headers() []string
+//	HeaderValue(tok Token) (string, error)
+//	ValidateToken(tok Token) error
+//	Strip(h http.Header)
 //
-// It is called once, by New. A cookie never counts: requests carry cookies for
-// other reasons.
+// [New] calls Validate and Headers once each. Validate reports what is wrong with the
+// settings. Headers names the headers that Apply writes; without it that is
+// Authorization. A request that already has one of them, because its caller set it, is
+// sent unchanged. A cookie never counts, because requests carry cookies for other reasons.
+//
+// HeaderValue is the fast path of a Credential that writes one header, which Headers must
+// name. It is called once for each generation of a token, and its value is put on all
+// requests in place of a call of Apply. If it returns an error or "", Apply is called.
+//
+// [Session.SignIn] calls ValidateToken, or else HeaderValue, and returns its error without
+// storing the token.
+//
+// Strip takes out of a header what an earlier Apply may have left there. It is called for
+// requests that are sent without a token, see [Config.Anonymous].
+//
+// All are called concurrently. A struct that embeds a Credential has these methods too.
 type Credential interface {
-	// Apply writes the credential to req, a clone of the caller's request that
-	// is about to be sent. It may change req.Header and nothing else of req,
-	// and must not keep req or its header. tok has an access token.
+	// Apply writes the credential to req, a clone of the caller's request that is about
+	// to be sent. It may change req.Header and nothing else of req, and must not keep req
+	// or its header. tok has an access token.
 	//
-	// Apply is called by many goroutines at once, for every attempt of every
-	// request, so it should not wait for anything. An error fails the request,
-	// without a refresh; it reaches the caller as it is, so it must not hold
-	// the token.
+	// Apply is called concurrently, for every attempt of every request, so it should not
+	// wait for anything. An error fails the request without a refresh. It reaches the
+	// caller, so it must not contain the token.
 	Apply(req *http.Request, tok Token) error
 }
 
-// A HeaderCredential puts the access token in a header, as
-// "Authorization: Bearer TOKEN" (RFC 6750 section 2.1) if nothing else is said.
-// It is used as a value, and replaces what the header held.
+// A HeaderCredential puts the access token in a header. The zero value writes
+// "Authorization: Bearer TOKEN" (RFC 6750 section 2.1). It replaces what the header held.
 type HeaderCredential struct {
-	// Name is the header's name; "" means Authorization.
+	// Name is the header's name. "" means Authorization.
 	Name string
 
-	// Scheme is the authentication scheme that stands before the token; ""
-	// means the token's own type, which is Bearer if it has none.
+	// Scheme is the authentication scheme before the token. "" means the token's own
+	// type, which is Bearer if it has none.
 	Scheme string
 
-	// Bare leaves the scheme out: the header's value is the token alone, as
-	// for "X-Api-Key: TOKEN". A Scheme is then an error.
+	// Bare leaves the scheme out: the header's value is only the token, as in "X-Api-Key:
+	// TOKEN". Scheme must then be empty.
 	Bare bool
 }
 
-// Apply implements [Credential]. It returns an error if the settings are not
-// valid, and if the token is empty or holds what no header may carry.
+// Apply implements [Credential]. It returns an error if the settings are not valid, if the
+// token is empty, or if it has characters that no header can carry.
 func (c HeaderCredential) Apply(req *http.Request, tok Token) error {
-	value, err := c.value(tok)
+	value, err := c.HeaderValue(tok)
 	if err != nil {
 		return err
 	}
@@ -60,84 +77,57 @@ func (c HeaderCredential) Apply(req *http.Request, tok Token) error {
 	return nil
 }
 
-// Headers returns the one name of the header that Apply writes.
+// Headers returns the name of the header that Apply writes.
 func (c HeaderCredential) Headers() []string { return []string{c.name()} }
 
-func (c HeaderCredential) name() string {
-	if c.Name == "" {
-		return "Authorization"
-	}
-	return c.Name
-}
+func (c HeaderCredential) name() string { return settings.OrDefault(c.Name, "Authorization") }
 
-// check reports everything that is wrong with the settings.
-func (c HeaderCredential) check() error {
-	var errs []error
-	if c.Name != "" && !validToken(c.Name) {
-		errs = append(errs, fmt.Errorf("reauth: HeaderCredential.Name %q is no header name", c.Name))
+// Validate reports everything that is wrong with the settings.
+func (c HeaderCredential) Validate() error {
+	f := settings.Of("reauth: HeaderCredential")
+	if c.Name != "" {
+		f.HeaderName("Name", c.Name)
 	}
-	for _, unfit := range [...]string{"Host", "Content-Length", "Transfer-Encoding", "Trailer"} {
-		if equalFold(c.Name, unfit) {
-			errs = append(errs, fmt.Errorf("reauth: HeaderCredential.Name %q cannot carry a token: net/http writes that header itself", c.Name))
-		}
+	if ascii.EqualFold(c.Name, "Cookie") {
+		f.Add("Name", strconv.Quote(c.Name), "would replace the cookies of the request")
 	}
-	if equalFold(c.Name, "Cookie") {
-		errs = append(errs, fmt.Errorf("reauth: HeaderCredential.Name %q would replace the cookies that the request has", c.Name))
-	}
-	if c.Scheme != "" && !validToken(c.Scheme) {
-		errs = append(errs, fmt.Errorf("reauth: HeaderCredential.Scheme %q is no authentication scheme", c.Scheme))
+	if c.Scheme != "" && !ascii.IsToken(c.Scheme) {
+		f.Add("Scheme", strconv.Quote(c.Scheme), "is not an authentication scheme")
 	}
 	if c.Scheme != "" && c.Bare {
-		errs = append(errs, fmt.Errorf("reauth: HeaderCredential.Scheme %q is set, and Bare, which sends none, is too", c.Scheme))
+		f.Add("Scheme", strconv.Quote(c.Scheme), "must be empty, because Bare is set")
 	}
-	return errors.Join(errs...)
+	return f.Err()
 }
 
-// value is what the header holds for tok.
-func (c HeaderCredential) value(tok Token) (string, error) {
-	if err := c.check(); err != nil {
+// HeaderValue returns what the header holds for tok. Its errors are those of Apply.
+func (c HeaderCredential) HeaderValue(tok Token) (string, error) {
+	if err := c.Validate(); err != nil {
 		return "", err
 	}
 	if tok.AccessToken == "" {
 		return "", errors.New("reauth: Token.AccessToken is empty")
 	}
-	if !validTokenText(tok.AccessToken) {
-		return "", errors.New("reauth: Token.AccessToken holds a character that no header may carry there")
+	if !ascii.IsFieldValue(tok.AccessToken) {
+		return "", errors.New("reauth: Token.AccessToken has characters that no header can carry")
 	}
 	if c.Bare {
 		return tok.AccessToken, nil
 	}
 	scheme := c.Scheme
 	if scheme == "" {
-		if scheme = tok.Type(); !validTokenText(scheme) {
-			return "", errors.New("reauth: Token.TokenType holds a character that no header may carry there")
+		if scheme = tok.Type(); !ascii.IsFieldValue(scheme) {
+			return "", errors.New("reauth: Token.TokenType has characters that no header can carry")
 		}
 	}
 	return scheme + " " + tok.AccessToken, nil
 }
 
-// validTokenText reports whether a header can carry s as it is. It is as lenient
-// as net/http, which refuses control characters only, and knows more of what is
-// out there than RFC 6750 section 2.1; but a blank at either end, which net/http
-// would cut off, is not let through. The empty string is valid.
-func validTokenText(s string) bool {
-	if s == "" {
-		return true
-	}
-	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	first, last := s[0], s[len(s)-1]
-	return first != ' ' && first != '\t' && last != ' ' && last != '\t'
-}
-
-// credentialHeaders returns the canonical names of the headers by which a
-// caller's own credential is known.
+// credentialHeaders returns the canonical names of the headers that mark a caller's own
+// credential.
 func credentialHeaders(c Credential) []string {
 	names := []string{"Authorization"}
-	if c, ok := c.(interface{ Headers() []string }); ok {
+	if c, ok := c.(interface{ Headers() []string }); ok && !isNilPointer(c) {
 		names = slices.Clone(c.Headers())
 	}
 	for i, name := range names {
@@ -146,8 +136,8 @@ func credentialHeaders(c Credential) []string {
 	return slices.DeleteFunc(names, func(name string) bool { return name == "Cookie" })
 }
 
-// callerHas reports whether one of the named headers is there, with whatever
-// value. The names are canonical.
+// callerHas reports whether one of the named headers is there, with any value. The names
+// are canonical.
 func callerHas(h http.Header, names []string) bool {
 	for _, name := range names {
 		if len(h[name]) > 0 {

@@ -1,46 +1,47 @@
 package reauth
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/reauth-go/reauth/internal/redact"
 )
 
-// ErrSignInRequired means that the session has no token and cannot get one
-// without its user: nobody has signed in, the session was signed out, or its
-// refresh token was turned down for good. It is found with [errors.Is] in the
-// errors of a Transport, also through the *url.Error of an http.Client.
+// ErrSignInRequired means that the session has no token and can't get one without its
+// user: nobody has signed in, the session was signed out, or the token server refused its
+// refresh token for good. Find it with [errors.Is] in the errors of a Transport, also
+// through the *url.Error of an http.Client.
 //
-// A [Refresher] returns an error that wraps it to say that the user must sign
-// in again; any other error of a Refresher is a passing fault.
+// A [Refresher] returns an error that wraps it to say that the user must sign in again.
+// Any other error of a Refresher is temporary.
 var ErrSignInRequired = errors.New("sign-in required")
 
-// A RefreshError is what requests and methods return when a session has no
-// usable token. With [ErrSignInRequired] in its chain it is final: the user must
-// sign in. Otherwise the fault is expected to pass, the session is kept, and the
-// same request may succeed later.
+// A RefreshError is what requests and methods return when a session has no usable token.
+// With [ErrSignInRequired] in its chain it is final: the user must sign in. Otherwise it is
+// temporary: the session is kept, and the same request may succeed later.
 //
-// It matches neither context.Canceled nor context.DeadlineExceeded, whatever
-// its cause: those mean that the caller's own context has ended.
+// It matches neither context.Canceled nor context.DeadlineExceeded, whatever its cause,
+// because those mean that the caller's own context was done.
 //
-// A Refresher may return one of its own to report what its server said; its
-// RetryAfter is honoured.
+// A Refresher may return one of its own to report what its server said. Its RetryAfter is
+// honored.
 type RefreshError struct {
 	// Session is the session's name.
 	Session string
 
-	// StatusCode is the status of the token server's answer, 0 if there was none.
+	// StatusCode is the status of the token server's response, 0 if there was none.
 	StatusCode int
 
-	// Code is the error code in that answer, such as "invalid_grant" (RFC 6749
-	// section 5.2), or empty.
+	// Code is the error code in that response, such as "invalid_grant" (RFC 6749 section
+	// 5.2), or empty.
 	Code string
 
-	// RetryAfter is how long the server asked to be left alone (RFC 9110 section
-	// 10.2.3), 0 if it did not say.
+	// RetryAfter is how long the server asked to wait (RFC 9110 section 10.2.3), 0 if it
+	// did not say.
 	RetryAfter time.Duration
 
 	// Err is the cause. It is never nil in errors that this package returns.
@@ -56,7 +57,7 @@ func (e *RefreshError) Error() string {
 	}
 	switch {
 	case e.StatusCode != 0 && e.Code != "":
-		fmt.Fprintf(&b, "token server answered %d %s: ", e.StatusCode, printable(e.Code))
+		fmt.Fprintf(&b, "token server answered %d %s: ", e.StatusCode, redact.Printable(e.Code))
 	case e.StatusCode != 0:
 		fmt.Fprintf(&b, "token server answered %d: ", e.StatusCode)
 	}
@@ -71,24 +72,8 @@ func (e *RefreshError) Error() string {
 // Unwrap returns the cause.
 func (e *RefreshError) Unwrap() error { return e.Err }
 
-// printable quotes an error code that is not of the characters that RFC 6749
-// section 5.2 allows, and cuts one that is absurdly long: it comes from outside.
-func printable(code string) string {
-	const longest = 64
-	if len(code) > longest {
-		code = code[:longest] + "..."
-	}
-	for _, c := range []byte(code) {
-		if c <= ' ' || c > '~' || c == '"' || c == '\\' {
-			return fmt.Sprintf("%q", code)
-		}
-	}
-	return code
-}
-
-// refreshError turns whatever a refresher, a store or this package has to say
-// into the *RefreshError that callers see. secrets are the values that must not
-// appear in its text.
+// refreshError turns an error of a refresher, a store or this package into the
+// *RefreshError that callers see. secrets must not appear in its text.
 func refreshError(session string, err error, secrets ...string) *RefreshError {
 	out := &RefreshError{Err: err}
 	if from, ok := errors.AsType[*RefreshError](err); ok {
@@ -98,55 +83,44 @@ func refreshError(session string, err error, secrets ...string) *RefreshError {
 		}
 		if err != error(from) { // keep what is wrapped around it, and say nothing twice
 			inner := strings.TrimPrefix(out.Err.Error(), "reauth: ")
-			out.Err = &textError{strings.Replace(err.Error(), from.Error(), inner, 1), err}
+			out.Err = &redact.Error{Text: strings.Replace(err.Error(), from.Error(), inner, 1), Chain: err}
 		}
 	}
 	out.Session = session
-	out.Code = scrubCode(out.Code, secrets)
+	out.Code = redact.Code(out.Code, secrets)
 	out.Err = harmless(out.Err, secrets)
 	return out
 }
 
-// harmless returns err, or, where err would pass for the caller's own deadline
-// or its text gives a secret away, an error that says the same and no more.
+// harmless returns err unless it would pass for the end of the caller's own context or
+// its text shows a secret. Then it returns an error that says the same and no more.
 func harmless(err error, secrets []string) error {
-	text := err.Error()
-	clean := scrub(text, secrets)
-	if clean == text && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	if errors.Is(err, ErrSignInRequired) {
-		return &textError{clean, ErrSignInRequired}
-	}
-	return &textError{clean, nil}
+	return redact.Harmless(err, secrets, ErrSignInRequired)
 }
 
-// elsewhere returns err without what would pass for a word about this session: a
-// client or a signer that itself signs in may say that this is required, there.
+// elsewhere hides an ErrSignInRequired that came from some other session, for example the
+// one that a store or a refresher's own HTTP client uses.
 func elsewhere(err error) error {
-	if !errors.Is(err, ErrSignInRequired) {
-		return err
-	}
-	return &textError{err.Error(), contextError(err)}
+	return redact.Without(err, ErrSignInRequired, redact.ContextErrors...)
 }
 
-func scrub(text string, secrets []string) string {
-	// The longest first: of one that is part of another the rest would stay.
-	secrets = slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return len(b) - len(a) })
-	for _, s := range secrets {
-		if len(s) >= 4 { // what is shorter hides nothing, and occurs in any text
-			text = strings.ReplaceAll(text, s, "[redacted]")
+// requiresSignIn reports whether err, of a Refresher, says that the user must sign in. An
+// ErrSignInRequired below a *url.Error is not the refresher's word: it is what its HTTP
+// client ran into.
+func requiresSignIn(err error) bool {
+	switch e := err.(type) {
+	case nil, *url.Error:
+		return false
+	case interface{ Is(error) bool }:
+		if e.Is(ErrSignInRequired) {
+			return true
 		}
 	}
-	return text
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return requiresSignIn(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), requiresSignIn)
+	}
+	return err == ErrSignInRequired
 }
-
-// A textError says what another error does in a text that can be shown. Of the
-// chain of that error it has what is given to it.
-type textError struct {
-	text  string
-	chain error
-}
-
-func (e *textError) Error() string { return e.text }
-func (e *textError) Unwrap() error { return e.chain }

@@ -7,51 +7,51 @@ import (
 	"time"
 )
 
-// An Event tells what happened to a session. It holds no secret.
+// An Event reports what happened to a session. It contains no secret.
 type Event struct {
 	Kind    EventKind
 	Session string
 
-	// Err is why, for EventRefreshFailed, EventSaveOwed and EventSignInRequired;
-	// for EventSignedOut it is what SignOut returned. Otherwise it is nil.
+	// Err is the cause of EventRefreshFailed, EventSaveFailed and EventSignInRequired.
+	// For EventSignedOut it is what SignOut returned. Otherwise it is nil.
 	Err error
 
-	// Took is how long it took, for events that end something: the refresh for
-	// EventRefreshed and EventRefreshFailed, and from the refusal to the second
-	// answer for EventReplayed.
+	// Took is a duration, for events that end something: of the refresh for EventRefreshed
+	// and EventRefreshFailed, and from the refusal to the second response for
+	// EventReplayed.
 	Took time.Duration
 }
 
-// An EventKind is what an [Event] is about. The zero value is no event.
+// An EventKind is what an [Event] is about. The zero value is not an event.
 type EventKind int
 
-// The events of a session. A refresh that ends in EventSignInRequired is
-// reported by EventRefreshFailed first.
+// The events of a session. A refresh that ends in EventSignInRequired is first reported
+// by EventRefreshFailed.
 const (
-	EventRefreshStarted EventKind = iota + 1 // the refresher is about to be asked
+	EventRefreshStarted EventKind = iota + 1 // the refresher is about to be called
 	EventRefreshed                           // a refresh brought a new token
-	EventRefreshFailed                       // a refresh, or the way to it, failed
-	EventAdopted                             // a token that another process stored was taken instead
+	EventRefreshFailed                       // a refresh, or what comes before it, failed
+	EventAdopted                             // a token that another process stored replaced the old one
 	EventReplayed                            // a refused request was sent again and answered
-	EventSaveOwed                            // a new token is in use, but the store could not be given it yet
+	EventSaveFailed                          // a new token is in use, but its save is still pending
 	EventSignedIn                            // SignIn
 	EventSignedOut                           // SignOut
 	EventSignInRequired                      // the session has lost its token for good; once per loss
 )
 
 var eventNames = [...]string{
-	EventRefreshStarted: "refresh started",
+	EventRefreshStarted: "refresh_started",
 	EventRefreshed:      "refreshed",
-	EventRefreshFailed:  "refresh failed",
+	EventRefreshFailed:  "refresh_failed",
 	EventAdopted:        "adopted",
 	EventReplayed:       "replayed",
-	EventSaveOwed:       "save owed",
-	EventSignedIn:       "signed in",
-	EventSignedOut:      "signed out",
-	EventSignInRequired: "sign-in required",
+	EventSaveFailed:     "save_failed",
+	EventSignedIn:       "signed_in",
+	EventSignedOut:      "signed_out",
+	EventSignInRequired: "sign_in_required",
 }
 
-// String returns the kind in words.
+// String returns the kind's name, such as "refresh_started".
 func (k EventKind) String() string {
 	if k > 0 && int(k) < len(eventNames) {
 		return eventNames[k]
@@ -59,16 +59,16 @@ func (k EventKind) String() string {
 	return "EventKind(" + strconv.Itoa(int(k)) + ")"
 }
 
-// LogEvents returns an OnEvent that writes each event to l: at level Debug what
-// happens all day, Info sign-ins and sign-outs, Warn what failed or is owed. A
-// nil l means [slog.Default], as it is when the event happens.
+// LogEvents returns an OnEvent that writes each event to l: routine events at level Debug,
+// sign-ins and sign-outs at Info, and failures at Warn. If l is nil it writes to
+// [slog.Default], as it is when the event happens.
 func LogEvents(l *slog.Logger) func(context.Context, Event) {
 	return func(ctx context.Context, e Event) {
 		level := slog.LevelDebug
 		switch e.Kind {
 		case EventSignedIn, EventSignedOut, EventSignInRequired:
 			level = slog.LevelInfo
-		case EventRefreshFailed, EventSaveOwed:
+		case EventRefreshFailed, EventSaveFailed:
 			level = slog.LevelWarn
 		}
 		logger := l

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
@@ -26,7 +27,7 @@ func ExampleNew() {
 	signedIn := api.SignIn("ann") // what the sign-in page brought
 
 	transport, err := reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{TokenURL: api.TokenURL(), ClientID: "my-program"},
+		Refresher: &oauth.Refresher{TokenURL: api.TokenURL(), ClientID: "my-program"},
 		Origins:   []string{api.URL},
 	})
 	if err != nil {
@@ -64,7 +65,8 @@ func ExampleNew_service() {
 	defer stop()
 
 	transport, err := reauth.New(reauth.Config{
-		Refresher: &reauth.ClientCredentials{
+		Refresher: &oauth.Refresher{
+			Grant:        oauth.ClientCredentials{},
 			TokenURL:     api.TokenURL(),
 			ClientID:     "billing",
 			ClientSecret: "s3cr3t", // from the environment, in earnest
@@ -89,7 +91,7 @@ func ExampleNew_defaultClient() {
 	defer stop()
 
 	transport, err := reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{TokenURL: api.TokenURL()},
+		Refresher: &oauth.Refresher{TokenURL: api.TokenURL()},
 		Origins:   []string{api.URL},
 	})
 	if err != nil {
@@ -118,7 +120,7 @@ func Example_sdk() {
 	type Shop struct{ client *http.Client }
 	newShop := func(refreshToken string) (*Shop, error) {
 		transport, err := reauth.New(reauth.Config{
-			Refresher: &reauth.OAuth2Refresher{TokenURL: api.TokenURL(), ClientID: "shop-sdk"},
+			Refresher: &oauth.Refresher{TokenURL: api.TokenURL(), ClientID: "shop-sdk"},
 			Origins:   []string{api.URL},
 		})
 		if err != nil {
@@ -255,7 +257,7 @@ func ExampleConfig_anonymous() {
 	}))
 
 	transport, err := reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{TokenURL: api.TokenURL()},
+		Refresher: &oauth.Refresher{TokenURL: api.TokenURL()},
 		Origins:   []string{api.URL},
 		Anonymous: true,
 	})
@@ -346,7 +348,7 @@ func ExampleLogEvents() {
 	}))
 
 	transport, err := reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{TokenURL: api.TokenURL()},
+		Refresher: &oauth.Refresher{TokenURL: api.TokenURL()},
 		Origins:   []string{api.URL},
 		OnEvent:   reauth.LogEvents(logger),
 	})
@@ -374,7 +376,7 @@ func ExampleConfig_onEvent() {
 	api, stop := startAPI(reauthtest.Options{})
 	defer stop()
 	transport, err := reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{TokenURL: api.TokenURL()},
+		Refresher: &oauth.Refresher{TokenURL: api.TokenURL()},
 		Origins:   []string{api.URL},
 		OnEvent: func(_ context.Context, e reauth.Event) {
 			if e.Kind == reauth.EventSignInRequired {
@@ -478,7 +480,7 @@ func startJSONAPI(path string) (api *reauthtest.Server, stop func()) {
 // newTransport returns the Transport of ExampleNew.
 func newTransport(api *reauthtest.Server) *reauth.Transport {
 	transport, err := reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{TokenURL: api.TokenURL()},
+		Refresher: &oauth.Refresher{TokenURL: api.TokenURL()},
 		Origins:   []string{api.URL},
 	})
 	if err != nil {

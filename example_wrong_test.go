@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
@@ -29,7 +30,7 @@ func ExampleNew_oncePerRequestIsWrong() {
 
 	handle := func() error { // wrong
 		transport, err := reauth.New(reauth.Config{
-			Refresher: &reauth.OAuth2Refresher{TokenURL: api.TokenURL()},
+			Refresher: &oauth.Refresher{TokenURL: api.TokenURL()},
 			Origins:   []string{api.URL},
 		})
 		if err != nil {

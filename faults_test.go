@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
@@ -139,7 +140,7 @@ func spoil(t *testing.T, w *faultWorld, answer http.HandlerFunc) {
 		answer(rw, r)
 	}))
 	t.Cleanup(proxy.Close)
-	w.cfg.Refresher = &reauth.OAuth2Refresher{TokenURL: proxy.URL + "/token"}
+	w.cfg.Refresher = &oauth.Refresher{TokenURL: proxy.URL + "/token"}
 	w.cfg.RefreshTimeout = time.Second
 	w.end = func() { over.Store(true) }
 }
@@ -186,7 +187,7 @@ func TestFaults(t *testing.T) {
 			}
 			transport := &http.Transport{DialContext: dial}
 			t.Cleanup(transport.CloseIdleConnections)
-			w.cfg.Refresher = &reauth.OAuth2Refresher{TokenURL: w.server.TokenURL(), Client: &http.Client{Transport: transport}}
+			w.cfg.Refresher = &oauth.Refresher{TokenURL: w.server.TokenURL(), Client: &http.Client{Transport: transport}}
 			w.end = func() { down.Store(false) }
 		})},
 		{"the token server's connection breaks before it has refreshed", "a `*RefreshError`", kept, only(failRefresh(reauthtest.Drop))},
@@ -255,7 +256,7 @@ func TestFaults(t *testing.T) {
 func live(t *testing.T, arrange arrange, seen string, kept bool) {
 	w := &faultWorld{server: reauthtest.NewServer(t, reauthtest.Options{}), store: new(faultyStore), end: func() {}}
 	w.cfg = reauth.Config{
-		Refresher:    &reauth.OAuth2Refresher{TokenURL: w.server.TokenURL()},
+		Refresher:    &oauth.Refresher{TokenURL: w.server.TokenURL()},
 		Origins:      []string{w.server.URL},
 		Base:         http.DefaultTransport.(*http.Transport).Clone(),
 		Store:        w.store,

@@ -40,10 +40,10 @@ func TestTokenThatCannotBeSavedIsUsedAndItsSaveOwed(t *testing.T) {
 		assertAllOK(t, w.storm(t.Context(), 10))
 		assert.Equal(t, []reauth.EventKind{
 			reauth.EventSignedIn, reauth.EventRefreshStarted, reauth.EventRefreshed,
-			reauth.EventSaveOwed, reauth.EventReplayed,
+			reauth.EventSaveFailed, reauth.EventReplayed,
 		}, w.events.kinds())
 		for _, e := range w.events.events {
-			if e.Kind == reauth.EventSaveOwed {
+			if e.Kind == reauth.EventSaveFailed {
 				assert.ErrorIs(t, e.Err, errFault)
 			}
 		}
@@ -59,7 +59,7 @@ func TestSaveUnderALostLeaseIsOwed(t *testing.T) {
 		w.revoke()
 		w.answer(func(context.Context) (reauth.Token, error) { store.lose(); return w.issue(), nil })
 		w.mustGet(t, http.StatusOK)
-		assert.Equal(t, 1, w.events.count(reauth.EventSaveOwed))
+		assert.Equal(t, 1, w.events.count(reauth.EventSaveFailed))
 		assertStored(t, &store.faultyStore, "secret-access-1")
 		locks := store.count("Lock")
 

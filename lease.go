@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// A lease is this process's hold on a session in a store that locks. All who
-// work on the session in this process share it, so that a sign-out need not
-// wait for the refresh that it makes void; who writes is settled by session.slot.
+// A lease is this process's hold on a session in a store that locks. All who work on
+// the session in this process share it, so that a sign-out need not wait for the
+// refresh that it makes void. Their writes are serialized by lockWrites.
 type lease struct {
-	ready  *flight[struct{}] // landed once held and unlock are set, or failed
+	ready  *promise[error] // kept once held and unlock are set, or with the error
 	held   context.Context
 	unlock func()
 	users  int // guarded by session.mu
@@ -20,11 +20,12 @@ type lease struct {
 var (
 	errLockTimeout = errors.New("the store's lock was not free in time")
 	errLockLost    = errors.New("the store's lock was lost")
+	errStoreBusy   = errors.New("the store gave no answer within RefreshTimeout")
 )
 
-// take joins the lease of this process, or gets one. The caller gives it back
-// with drop.
-func (s *session) take(ctx context.Context) (*lease, error) {
+// acquire joins the lease of this process, or gets one. The caller gives it back with
+// release.
+func (s *cachedSession) acquire(ctx context.Context) (*lease, error) {
 	locker := s.owner.locker
 	if locker == nil {
 		return &lease{held: detach(ctx), users: 1}, nil
@@ -32,7 +33,7 @@ func (s *session) take(ctx context.Context) (*lease, error) {
 	s.mu.Lock()
 	l := s.lease
 	if l == nil || l.lost() {
-		l = &lease{ready: newFlight[struct{}]()}
+		l = &lease{ready: newPromise[error]()}
 		s.lease = l
 		s.owner.begin()
 		go s.lock(detach(ctx), locker, l) // ends when Lock does, which its context bounds
@@ -44,15 +45,15 @@ func (s *session) take(ctx context.Context) (*lease, error) {
 	defer timer.Stop()
 	var err error
 	select {
-	case <-l.ready.landed:
-		err = l.ready.err
+	case <-l.ready.kept:
+		err = l.ready.value
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	case <-timer.C:
 		err = errLockTimeout
 	}
 	if err != nil {
-		s.drop(l)
+		s.release(l)
 		return nil, err
 	}
 	return l, nil
@@ -61,14 +62,15 @@ func (s *session) take(ctx context.Context) (*lease, error) {
 // lost reports whether the store has taken the lease back.
 func (l *lease) lost() bool {
 	select {
-	case <-l.ready.landed:
+	case <-l.ready.kept:
 		return l.held == nil || l.held.Err() != nil
 	default:
 		return false
 	}
 }
 
-func (s *session) lock(ctx context.Context, locker Locker, l *lease) {
+// lock asks the store for l.
+func (s *cachedSession) lock(ctx context.Context, locker Locker, l *lease) {
 	defer s.owner.end()
 	type grip struct {
 		held   context.Context
@@ -95,17 +97,17 @@ func (s *session) lock(ctx context.Context, locker Locker, l *lease) {
 	}
 	s.mu.Unlock()
 	if err != nil {
-		l.ready.land(struct{}{}, fmt.Errorf("lock: %w", elsewhere(err)))
+		l.ready.keep(fmt.Errorf("lock: %w", elsewhere(err)))
 		return
 	}
-	l.ready.land(struct{}{}, nil)
+	l.ready.keep(nil)
 	if abandoned {
 		s.giveBack(l)
 	}
 }
 
-// drop leaves the lease. The last to leave gives the session back to the store.
-func (s *session) drop(l *lease) {
+// release leaves the lease. The last to leave gives the session back to the store.
+func (s *cachedSession) release(l *lease) {
 	if l.ready == nil {
 		return // the store has no lock
 	}
@@ -121,12 +123,102 @@ func (s *session) drop(l *lease) {
 	}
 }
 
-// giveBack unlocks on a goroutine of its own, since unlock may take its time and
-// nobody needs to wait for it but Wait.
-func (s *session) giveBack(l *lease) {
+// giveBack unlocks on a goroutine of its own, because unlock may take its time and
+// nobody but Wait needs to wait for it.
+func (s *cachedSession) giveBack(l *lease) {
 	s.owner.begin()
 	go func() {
 		defer s.owner.end()
 		_ = contained("unlock", l.unlock)
 	}()
+}
+
+// lockWrites takes the one-slot semaphore that serializes this process's writes of the
+// session to the store. It is held across calls of the store, so it is taken with a
+// context.
+func (s *cachedSession) lockWrites(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	s.mu.Lock()
+	if s.writing == nil {
+		s.writing = make(chan struct{}, 1)
+	}
+	slot := s.writing
+	s.writers++
+	s.mu.Unlock()
+
+	timer := time.NewTimer(s.owner.timeout + grace)
+	defer timer.Stop()
+	var err error
+	select {
+	case slot <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-timer.C:
+		err = errStoreBusy
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopWriting()
+	return err
+}
+
+// unlockWrites gives the semaphore to the next writer.
+func (s *cachedSession) unlockWrites() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	<-s.writing
+	s.stopWriting()
+}
+
+// stopWriting drops the semaphore if there is no other writer, because a session at
+// rest should take little memory. s.mu is held.
+func (s *cachedSession) stopWriting() {
+	if s.writers--; s.writers == 0 {
+		s.writing = nil
+	}
+}
+
+// write calls fn, which writes to the store, while nothing else in this process writes
+// this session there. The context of fn is made from held; it also ends with ctx and
+// after RefreshTimeout. write waits for fn even after ctx is done, because the caller
+// must know whether the write happened. If settled is not nil it is called with the
+// result before anybody else looks, also if that comes so late that write has given up.
+func write[T any](s *cachedSession, ctx, held context.Context, what string, fn func(context.Context) (T, error), settled func(T, error)) (v T, err error) {
+	m := s.owner
+	if err := s.lockWrites(ctx); err != nil {
+		return v, fmt.Errorf("%s: %w", what, err)
+	}
+	m.begin()
+	written := spawn(what, func() (T, error) {
+		defer m.end()
+		bounded, cancel := context.WithTimeout(held, m.timeout)
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		v, err := await(what, func() (T, error) { return fn(bounded) })
+		if err != nil {
+			err = elsewhere(err)
+		}
+		if settled != nil {
+			settled(v, err)
+		}
+		s.unlockWrites()
+		return v, err
+	})
+	patience, cancel := context.WithTimeout(context.Background(), m.timeout+grace)
+	defer cancel()
+	r, ok := written.wait(patience)
+	v, err = r.value, r.err
+	switch {
+	case !ok:
+		err = errStoreBusy
+	case err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled):
+		err = context.Cause(ctx) // which is why the store gave up
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %w", what, err)
+	}
+	return v, err
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
@@ -321,7 +322,7 @@ func TestATokenRequestDoesNotFollowARedirectToAnotherOrigin(t *testing.T) {
 				s.HandlePublic("/moved", leads)
 				s.HandlePublic("/moved/revoke", leads)
 				tr := signedIn(t, s, func(c *reauth.Config) {
-					c.Refresher = &reauth.OAuth2Refresher{
+					c.Refresher = &oauth.Refresher{
 						TokenURL: s.APIURL("/moved"), RevocationURL: s.APIURL("/moved/revoke"),
 						ClientID: "id", ClientSecret: "client-secret", Client: client,
 					}
@@ -361,7 +362,7 @@ func TestATokenRequestIsNotLedAwayByItsClient(t *testing.T) {
 	require.NoError(t, err)
 	s.HandlePublic("/moved", http.RedirectHandler("/token", http.StatusTemporaryRedirect))
 	tr := signedIn(t, s, func(c *reauth.Config) {
-		c.Refresher = &reauth.OAuth2Refresher{TokenURL: s.APIURL("/moved"), Client: &http.Client{
+		c.Refresher = &oauth.Refresher{TokenURL: s.APIURL("/moved"), Client: &http.Client{
 			CheckRedirect: func(req *http.Request, _ []*http.Request) error { req.URL = away; return nil },
 		}}
 	})
@@ -377,7 +378,7 @@ func TestATokenRequestFollowsARedirectWithinItsOrigin(t *testing.T) {
 		s := reauthtest.NewServer(t, reauthtest.Options{})
 		s.HandlePublic("/moved", http.RedirectHandler("/token", code))
 		tr := signedIn(t, s, func(c *reauth.Config) {
-			c.Refresher = &reauth.OAuth2Refresher{TokenURL: s.APIURL("/moved")}
+			c.Refresher = &oauth.Refresher{TokenURL: s.APIURL("/moved")}
 		})
 		s.ExpireAccess()
 		status, err := fetch(t.Context(), tr, s.APIURL("/"))

@@ -32,6 +32,35 @@ func TestDefaultRefused(t *testing.T) {
 	}
 }
 
+func TestA401ThatARefreshCannotCureIsNotRefused(t *testing.T) {
+	for _, tc := range []struct {
+		challenges []string
+		refused    bool
+	}{
+		{[]string{`Bearer error="insufficient_scope"`}, false},
+		{[]string{`Bearer error="insufficient_user_authentication", acr_values="x"`}, false},
+		{[]string{`bEARER realm="x", ERROR=insufficient_scope`}, false},
+		{[]string{`Basic realm="x", Bearer error=insufficient_scope`}, false},
+		{[]string{`Basic realm="x"`, `Bearer error=insufficient_scope`}, false},
+		{[]string{`Negotiate abc==, Bearer error="insufficient\_scope"`}, false},
+		// The same words elsewhere.
+		{[]string{`Bearer realm="a, Bearer error=\"insufficient_scope\""`}, true},
+		{[]string{`Bearer realm="a, Bearer error=insufficient_scope"`}, true},
+		{[]string{`Bearer error_description="insufficient_scope"`}, true},
+		{[]string{`Bearer realm="error=insufficient_scope"`}, true},
+		{[]string{`Newauth error="insufficient_scope"`}, true},
+		{[]string{`Bearer realm="x", Newauth error="insufficient_scope"`}, true},
+		{[]string{`XBearer error="insufficient_scope"`}, true},
+		{[]string{`Bearer error="Insufficient_Scope"`}, true},
+		{[]string{`error="insufficient_scope"`}, true},
+		{[]string{`Bearer`, `error="insufficient_scope"`}, true},
+		{[]string{`insufficient_scope`}, true},
+	} {
+		resp := &http.Response{StatusCode: http.StatusUnauthorized, Header: http.Header{"Www-Authenticate": tc.challenges}}
+		assert.Equal(t, tc.refused, reauth.DefaultRefused(resp), "%q", tc.challenges)
+	}
+}
+
 func TestRefusedStatus(t *testing.T) {
 	codes := []int{401, 403}
 	refused := reauth.RefusedStatus(codes...)

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 )
 
 // The way of a request, step by step, and the table that a refused one meets.
@@ -706,10 +707,10 @@ func TestNewReportsEveryFaultAtOnce(t *testing.T) {
 	assert.NotContains(t, text, "hunter2")
 	assert.NotContains(t, text, "Config.Origins[7]")
 
-	_, err = reauth.New(reauth.Config{Refresher: (*reauth.OAuth2Refresher)(nil)})
-	assert.ErrorContains(t, err, "Config.Refresher is a nil *reauth.OAuth2Refresher")
+	_, err = reauth.New(reauth.Config{Refresher: (*oauth.Refresher)(nil)})
+	assert.ErrorContains(t, err, "Config.Refresher is a nil *oauth.Refresher")
 	assert.ErrorContains(t, err, "Config.Origins is empty")
-	_, err = reauth.New(reauth.Config{Refresher: &reauth.OAuth2Refresher{TokenURL: "/token"}, Origins: []string{reauth.AnyOrigin}})
+	_, err = reauth.New(reauth.Config{Refresher: &oauth.Refresher{TokenURL: "/token"}, Origins: []string{reauth.AnyOrigin}})
 	assert.ErrorContains(t, err, `OAuth2Refresher.TokenURL "/token"`)
 }
 

@@ -133,11 +133,11 @@ func signInAs(t *testing.T, tr *Transport, r *rotator, session string) Token {
 // signed out ones that the refresher is not asked about a second time.
 func crowd(tr *Transport) {
 	for i := range 20 * tr.sessions.limit {
-		tr.sessions.acquire("crowd-" + strconv.Itoa(i)).release()
+		tr.sessions.enter("crowd-" + strconv.Itoa(i)).leave()
 	}
 }
 
-func (m *sessions) cached(name string) *session {
+func (m *sessions) cached(name string) *cachedSession {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.byName[name]
@@ -165,14 +165,14 @@ func TestCacheOfSessionsIsBounded(t *testing.T) {
 func TestCacheShrinksAgainAfterMoreWereInUseThanItHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newCache(t, newRotator(), 10)
-		var used []*session
+		var used []*cachedSession
 		for i := range 100 {
-			used = append(used, tr.sessions.acquire(strconv.Itoa(i)))
+			used = append(used, tr.sessions.enter(strconv.Itoa(i)))
 		}
 		assert.Len(t, tr.sessions.byName, 100, "nobody in use is forgotten")
 		for i, s := range used {
 			assert.Same(t, s, tr.sessions.cached(strconv.Itoa(i)))
-			s.release()
+			s.leave()
 		}
 		crowd(tr)
 		assert.LessOrEqual(t, len(tr.sessions.byName), 10)
@@ -181,21 +181,21 @@ func TestCacheShrinksAgainAfterMoreWereInUseThanItHolds(t *testing.T) {
 
 func TestCachePrefersToKeepWhatIsUsed(t *testing.T) {
 	tr := newCache(t, newRotator(), 100)
-	s := tr.sessions.acquire("often")
-	s.release()
+	s := tr.sessions.enter("often")
+	s.leave()
 	for i := range 5000 {
-		tr.sessions.acquire(strconv.Itoa(i)).release()
-		tr.sessions.acquire("often").release()
+		tr.sessions.enter(strconv.Itoa(i)).leave()
+		tr.sessions.enter("often").leave()
 	}
 	assert.Same(t, s, tr.sessions.cached("often"))
 }
 
 func TestCacheNeverForgetsTheSessionWithoutAName(t *testing.T) {
 	tr := newCache(t, newRotator(), 10)
-	s := tr.sessions.acquire("")
-	s.release()
+	s := tr.sessions.enter("")
+	s.leave()
 	crowd(tr)
-	assert.Same(t, s, tr.sessions.acquire(""))
+	assert.Same(t, s, tr.sessions.enter(""))
 }
 
 func TestCacheKeepsWhatCannotBeForgotten(t *testing.T) {
@@ -456,13 +456,13 @@ func TestAHeaderItsTokenAndTheStoresAreOneString(t *testing.T) {
 func TestTheLineIsForOneAtATimeAndGoesWithTheLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newCache(t, newRotator(), 3).sessions.only
-		require.NoError(t, s.standInLine(t.Context()))
+		require.NoError(t, s.lockWrites(t.Context()))
 		impatient, leave := context.WithCancel(t.Context())
 		left := make(chan error, 1)
-		go func() { left <- s.standInLine(impatient) }()
+		go func() { left <- s.lockWrites(impatient) }()
 		in := make(chan error, 2)
 		for range 2 {
-			go func() { in <- s.standInLine(t.Context()) }()
+			go func() { in <- s.lockWrites(t.Context()) }()
 		}
 		synctest.Wait()
 		leave()
@@ -470,13 +470,13 @@ func TestTheLineIsForOneAtATimeAndGoesWithTheLast(t *testing.T) {
 		for range 2 {
 			synctest.Wait()
 			assert.Empty(t, in, "two are in")
-			s.leaveLine()
+			s.unlockWrites()
 			require.NoError(t, <-in)
 		}
 		assert.False(t, s.forgettable(), "with somebody in it")
-		s.leaveLine()
+		s.unlockWrites()
 		assert.True(t, s.forgettable())
-		assert.Nil(t, s.slot, "a session at rest takes more memory than it needs")
+		assert.Nil(t, s.writing, "a session at rest takes more memory than it needs")
 	})
 }
 
@@ -546,7 +546,7 @@ func TestPauseIsAsBeforeOnceAReplayWasAccepted(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		r.end("")
 		mustGetAs(t, tr, "", http.StatusOK) // by a replay
-		assert.Zero(t, tr.sessions.only.unhelpful)
+		assert.Zero(t, tr.sessions.only.state.futile.count)
 		time.Sleep(5 * time.Second)
 		r.end("")
 		mustGetAs(t, tr, "", http.StatusOK)
@@ -565,7 +565,7 @@ func TestOneRefreshThatDoesNotHelpCountsOnce(t *testing.T) {
 			wg.Go(func() { _, _ = getAs(t.Context(), tr, "") })
 		}
 		wg.Wait()
-		assert.EqualValues(t, 1, tr.sessions.only.unhelpful)
+		assert.EqualValues(t, 1, tr.sessions.only.state.futile.count)
 	})
 }
 
@@ -596,7 +596,7 @@ func TestOneEndpointThatRefusesEveryTokenDoesNotMakeRefreshesUnhelpful(t *testin
 						wg.Go(func() { _, _ = getAs(ctx, tr, "") })
 					}
 					wg.Wait()
-					assert.Zero(t, tr.sessions.only.unhelpful)
+					assert.Zero(t, tr.sessions.only.state.futile.count)
 					time.Sleep(5 * time.Second)
 				}
 				assert.Equal(t, 10, r.refreshes())

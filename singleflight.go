@@ -9,73 +9,74 @@ import (
 	"sync"
 )
 
-// A flight is a promise that one goroutine keeps and any number wait on, each
-// with its own context.
-type flight[T any] struct {
-	once   sync.Once
-	landed chan struct{} // closed after value and err were set, which makes them readable
-	value  T
-	err    error
+// A promise is kept by one goroutine. Any number wait for it, each with a context of
+// its own.
+type promise[T any] struct {
+	once  sync.Once
+	kept  chan struct{} // closed after value was set, which makes it readable
+	value T
 }
 
-func newFlight[T any]() *flight[T] {
-	return &flight[T]{landed: make(chan struct{})}
+func newPromise[T any]() *promise[T] {
+	return &promise[T]{kept: make(chan struct{})}
 }
 
-// land keeps the promise. The first call counts; it reports whether it was that.
-func (f *flight[T]) land(value T, err error) (first bool) {
-	f.once.Do(func() {
-		f.value, f.err = value, err
-		close(f.landed)
-		first = true
+// keep keeps the promise. Only the first call counts.
+func (p *promise[T]) keep(value T) {
+	p.once.Do(func() {
+		p.value = value
+		close(p.kept)
 	})
-	return first
 }
 
-// wait returns what the flight brought, or the cause of ctx as soon as that
-// ends. Once the flight has landed, its result is returned whatever ctx says.
-func (f *flight[T]) wait(ctx context.Context) (T, error) {
+// wait returns the value, or false as soon as ctx is done. Once the promise is kept
+// the value is returned even if ctx is done.
+func (p *promise[T]) wait(ctx context.Context) (value T, ok bool) {
 	select {
-	case <-f.landed:
-		return f.value, f.err
+	case <-p.kept:
+		return p.value, true
 	default:
 	}
 	select {
-	case <-f.landed:
-		return f.value, f.err
+	case <-p.kept:
+		return p.value, true
 	case <-ctx.Done():
-		var zero T
-		return zero, context.Cause(ctx)
+		return value, false
 	}
 }
 
-// depart runs fn on a goroutine of its own, which ends when fn returns. What fn
-// returns, or that it panicked or called runtime.Goexit, is what the flight
-// lands with, unless it has landed before.
-func depart[T any](what string, fn func() (T, error)) *flight[T] {
-	f := newFlight[T]()
+// A result is what a function returned.
+type result[T any] struct {
+	value T
+	err   error
+}
+
+// spawn runs fn on a goroutine of its own, which ends when fn returns. A panic in fn or
+// a call of runtime.Goexit becomes an error.
+func spawn[T any](what string, fn func() (T, error)) *promise[result[T]] {
+	p := newPromise[result[T]]()
 	go func() {
-		var value T
-		var err error
+		var r result[T]
 		returned := false
 		defer func() {
 			if v := recover(); v != nil {
-				err = panicError(what, v)
+				r.err = panicError(what, v)
 			} else if !returned {
-				err = fmt.Errorf("%s ended its goroutine", what)
+				r.err = fmt.Errorf("%s ended its goroutine", what)
 			}
-			f.land(value, err)
+			p.keep(r)
 		}()
-		value, err = fn()
+		r.value, r.err = fn()
 		returned = true
 	}()
-	return f
+	return p
 }
 
-// await is depart without a way to leave early: it gives code that is not ours
-// a goroutine of its own, so that a panic or a Goexit in it ends there.
+// await is spawn and a wait for the result. Foreign code gets a goroutine of its own,
+// so that a panic or a Goexit in it ends there.
 func await[T any](what string, fn func() (T, error)) (T, error) {
-	return depart(what, fn).wait(context.Background())
+	r, _ := spawn(what, fn).wait(context.Background())
+	return r.value, r.err
 }
 
 // contained is await for code that returns nothing.
@@ -84,9 +85,8 @@ func contained(what string, fn func()) error {
 	return err
 }
 
-// panicError tells that a panic happened, and where. Of the value that was
-// panicked with it repeats only what the runtime itself wrote: anything else may
-// hold a secret.
+// panicError says that a panic happened, and where. It repeats the panic's value only
+// if that comes from the runtime: any other may hold a secret.
 func panicError(what string, v any) error {
 	text := fmt.Sprintf("%s panicked with a %T", what, v)
 	if _, ok := v.(runtime.Error); ok {

@@ -9,97 +9,80 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-func TestFlightLandsOnce(t *testing.T) {
-	f := newFlight[int]()
+func TestPromiseIsKeptOnce(t *testing.T) {
+	p := newPromise[int]()
 	var wg sync.WaitGroup
-	firsts := make(chan int, 50)
 	for i := range 50 {
-		wg.Go(func() {
-			if f.land(i, nil) {
-				firsts <- i
-			}
-		})
+		wg.Go(func() { p.keep(i) })
 	}
 	wg.Wait()
-	close(firsts)
-	require.Len(t, firsts, 1)
-	got, err := f.wait(t.Context())
-	require.NoError(t, err)
-	assert.Equal(t, <-firsts, got, "the first call counts")
+	first, ok := p.wait(t.Context())
+	require.True(t, ok)
+	p.keep(first + 1)
+	again, _ := p.wait(t.Context())
+	assert.Equal(t, first, again, "only the first call counts")
 }
 
-func TestFlightBringsAllItsWaitersTheSame(t *testing.T) {
+func TestPromiseGivesAllItsWaitersTheSameValue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fault := errors.New("fault")
-		f := newFlight[int]()
+		p := newPromise[int]()
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
-				got, err := f.wait(t.Context())
+				got, ok := p.wait(t.Context())
+				assert.True(t, ok)
 				assert.Equal(t, 7, got)
-				assert.Same(t, fault, err)
 			})
 		}
 		synctest.Wait()
-		f.land(7, fault)
+		p.keep(7)
 		wg.Wait()
 	})
 }
 
-func TestFlightWaiterLeavesWithItsOwnContext(t *testing.T) {
+func TestPromiseWaiterLeavesWithItsOwnContextOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFlight[int]()
-		mine := errors.New("my own reason")
-		ctx, cancel := context.WithCancelCause(t.Context())
-		left := make(chan error)
+		p := newPromise[int]()
+		ctx, cancel := context.WithCancel(t.Context())
+		left := make(chan bool)
 		stayed := make(chan int)
-		go func() { _, err := f.wait(ctx); left <- err }()
-		go func() { got, _ := f.wait(t.Context()); stayed <- got }()
+		go func() { _, ok := p.wait(ctx); left <- ok }()
+		go func() { got, _ := p.wait(t.Context()); stayed <- got }()
 		synctest.Wait()
 
-		cancel(mine)
-		assert.Same(t, mine, <-left, "the cause")
-		f.land(1, nil)
-		assert.Equal(t, 1, <-stayed, "nobody else noticed")
+		cancel()
+		assert.False(t, <-left)
+		p.keep(1)
+		assert.Equal(t, 1, <-stayed, "the other waiter did not notice")
 	})
 }
 
-func TestFlightThatHasLandedBeatsADoneContext(t *testing.T) {
-	f := newFlight[int]()
-	f.land(1, nil)
+func TestKeptPromiseBeatsADoneContext(t *testing.T) {
+	p := newPromise[int]()
+	p.keep(1)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 100 { // a select alone would choose at random
-		got, err := f.wait(ctx)
-		require.NoError(t, err)
+		got, ok := p.wait(ctx)
+		require.True(t, ok)
 		require.Equal(t, 1, got)
 	}
 }
 
-func TestDepartLandsWithWhatItsFunctionReturns(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		fault := errors.New("fault")
-		f := depart("it", func() (int, error) { time.Sleep(time.Second); return 3, fault })
-		got, err := f.wait(t.Context())
-		assert.Equal(t, 3, got)
-		assert.Same(t, fault, err)
-
-		f = depart("it", func() (int, error) { time.Sleep(time.Second); return 3, nil })
-		f.land(4, nil)
-		time.Sleep(2 * time.Second)
-		got, err = f.wait(t.Context())
-		require.NoError(t, err)
-		assert.Equal(t, 4, got, "it had landed before")
-	})
+func TestSpawnKeepsWhatItsFunctionReturns(t *testing.T) {
+	fault := errors.New("fault")
+	r, ok := spawn("it", func() (int, error) { return 3, fault }).wait(t.Context())
+	require.True(t, ok)
+	assert.Equal(t, 3, r.value)
+	assert.Same(t, fault, r.err)
 }
 
-func TestDepartLandsWhenItsGoroutineExits(t *testing.T) {
+func TestSpawnReportsAGoroutineThatExits(t *testing.T) {
 	_, err := await("the refresher", func() (int, error) { runtime.Goexit(); return 1, nil })
 	assert.EqualError(t, err, "the refresher ended its goroutine")
 }
@@ -109,7 +92,7 @@ type secretive struct{ text string }
 
 func (s secretive) Error() string { return s.text }
 
-func TestDepartReportsAPanicWithItsPlaceButNotItsValue(t *testing.T) {
+func TestSpawnReportsAPanicWithItsPlaceButNotItsValue(t *testing.T) {
 	_, file, line, ok := runtime.Caller(0)
 	require.True(t, ok)
 	// The place of each is so many lines below Caller.
@@ -127,7 +110,7 @@ func TestDepartReportsAPanicWithItsPlaceButNotItsValue(t *testing.T) {
 	}
 }
 
-func TestDepartRepeatsWhatTheRuntimePanickedWith(t *testing.T) {
+func TestSpawnRepeatsWhatTheRuntimePanickedWith(t *testing.T) {
 	var none map[string]int
 	var empty []int
 	for want, end := range map[string]func(){

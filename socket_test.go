@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
@@ -31,7 +32,7 @@ import (
 func signedIn(t *testing.T, s *reauthtest.Server, with ...func(*reauth.Config)) *reauth.Transport {
 	t.Helper()
 	cfg := reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{TokenURL: s.TokenURL(), Client: s.Client()},
+		Refresher: &oauth.Refresher{TokenURL: s.TokenURL(), Client: s.Client()},
 		Origins:   []string{s.URL},
 		Base:      s.Transport(),
 	}
@@ -186,7 +187,7 @@ func TestAFlightGetsAConnectionWhereAllAreTakenByRefusals(t *testing.T) {
 	t.Cleanup(shared.CloseIdleConnections)
 	tr := signedIn(t, s, func(c *reauth.Config) {
 		c.Base = shared
-		c.Refresher = &reauth.OAuth2Refresher{TokenURL: s.TokenURL(), Client: &http.Client{Transport: shared}}
+		c.Refresher = &oauth.Refresher{TokenURL: s.TokenURL(), Client: &http.Client{Transport: shared}}
 		c.RefreshTimeout = time.Minute // the test does not wait for it
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -516,7 +517,7 @@ func TestATransportMayBeTheDefaultTransport(t *testing.T) {
 	http.DefaultTransport = s.Transport() // leaves no idle connection behind
 	tr := signedIn(t, s, func(c *reauth.Config) {
 		c.Base = nil
-		c.Refresher = &reauth.OAuth2Refresher{TokenURL: s.TokenURL()} // with a plain client, served by tr itself
+		c.Refresher = &oauth.Refresher{TokenURL: s.TokenURL()} // with a plain client, served by tr itself
 		c.RefreshTimeout = time.Minute
 	})
 	http.DefaultTransport = tr

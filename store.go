@@ -6,64 +6,59 @@ import (
 	"sync"
 )
 
-// A Store keeps the tokens of sessions, so that they outlive the program or are
-// shared between processes. A session is named by a string that is no secret,
-// possibly empty, of any bytes and length.
+// A Store keeps the tokens of sessions, so that they outlive the program or are shared
+// between processes. A session's name is a string of any bytes and length, possibly empty.
+// It is not a secret.
 //
-// The methods are called by many goroutines at once, each with a context that
-// ends; a store that heeds it is never waited for any longer. Stored tokens are
-// secrets and should be kept as such.
+// The methods are called concurrently, each with a context that has a deadline. They
+// should return when it is done. Stored tokens are secrets. A Store must keep all fields of
+// a Token.
 //
-// A Store that is shared between processes must also be a [Locker]: without a
-// lock two processes can spend one rotating refresh token, which signs the user
-// out. A wrapper that embeds a Store hides its lock, unless it has a Lock of its
-// own.
+// A Store that is shared between processes must also be a [Locker]. Without a lock two
+// processes can spend one rotating refresh token, which signs the user out. A wrapper that
+// embeds a Store hides its lock, unless it has a Lock of its own.
 type Store interface {
-	// Load returns the token stored for session. If there is none, ok is false
-	// and err is nil; an error means that the store itself has failed.
+	// Load returns the token stored for session. If there is none, ok is false and err is
+	// nil. An error means that the store itself has failed.
 	Load(ctx context.Context, session string) (tok Token, ok bool, err error)
 
-	// Save stores tok for session in place of what was there. Once it has
-	// returned nil every later Load, by whoever it is, finds tok.
+	// Save stores tok for session in place of what was there. Once it has returned nil,
+	// every later Load in any process finds tok.
 	Save(ctx context.Context, session string, tok Token) error
 
-	// Delete removes what is stored for session. It is no error if there is
-	// nothing.
+	// Delete removes what is stored for session. It is not an error if there is nothing.
 	Delete(ctx context.Context, session string) error
 }
 
-// A Locker is a [Store] that can keep others off a session while its token is
+// A Locker is a [Store] that can keep other processes off a session while its token is
 // replaced.
 type Locker interface {
-	// Lock returns once nobody else holds session, or with an error when ctx
-	// ends, whose cause it wraps, or the store fails; ctx bounds the wait and
-	// nothing more.
+	// Lock returns once nobody else holds session. It returns an error if the store fails,
+	// or when ctx is done, whose cause it then wraps. ctx bounds the wait and nothing else.
 	//
-	// Load, Save and Delete are then called with the context held, or one
-	// derived from it, in which the store finds its lease. It carries the values
-	// of ctx but not its end; it is done once the lease is lost, and from then on
-	// a Save or Delete under it must be refused. A lock that cannot be lost has a
-	// held that is never done.
+	// Load, Save and Delete are then called with the context held, or one derived from it,
+	// in which the store finds its lease. held has the values of ctx but not its
+	// cancellation. It is done once the lease is lost. From then on a Save or Delete under
+	// it must be refused. If a lock can't be lost, its held is never done.
 	//
-	// Without a lease in their context they do what they do in any [Store], whoever
-	// holds the session, and take it from nobody: what is saved so may be replaced
-	// by what the holder saves next. Who wants to be sure takes the lock.
+	// Without a lease in their context the methods do what they do in any [Store], whoever
+	// holds the session, and take the lock from nobody. What is saved this way may be
+	// replaced by what the holder saves next. Take the lock first if that matters.
 	//
 	// unlock, called once, gives the session back.
 	Lock(ctx context.Context, session string) (held context.Context, unlock func(), err error)
 }
 
-// A MemoryStore keeps tokens in memory, for as long as the program runs or
-// until they are deleted. It is also a [Locker], so that several Transports in
-// one process can share it. The zero value is ready to use; a MemoryStore must
-// not be copied after first use.
+// A MemoryStore keeps tokens in memory until they are deleted or the program ends. It is
+// also a [Locker], so that several Transports in one process can share it. The zero value
+// is ready to use. A MemoryStore must not be copied after first use.
 type MemoryStore struct {
 	mu     sync.Mutex
 	tokens map[string]Token
 	locks  map[string]*memoryLock
 }
 
-// A memoryLock is held by whoever has put a value in its slot.
+// A memoryLock is held while there is a value in its slot.
 type memoryLock struct {
 	slot  chan struct{}
 	users int // holders and waiters; guarded by MemoryStore.mu
@@ -74,7 +69,7 @@ var (
 	_ Locker = (*MemoryStore)(nil)
 )
 
-// Format writes how many sessions there are, whatever the verb, and no token.
+// Format writes the number of sessions, whatever the verb, and no token.
 func (m *MemoryStore) Format(f fmt.State, _ rune) {
 	m.mu.Lock()
 	n := len(m.tokens)
@@ -109,8 +104,7 @@ func (m *MemoryStore) Delete(_ context.Context, session string) error {
 	return nil
 }
 
-// Lock implements [Locker]. The lock cannot be lost. The only error is that
-// ctx has ended.
+// Lock implements [Locker]. The lock can't be lost. The only error is the cause of ctx.
 func (m *MemoryStore) Lock(ctx context.Context, session string) (context.Context, func(), error) {
 	m.mu.Lock()
 	l := m.locks[session]

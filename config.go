@@ -1,0 +1,245 @@
+package reauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/reauth-go/reauth/internal/origin"
+)
+
+// Config says what a [Transport] works with. [New] copies it. What the fields point to
+// must not be changed afterwards.
+type Config struct {
+	// Refresher renews sessions. Required.
+	Refresher Refresher
+
+	// Origins is where the token may go. Required, because a token sent elsewhere is a
+	// token given away. An entry is an origin ("https://api.example.com",
+	// "http://payments:8080"), one for all subdomains of a host
+	// ("https://*.example.com"), or [AnyOrigin]. Requests to other places are sent
+	// unchanged. So is a request at the end of a chain of redirects that has left the
+	// origin its caller asked for, unless entries other than AnyOrigin name every hop.
+	Origins []string
+
+	// Base sends the requests. Nil means http.DefaultTransport, as it is when New is
+	// called.
+	Base http.RoundTripper
+
+	// Store keeps the tokens. Nil means a [MemoryStore] of this Transport's own. A Store
+	// that is also a [Locker] is locked while a token is replaced.
+	Store Store
+
+	// Credential puts a token on a request. Nil means the Refresher if it is also a
+	// Credential, and otherwise the zero [HeaderCredential]: Authorization: Bearer. A
+	// request that already has the header that the credential writes is sent unchanged.
+	Credential Credential
+
+	// Anonymous lets requests of a session that has no token go out without one; their
+	// responses come back unchanged. Otherwise such requests fail with
+	// [ErrSignInRequired].
+	Anonymous bool
+
+	// RequireSession makes a request or call whose context picks no session an error. Set
+	// it in a program with many sessions, so that forgetting [WithSession] can't act for
+	// another user.
+	RequireSession bool
+
+	// Refused reports whether the API refused the access token. Nil means
+	// [DefaultRefused]. It is not called for responses with status 101. It may read the
+	// response's body, of which it sees the first 64 KiB, and which is then put back for
+	// the caller; closing it has no effect. It must not keep the response.
+	Refused func(*http.Response) bool
+
+	// EarlyRefresh is how long before its expiry a token is refreshed in the background.
+	// 0 means the last tenth of its lifetime, at most 5 minutes. If negative, a token is
+	// not refreshed before it has expired. At most three quarters of the lifetime count.
+	EarlyRefresh time.Duration
+
+	// RefreshTimeout bounds each call of the Refresher and each of the Store. 0 means 30
+	// seconds. It can't be negative.
+	RefreshTimeout time.Duration
+
+	// RefreshPause is how long a token that a refresh has just brought is not refreshed
+	// again because it is refused. Such a refusal is about permission, and is handed to
+	// the caller. While refreshes go on not helping, the pause doubles, up to 5 minutes.
+	// It is also the least time between two looks at the store for a session that is
+	// signed out, and between two attempts at a pending save. 0 means 5 seconds. If
+	// negative, there is no pause. Set it lower than the lifetime of the tokens if the
+	// token server doesn't state that.
+	RefreshPause time.Duration
+
+	// ReplayBuffer is how many bytes of a request body are kept, while it is sent, for a
+	// second attempt. It is for bodies without GetBody, such as pipes. A longer one can't
+	// be replayed, so its refusal is handed to the caller. 0 means 256 KiB. If negative,
+	// nothing is kept.
+	ReplayBuffer int64
+
+	// OnEvent is called synchronously and concurrently. No lock is held, except that the
+	// session is locked in the store during [EventRefreshStarted]. It delays what it is
+	// called from, and must not wait for the Transport that calls it. The context is that
+	// of the request or call that the event is about. For a refresh it has the values of
+	// the request that caused it. See [LogEvents].
+	OnEvent func(context.Context, Event)
+}
+
+// AnyOrigin, as an entry of Config.Origins, lets the token go wherever the caller sends a
+// request over https, and over plain http to loopback ("localhost", 127.0.0.0/8 and ::1).
+// Plain http to anywhere else still needs an entry of its own.
+//
+// It is meant for a client whose every request is for the API. A client that also fetches
+// addresses that it was given from outside would hand them the token: name the origins
+// instead. AnyOrigin says nothing about redirects. Once one has led to another origin, no
+// later request of that chain carries the token unless entries name every origin on the
+// way.
+const AnyOrigin = origin.Any
+
+const (
+	defaultRefreshTimeout = 30 * time.Second
+	defaultRefreshPause   = 5 * time.Second
+	defaultReplayBuffer   = 256 << 10
+)
+
+// New returns a Transport. The error names every field that is wrong.
+func New(cfg Config) (*Transport, error) {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("reauth: "+format, args...)) }
+
+	allowed, err := origin.Parse(cfg.Origins)
+	faults = append(faults, err)
+	if cfg.RefreshTimeout < 0 {
+		fault("Config.RefreshTimeout %s is negative: a refresh must have a bound", cfg.RefreshTimeout)
+	}
+	credential := cfg.Credential
+	if credential == nil {
+		var ok bool
+		if credential, ok = cfg.Refresher.(Credential); !ok {
+			credential = HeaderCredential{}
+		}
+	}
+	headers := credentialHeaders(credential)
+	headerValue, _ := credential.(interface {
+		HeaderValue(Token) (string, error)
+	})
+	switch {
+	case cfg.Refresher == nil:
+		fault("Config.Refresher is required")
+	case isNilPointer(cfg.Refresher):
+		fault("Config.Refresher is a nil %T", cfg.Refresher)
+	default:
+		faults = append(faults, validate(cfg.Refresher))
+	}
+	switch {
+	case cfg.Credential == nil, same(cfg.Refresher, cfg.Credential):
+	case isNilPointer(cfg.Credential):
+		fault("Config.Credential is a nil %T", cfg.Credential)
+	default:
+		faults = append(faults, validate(cfg.Credential))
+	}
+	if headerValue != nil && len(headers) != 1 {
+		fault("Config.Credential, a %T, has HeaderValue, so Headers must name one header, not %q", credential, headers)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+
+	t := &Transport{
+		base:           orDefaultTransport(cfg.Base), // now: http.DefaultTransport may become this very Transport
+		origins:        allowed,
+		credential:     credential,
+		headers:        headers,
+		refused:        cfg.Refused,
+		anonymous:      cfg.Anonymous,
+		requireSession: cfg.RequireSession,
+		replayBuffer:   cfg.ReplayBuffer,
+	}
+	t.hasOwn = func(req *http.Request) bool { return callerHas(req.Header, headers) }
+	if t.replayBuffer == 0 {
+		t.replayBuffer = defaultReplayBuffer
+	}
+	if s, ok := credential.(interface{ Strip(http.Header) }); ok {
+		t.strip = s.Strip
+	}
+
+	m := &sessions{
+		refresher:     cfg.Refresher,
+		store:         cfg.Store,
+		validateToken: tokenValidator(credential),
+		early:         cfg.EarlyRefresh,
+		timeout:       cfg.RefreshTimeout,
+		refreshPause:  cfg.RefreshPause,
+		onEvent:       cfg.OnEvent,
+		base:          time.Now(),
+		limit:         maxSessions,
+		byName:        make(map[string]*cachedSession),
+	}
+	if headerValue != nil {
+		m.headerValue = headerValue.HeaderValue
+	}
+	if r, ok := cfg.Refresher.(interface{ NeedsToken() bool }); ok {
+		m.declaresNeed = r.NeedsToken()
+		m.needsToken.Store(m.declaresNeed)
+	}
+	if m.store == nil {
+		m.store = new(MemoryStore)
+	}
+	m.locker, _ = m.store.(Locker)
+	m.only = &cachedSession{owner: m}
+	if m.timeout == 0 {
+		m.timeout = defaultRefreshTimeout
+	}
+	switch {
+	case m.refreshPause == 0:
+		m.refreshPause = defaultRefreshPause
+	case m.refreshPause < 0:
+		m.refreshPause = 0
+	}
+	t.sessions = m
+	return t, nil
+}
+
+// validate calls the optional method of a Refresher or Credential.
+func validate(part any) error {
+	if v, ok := part.(interface{ Validate() error }); ok {
+		return v.Validate()
+	}
+	return nil
+}
+
+// tokenValidator returns what SignIn asks whether requests can carry a token. An empty
+// access token is refreshed before its first use.
+func tokenValidator(c Credential) func(Token) error {
+	if v, ok := c.(interface{ ValidateToken(Token) error }); ok {
+		return v.ValidateToken
+	}
+	return func(tok Token) error {
+		v, ok := c.(interface {
+			HeaderValue(Token) (string, error)
+		})
+		if !ok || tok.AccessToken == "" {
+			return nil
+		}
+		_, err := v.HeaderValue(tok)
+		return err
+	}
+}
+
+func isNilPointer(v any) bool {
+	r := reflect.ValueOf(v)
+	return r.Kind() == reflect.Pointer && r.IsNil()
+}
+
+// same reports whether a and b are one value, which is then validated once.
+func same(a, b any) bool {
+	return a != nil && b != nil && reflect.TypeOf(a) == reflect.TypeOf(b) && reflect.TypeOf(a).Comparable() && a == b
+}
+
+func orDefaultTransport(base http.RoundTripper) http.RoundTripper {
+	if base == nil {
+		return http.DefaultTransport
+	}
+	return base
+}

@@ -1,0 +1,150 @@
+// Package tokenserver sends requests to a token server and reads the answers, for the
+// packages that speak a protocol. Its errors show no secret: no token, no part of a
+// request body, and no text of the server but its error code.
+package tokenserver
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/internal/body"
+	"github.com/reauth-go/reauth/internal/expiry"
+	"github.com/reauth-go/reauth/internal/redact"
+)
+
+// maxAnswer is how much of an answer is read.
+const maxAnswer = 1 << 20
+
+// ErrNoRefreshToken is the error for a session that has no refresh token where the
+// request needs one.
+var ErrNoRefreshToken = fmt.Errorf("reauth: the session has no refresh token: %w", reauth.ErrSignInRequired)
+
+// An Answer is the response of a token server.
+type Answer struct {
+	Status     int
+	Header     http.Header
+	Date       time.Time // by the server's clock; zero if it did not say
+	RetryAfter time.Duration
+
+	body    []byte
+	fault   error    // why there is no body to read
+	secrets []string // must not appear in errors
+}
+
+// Send sends req and reads the whole answer. An error means that there was no answer.
+// It shows the URL without user info and query, and none of the secrets.
+func Send(client *http.Client, req *http.Request, secrets []string) (*Answer, error) {
+	a, resp, err := do(client, req, secrets)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case err != nil && req.Context().Err() != nil:
+		return nil, requestError(req, err, a.secrets)
+	case err != nil:
+		err = redact.Without(err, reauth.ErrSignInRequired, redact.ContextErrors...)
+		a.fault = redact.Harmless(fmt.Errorf("the answer broke off: %w", err), a.secrets)
+	case len(text) > maxAnswer:
+		a.fault = errors.New("the answer is too long")
+	default:
+		a.body = text
+	}
+	return a, nil
+}
+
+// SendForHeader is Send for a protocol that needs only the answer's header. It discards
+// the body, so a body that hangs cannot lose the header.
+func SendForHeader(client *http.Client, req *http.Request, secrets []string) (*Answer, error) {
+	a, resp, err := do(client, req, secrets)
+	if err != nil {
+		return nil, err
+	}
+	body.Drain(req.Context(), resp)
+	return a, nil
+}
+
+func do(client *http.Client, req *http.Request, secrets []string) (*Answer, *http.Response, error) {
+	secrets = append(secrets, urlSecrets(req.URL)...)
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, nil, requestError(req, err, secrets)
+	}
+	a := &Answer{Status: resp.StatusCode, Header: resp.Header, secrets: secrets}
+	a.Date, _ = http.ParseTime(resp.Header.Get("Date"))
+	a.RetryAfter = retryAfter(resp.Header, a.Date)
+	return a, resp, nil
+}
+
+// requestError returns the error for a request that was not answered. It leaves out
+// the URL that net/http puts into err, whose query or user info may hold a secret.
+func requestError(req *http.Request, err error, secrets []string) error {
+	err = withoutURL(err)
+	text := err.Error()
+	clean := redact.Text(text, secrets)
+	// The client may itself be signed in elsewhere. That it must sign in there says
+	// nothing about this session.
+	if clean != text || errors.Is(err, reauth.ErrSignInRequired) {
+		err = &redact.Error{Text: clean, Chain: redact.ContextError(err)}
+	}
+	return fmt.Errorf("reauth: %s %s: %w", req.Method, redact.URL(req.URL.String()), err)
+}
+
+// retryAfter returns how long the server asks to be left alone (RFC 9110 section
+// 10.2.3), 0 if it does not say. A point in time is compared with the Date header,
+// because both are by the server's clock, or else with the local clock.
+func retryAfter(h http.Header, date time.Time) time.Duration {
+	value := h.Get("Retry-After")
+	if wait := expiry.Seconds(expiry.ParseSeconds(value)); wait > 0 {
+		return wait
+	}
+	until, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	if date.IsZero() {
+		date = time.Now()
+	}
+	return max(0, min(until.Sub(date), expiry.MaxLifetime))
+}
+
+// Failure returns the error for an answer that brings no token.
+func (a *Answer) Failure(code string, err error) *reauth.RefreshError {
+	return &reauth.RefreshError{StatusCode: a.Status, Code: code, RetryAfter: a.RetryAfter, Err: err}
+}
+
+// IsSuccess reports whether the status is one of 200 to 299. RFC 6749 section 5.1 has
+// 200 alone, but some servers answer 201.
+func (a *Answer) IsSuccess() bool { return a.Status >= 200 && a.Status < 300 }
+
+// RefreshRefused returns what a refusal of a refresh means where its error code does
+// not say more. If final, it wraps reauth.ErrSignInRequired.
+func (a *Answer) RefreshRefused(final bool) error {
+	switch {
+	case final:
+		return fmt.Errorf("the refresh token was refused: %w", reauth.ErrSignInRequired)
+	case a.isRedirect():
+		return errRedirect
+	}
+	return errors.New("treated as a temporary failure")
+}
+
+// SignInRefused is RefreshRefused for a sign-in.
+func (a *Answer) SignInRefused(final bool) error {
+	switch {
+	case final:
+		return fmt.Errorf("the sign-in was refused: %w", reauth.ErrSignInRequired)
+	case a.isRedirect():
+		return fmt.Errorf("the sign-in failed: %w", errRedirect)
+	}
+	return errors.New("the sign-in failed")
+}
+
+var errRedirect = errors.New("a redirect that is not followed")
+
+func (a *Answer) isRedirect() bool { return a.Status >= 300 && a.Status < 400 }

@@ -1,0 +1,30 @@
+// Package oauth renews sessions at the token endpoint of an OAuth 2.0 server (RFC 6749).
+//
+// A [Refresher] says where the server is and how the client authenticates there:
+//
+//	tr, err := reauth.New(reauth.Config{
+//		Refresher: &oauth.Refresher{
+//			TokenURL: "https://id.example.com/token",
+//			ClientID: "my-program",
+//		},
+//		Origins: []string{"https://api.example.com"},
+//	})
+//
+// Its [Grant] says what a new token is obtained with. By default that is the session's
+// refresh token, so the first token comes from a sign-in. A program that calls an API on
+// its own behalf uses [ClientCredentials], with which nobody signs in:
+//
+//	Refresher: &oauth.Refresher{
+//		TokenURL:     "https://id.example.com/token",
+//		ClientID:     "billing",
+//		ClientSecret: os.Getenv("CLIENT_SECRET"),
+//		Grant:        oauth.ClientCredentials{},
+//	},
+//
+// Any other grant is a type with one method.
+//
+// The token server's answer decides whether the session is kept. Only invalid_grant, or
+// one of Refresher.FinalCodes, in answer to the session's refresh token means that the
+// user must sign in again. A server that is down or busy, a misconfigured client or an
+// answer without a token never does.
+package oauth

@@ -1,0 +1,325 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/internal/redact"
+	"github.com/reauth-go/reauth/internal/settings"
+	"github.com/reauth-go/reauth/internal/tokenserver"
+)
+
+// A Refresher renews a session at an OAuth 2.0 token endpoint. It is a
+// [reauth.Refresher] and a [reauth.Revoker].
+//
+// Its methods may be called concurrently; its fields must not be changed after the
+// first call. Printing it with package fmt (except %p and %w) or as an attribute of
+// log/slog shows no secret.
+type Refresher struct {
+	// TokenURL is the token endpoint (RFC 6749 section 3.2): an absolute http or https
+	// URL without a fragment. Required. Secrets are sent there as they are, so plain
+	// http is for local servers.
+	TokenURL string
+
+	// RevocationURL is where Revoke sends tokens (RFC 7009). Empty if the server has no
+	// such endpoint.
+	RevocationURL string
+
+	// ClientID identifies the program to the server (RFC 6749 section 2.2). Empty if
+	// the server does not need it.
+	ClientID string
+
+	// ClientSecret authenticates a confidential client. It is empty for a public one,
+	// such as a desktop program, and where something else authenticates the client,
+	// such as ClientKey, or a client certificate (RFC 8705) of Client.
+	ClientSecret string
+
+	// ClientKey authenticates the client by a private key instead of a secret; see
+	// [AuthStylePrivateKeyJWT].
+	ClientKey ClientKey
+
+	// AuthStyle says how the client authenticates; see there for the zero value.
+	AuthStyle AuthStyle
+
+	// Grant says what the next token is obtained with. Nil means the refresh token of
+	// the session (RFC 6749 section 6).
+	Grant Grant
+
+	// Scopes limits what the new access token may do (RFC 6749 section 3.3). If empty,
+	// none is sent, and the server decides; after a refresh the token may do what the
+	// one before it could.
+	//
+	// A refresh never asks for more than that (section 6). If one of Scopes is not in
+	// Extra["scope"] of the old token, where it has that, none is sent. Some servers
+	// report a scope under another name than the one it was requested by.
+	Scopes []string
+
+	// Params are further form parameters of the token request, such as "resource" (RFC
+	// 8707) or "audience". One that is sent anyway is an error.
+	Params url.Values
+
+	// FinalCodes are error codes that mean, as "invalid_grant" always does, that the
+	// refresh token is not valid and the user must sign in again: dex says
+	// "invalid_request". They count in answers with status 400 or 401, or 200.
+	FinalCodes []string
+
+	// Client sends the requests; nil means a plain http.Client. It never follows a
+	// redirect to another origin, whatever its CheckRedirect returns.
+	Client *http.Client
+}
+
+var (
+	_ reauth.Refresher = (*Refresher)(nil)
+	_ reauth.Revoker   = (*Refresher)(nil)
+)
+
+// Refresh implements [reauth.Refresher]. If the request carries the session's refresh
+// token, the new token keeps the parts that the answer leaves out: the refresh token,
+// the token type, and the entries of Extra.
+//
+// The error wraps [reauth.ErrSignInRequired] if the session has no refresh token where
+// one is needed, or the server refuses it. Other refusals are a *[reauth.RefreshError]
+// that does not. An error of the connection, of ctx or of the Grant is wrapped. Errors
+// show no token, no secret, and no text of the server but its error code.
+func (r *Refresher) Refresh(ctx context.Context, old reauth.Token) (reauth.Token, error) {
+	if err := r.Validate(); err != nil {
+		return reauth.Token{}, err
+	}
+	form, secrets, err := r.requestGrant(ctx, old)
+	if err != nil {
+		return reauth.Token{}, err
+	}
+	// Without the session's refresh token the request is for a new grant, of which the
+	// old token says nothing.
+	renews := old.RefreshToken != "" && slices.Contains(form["refresh_token"], old.RefreshToken)
+	if !renews {
+		old = reauth.Token{}
+	}
+	if scopes := r.requestedScopes(old); len(scopes) > 0 {
+		form.Set("scope", strings.Join(scopes, " "))
+	}
+	maps.Copy(form, r.Params)
+	secrets = append(secrets, tokenserver.RequestSecrets(nil, r.Params)...)
+
+	sent := time.Now() // before the server starts to count
+	a, err := r.post(ctx, r.TokenURL, form, secrets)
+	if err != nil {
+		return reauth.Token{}, err
+	}
+	code := a.Code(r.isFinalCode)
+	if a.Refused {
+		return reauth.Token{}, a.Failure(code, r.refusal(a, code, renews))
+	}
+	tok, err := a.Token(tokenserver.OAuthShape, old, sent)
+	if err != nil {
+		return reauth.Token{}, a.Failure(code, fmt.Errorf("no token in the answer: %w", err))
+	}
+	return tok, nil
+}
+
+// requestGrant asks the Grant for its parameters. secrets must not appear in errors.
+func (r *Refresher) requestGrant(ctx context.Context, old reauth.Token) (form url.Values, secrets []string, err error) {
+	secrets = redact.Forms(old.RefreshToken, old.AccessToken)
+	copied := old
+	copied.Extra = maps.Clone(old.Extra)
+	from, err := r.grant().Request(ctx, copied)
+	switch {
+	case err != nil && r.Grant == nil:
+		return nil, nil, err
+	case err != nil:
+		keep := []error{reauth.ErrSignInRequired}
+		if ctx.Err() != nil {
+			keep = append(keep, redact.ContextErrors...)
+		}
+		return nil, nil, fmt.Errorf("oauth: Refresher.Grant: %w", redact.Harmless(err, tokenserver.TokenSecrets(old), keep...))
+	case from.Get("grant_type") == "":
+		return nil, nil, fmt.Errorf("oauth: Refresher.Grant, a %T, returned no grant_type", r.Grant)
+	}
+	form = url.Values{}
+	for name, values := range from {
+		if _, ok := r.Params[name]; ok {
+			return nil, nil, fmt.Errorf("oauth: Refresher.Params %q: is sent by the Grant, a %T", name, r.Grant)
+		}
+		form[name] = slices.Clone(values)
+		if name != "grant_type" {
+			secrets = append(secrets, tokenserver.RequestSecrets(nil, url.Values{name: values})...)
+		}
+	}
+	return form, secrets, nil
+}
+
+// requestedScopes returns the scopes to ask for. A refresh must not ask for one that
+// was never granted (RFC 6749 section 6); the previous answer says what was. If that
+// lacks one of Scopes, none is sent, which asks for everything granted: the server may
+// name it differently, and a grant that was narrowed once stays narrow.
+func (r *Refresher) requestedScopes(old reauth.Token) []string {
+	granted := strings.Fields(old.Extra["scope"])
+	if len(granted) == 0 {
+		return r.Scopes
+	}
+	if slices.ContainsFunc(r.Scopes, func(s string) bool { return !slices.Contains(granted, s) }) {
+		return nil
+	}
+	return r.Scopes
+}
+
+func (r *Refresher) isFinalCode(code string) bool { return slices.Contains(r.FinalCodes, code) }
+
+// refusal says what a refusal means. It is final, and wraps reauth.ErrSignInRequired,
+// only if the request carried the session's refresh token.
+func (r *Refresher) refusal(a *tokenserver.JSONAnswer, code string, renews bool) error {
+	ofGrant := a.IsSuccess() || a.Status == http.StatusBadRequest || a.Status == http.StatusUnauthorized
+	if renews && ofGrant && code != "" && (code == "invalid_grant" || r.isFinalCode(code)) {
+		return a.RefreshRefused(true)
+	}
+	if a.Status < 500 {
+		switch code {
+		case "invalid_client":
+			return errors.New("the program is misconfigured: its ClientID, ClientSecret, ClientKey or AuthStyle is not accepted")
+		case "unauthorized_client", "unsupported_grant_type":
+			return errors.New("the program is misconfigured: its client may not use this grant")
+		case "invalid_scope":
+			return errors.New("the program is misconfigured: its Scopes are not granted")
+		case "invalid_grant":
+			if !renews {
+				return errors.New("the program is misconfigured: its grant is not accepted")
+			}
+		}
+	}
+	return a.RefreshRefused(false)
+}
+
+// Revoke implements [reauth.Revoker]. It revokes the refresh token, and with it the
+// access tokens issued for it, or the access token if there is no refresh token (RFC
+// 7009 section 2.1). Without a RevocationURL it does nothing and returns nil. Params
+// are not sent.
+func (r *Refresher) Revoke(ctx context.Context, tok reauth.Token) error {
+	if err := r.Validate(); err != nil {
+		return err
+	}
+	form := url.Values{}
+	switch {
+	case r.RevocationURL == "" || tok.AccessToken == "" && tok.RefreshToken == "":
+		return nil
+	case tok.RefreshToken != "":
+		form.Set("token", tok.RefreshToken)
+		form.Set("token_type_hint", "refresh_token")
+	default:
+		form.Set("token", tok.AccessToken)
+		form.Set("token_type_hint", "access_token")
+	}
+	a, err := r.post(ctx, r.RevocationURL, form, redact.Forms(tok.RefreshToken, tok.AccessToken))
+	if err != nil {
+		return err
+	}
+	code := a.Code(r.isFinalCode)
+	switch {
+	case a.IsSuccess():
+		// Also for a token that was not valid (section 2.2). The body has no meaning.
+		return nil
+	case a.Status == http.StatusBadRequest && code == "invalid_token":
+		return nil // how Google says that
+	case code != "":
+		return fmt.Errorf("reauth: revoking the token: server answered %d %s", a.Status, redact.Printable(code))
+	default:
+		return fmt.Errorf("reauth: revoking the token: server answered %d", a.Status)
+	}
+}
+
+// post sends form together with the client's authentication. An error means that there
+// was no answer.
+func (r *Refresher) post(ctx context.Context, target string, form url.Values, secrets []string) (*tokenserver.JSONAnswer, error) {
+	header, own, err := r.authenticate(form)
+	if err != nil {
+		return nil, err
+	}
+	req, err := tokenserver.NewRequest(ctx, http.MethodPost, target, header, form)
+	if err != nil {
+		return nil, err
+	}
+	a, err := tokenserver.Send(tokenserver.WithinOrigin(r.Client), req, append(secrets, own...))
+	if err != nil {
+		return nil, err
+	}
+	return tokenserver.ReadJSON(a), nil
+}
+
+// NeedsToken reports whether the Grant needs a token to start from. Then a session
+// without one must sign in, and Refresh need not be called.
+func (r *Refresher) NeedsToken() bool {
+	g, ok := r.grant().(interface{ NeedsToken() bool })
+	return ok && g.NeedsToken()
+}
+
+// Validate reports every field that is wrong. [reauth.New] calls it.
+func (r *Refresher) Validate() error {
+	if r == nil {
+		return errors.New("oauth: the Refresher is a nil pointer")
+	}
+	f := settings.Of("oauth: Refresher")
+	f.URL("TokenURL", r.TokenURL)
+	if r.RevocationURL != "" {
+		f.URL("RevocationURL", r.RevocationURL)
+	}
+	r.validateGrant(f)
+	r.validateClient(f)
+	r.validateParams(f)
+	return f.Err()
+}
+
+func (r *Refresher) validateGrant(f *settings.Faults) {
+	if v := reflect.ValueOf(r.Grant); v.Kind() == reflect.Pointer && v.IsNil() {
+		f.Add("Grant", fmt.Sprintf("%T", r.Grant), "is a nil pointer")
+		return
+	}
+	g, ok := r.Grant.(interface{ NeedsClient() bool })
+	if ok && g.NeedsClient() && r.ClientID == "" && r.ClientSecret == "" && r.ClientKey.Signer == nil {
+		f.Add("ClientID", `""`, fmt.Sprintf("must be set for the Grant, a %T", r.Grant))
+	}
+}
+
+func (r *Refresher) validateParams(f *settings.Faults) {
+	for _, name := range slices.Sorted(maps.Keys(r.Params)) {
+		switch name {
+		case "grant_type":
+			f.Add("Params", `"grant_type"`, "is sent by the Grant")
+		case "refresh_token":
+			if r.Grant == nil {
+				f.Add("Params", `"refresh_token"`, "is sent by the Grant")
+			}
+		case "client_id":
+			f.Add("Params", `"client_id"`, "belongs in ClientID")
+		case "client_secret":
+			f.Add("Params", `"client_secret"`, "belongs in ClientSecret")
+		case "client_assertion", "client_assertion_type":
+			if r.style() == AuthStylePrivateKeyJWT {
+				f.Add("Params", strconv.Quote(name), "is sent by the Refresher itself")
+			}
+		case "scope":
+			f.Add("Params", `"scope"`, "belongs in Scopes")
+		}
+	}
+}
+
+// String describes the Refresher without its secrets.
+func (r Refresher) String() string {
+	return fmt.Sprintf("[oauth.Refresher %s]", redact.URL(r.TokenURL))
+}
+
+// Format writes String whatever the verb, so that no verb reaches the fields.
+func (r Refresher) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
+
+// LogValue returns String.
+func (r Refresher) LogValue() slog.Value { return slog.StringValue(r.String()) }

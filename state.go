@@ -1,0 +1,343 @@
+package reauth
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// A state is what a session knows, as plain data: no lock, no clock, no I/O. Its
+// methods are the rules. They take the time, on the clock of sessions.now, and return
+// what to do next. Only cachedSession.change calls those that write.
+type state struct {
+	epoch     uint64       // counts the sign-ins and sign-outs of this process
+	current   *generation  // nil: none is known
+	signedOut *signedOut   // why there is no current generation; nil: the store was not asked yet
+	flight    *flight      // the flight that is up
+	backoff   *backoff     // after a flight that failed
+	pending   *pendingSave // the current generation has not reached the store
+	rejected  *rejection   // the current generation can't be refreshed any more
+	futile    futility     // refreshes that didn't help
+}
+
+// A backoff is the pause after a flight that failed. A nil one is over.
+type backoff struct {
+	err   *RefreshError
+	until time.Duration // callers get err at once until then
+	pause time.Duration // the next failure doubles it
+}
+
+const (
+	firstBackoff      = time.Second
+	longestBackoff    = 30 * time.Second
+	longestRetryAfter = 5 * time.Minute
+)
+
+func (b *backoff) active(now time.Duration) bool { return b != nil && now < b.until }
+
+// A signedOut is the state of a session that has no token and needs a sign-in.
+type signedOut struct {
+	err         *RefreshError // what requests get
+	byCaller    bool          // SignOut was called; false: the token server refused to refresh
+	given       []Token       // the tokens given up: none of them is a new sign-in
+	givenUnseen bool          // the store couldn't be read, so the first token it shows counts as given up too
+	undeleted   bool          // the store may still hold one of given
+	nextLook    time.Duration // the store isn't asked again before
+	since       time.Duration
+}
+
+// giveUp adds tokens to those given up.
+func (o *signedOut) giveUp(toks ...Token) {
+	for _, tok := range toks {
+		if !slices.ContainsFunc(o.given, tok.same) {
+			o.given = append(o.given, tok.clone())
+		}
+	}
+}
+
+// holds reports whether the session is still signed out though the store shows tok:
+// there is none, if ok is false, or it is one of those given up.
+func (o *signedOut) holds(tok Token, ok bool) bool {
+	if o.givenUnseen {
+		o.givenUnseen = false
+		if ok {
+			o.giveUp(tok)
+		}
+	}
+	if !ok {
+		o.undeleted = false
+	}
+	return !ok || slices.ContainsFunc(o.given, tok.same)
+}
+
+// A pendingSave is a save of the current generation that the store has not accepted.
+// If nobody else has written, the store holds a token that this process has spent: the
+// one that it was last seen to hold, or one whose Save seemed to fail.
+type pendingSave struct {
+	spent []Token       // the latest last
+	next  time.Duration // when to try again
+}
+
+// mostSpent bounds what is remembered while a store fails. A Save is not expected to
+// take effect so many refreshes later.
+const mostSpent = 8
+
+func (p *pendingSave) hasSpent(tok Token) bool { return slices.ContainsFunc(p.spent, tok.same) }
+
+// A rejection is the token server's final answer to the refresh of a token that is
+// still good for requests.
+type rejection struct {
+	from Token
+	err  error
+}
+
+// A futility counts the refreshes whose replay was refused all the same.
+type futility struct {
+	settled uint32 // how many generations there have been
+	judged  uint32 // the number of the one that was judged last
+	count   uint8  // how many in a row did not help
+}
+
+// longestFutilePause bounds the pause that refreshes which don't help double.
+const longestFutilePause = 5 * time.Minute
+
+// stretch returns the pause, doubled for each refresh in a row that didn't help.
+func (f futility) stretch(pause time.Duration) time.Duration {
+	if pause <= 0 {
+		return 0
+	}
+	longest := max(pause, longestFutilePause)
+	for range f.count {
+		if pause *= 2; pause >= longest {
+			return longest
+		}
+	}
+	return pause
+}
+
+// A step is what a caller does next. Without use, wait and err the caller keeps the
+// answer that it has.
+type step struct {
+	use    *generation   // send the request with this one
+	wait   bool          // for the flight; if use is set too, that one is good meanwhile
+	err    *RefreshError // fail with this error
+	start  start         // first start a flight
+	needed *generation   // for start: the generation that its waiters can't use any more; nil if it is an early one
+	held   time.Duration // how long a refusal won't start a refresh; 0 if that isn't the reason
+	absent bool          // there was no current generation
+}
+
+// A start says why a flight is started.
+type start int
+
+const (
+	startNothing start = iota
+	startSaving        // only to save what is pending
+	startRefreshing
+)
+
+// next returns what a request does that has not been sent. One that is patient waits
+// for the next generation even if the current one is only about to expire.
+func (st *state) next(now time.Duration, patient bool) step {
+	g := st.current
+	switch {
+	case g == nil:
+		return st.find(now)
+	case now >= g.expires:
+		return st.replace(now)
+	}
+	next := step{use: g}
+	if st.flight == nil {
+		switch {
+		case now >= g.early && st.rejected == nil && !st.backoff.active(now):
+			next.start = startRefreshing
+		case st.pending != nil && now >= st.pending.next:
+			next.start = startSaving
+		}
+	}
+	next.wait = patient && now >= g.early && (next.start == startRefreshing || st.isRefreshing())
+	return next
+}
+
+// refused returns what a request does whose attempt with g was refused. pause is
+// Config.RefreshPause.
+func (st *state) refused(now time.Duration, g *generation, pause time.Duration) step {
+	cur := st.current
+	switch {
+	case g.epoch != st.epoch:
+		return step{} // sent under another sign-in: its refusal is the answer
+	case cur == nil:
+		next := st.find(now)
+		next.absent = true
+		return next
+	case cur != g && now < cur.expires:
+		return step{use: cur}
+	case cur != g || st.isRefreshing():
+		return st.replace(now)
+	case st.backoff.active(now):
+		return step{err: st.backoff.err}
+	}
+	// A token this new has not been revoked: the refusal is about permission.
+	if pause := st.futile.stretch(pause); cur.fetched && now < cur.certain && now < cur.obtained+pause {
+		return step{held: cur.obtained + pause - now}
+	}
+	return st.replace(now)
+}
+
+// find returns how to get a generation where there is none.
+func (st *state) find(now time.Duration) step {
+	switch {
+	case st.flight != nil:
+		return step{wait: true}
+	case st.backoff.active(now):
+		return step{err: st.backoff.err}
+	case st.signedOut != nil && now < st.signedOut.nextLook:
+		return step{err: st.signedOut.err}
+	}
+	return step{wait: true, start: startRefreshing}
+}
+
+// replace returns how to get another generation than the current one, which has
+// expired or was refused.
+func (st *state) replace(now time.Duration) step {
+	switch {
+	case !st.isRefreshing() && st.backoff.active(now):
+		return step{err: st.backoff.err}
+	case st.flight == nil:
+		return step{wait: true, start: startRefreshing, needed: st.current}
+	}
+	st.flight.refreshes, st.flight.needed = true, st.current
+	return step{wait: true}
+}
+
+// isRefreshing reports whether a flight is up, and not only to save.
+func (st *state) isRefreshing() bool { return st.flight != nil && st.flight.refreshes }
+
+// attention returns when a request must look at more than the current generation,
+// which is not nil: that one expires or should be refreshed, or a save is due.
+func (st *state) attention() time.Duration {
+	g := st.current
+	at := g.expires
+	if st.flight != nil {
+		return at
+	}
+	if st.rejected == nil {
+		early := g.early
+		if st.backoff != nil {
+			early = max(early, st.backoff.until)
+		}
+		at = min(at, early)
+	}
+	if st.pending != nil {
+		at = min(at, st.pending.next)
+	}
+	return at
+}
+
+// settle makes g the current generation of this epoch.
+func (st *state) settle(g *generation) {
+	if g != nil {
+		st.futile.settled++
+		g.epoch, g.number = st.epoch, st.futile.settled
+		st.signedOut = nil
+	}
+	st.backoff, st.rejected, st.pending = nil, nil, nil
+	st.current = g
+}
+
+// leavePending notes that the current generation has not reached the store, which may
+// hold one of spent. A pause of 0 would make Wait try again and again.
+func (st *state) leavePending(now time.Duration, spent []Token, pause time.Duration) {
+	st.pending = &pendingSave{spent: spent[max(0, len(spent)-mostSpent):], next: now + max(pause, grace)}
+}
+
+// turn starts the next epoch with g or, if that is nil, signed out as o says. A flight
+// that is up is void from here on.
+func (st *state) turn(g *generation, o *signedOut) {
+	st.epoch++
+	st.flight = nil
+	st.futile.count, st.futile.judged = 0, 0
+	st.settle(g)
+	st.signedOut = o
+}
+
+// giveUp starts the next epoch signed out as o says. It adds to o the tokens that the
+// store may hold and that are not another sign-in.
+func (st *state) giveUp(o *signedOut) {
+	switch {
+	case st.current != nil:
+		o.giveUp(st.current.tok)
+		o.givenUnseen = false
+	case st.signedOut != nil: // by an earlier sign-out, which may not have reached the store yet
+		o.giveUp(st.signedOut.given...)
+		o.givenUnseen = o.givenUnseen && st.signedOut.givenUnseen
+	}
+	if st.pending != nil {
+		o.giveUp(st.pending.spent...)
+	}
+	if st.rejected != nil {
+		o.giveUp(st.rejected.from)
+	}
+	if st.flight != nil {
+		o.giveUp(st.flight.seen, st.flight.from, st.flight.brought)
+	}
+	st.turn(nil, o)
+}
+
+// failed starts the backoff after a flight that failed with err. spread, from 0 to 1,
+// shortens it by up to a quarter, so that processes don't try again all at once.
+func (st *state) failed(now time.Duration, err *RefreshError, spread float64) {
+	pause := firstBackoff
+	if st.backoff != nil {
+		pause = min(2*st.backoff.pause, longestBackoff)
+	}
+	jittered := pause - time.Duration(spread*float64(pause/4))
+	st.backoff = &backoff{
+		err:   err,
+		until: now + max(jittered, min(err.RetryAfter, longestRetryAfter)),
+		pause: pause,
+	}
+}
+
+// judge takes note of how the API answered a replay that carried g. Refusals count
+// only while the API has not accepted a replay with the same generation: one endpoint
+// that refuses every token says nothing about the refresh.
+func (st *state) judge(g *generation, refused bool) {
+	switch {
+	case g.epoch != st.epoch: // it says nothing about this sign-in
+	case !refused:
+		st.futile.count, st.futile.judged = 0, g.number
+	case st.futile.judged != g.number && g.fetched:
+		st.futile.judged = g.number
+		if st.futile.count < math.MaxUint8 {
+			st.futile.count++
+		}
+	}
+}
+
+// A startKind is what is known of how a refresher starts a session: it may refuse the
+// zero Token (needsToken), and it may have made a token from it (selfStarting).
+type startKind struct{ needsToken, selfStarting bool }
+
+// rememberSignOut is how long a session that is signed out stays cached while it isn't
+// known whether the refresher needs a token to start from.
+const rememberSignOut = 24 * time.Hour
+
+// forgettable reports whether nothing is lost if the state is forgotten: the next
+// request finds the rest in the store, and can't cause a second refresh.
+func (st *state) forgettable(now time.Duration, pause time.Duration, refresher startKind) bool {
+	g, o := st.current, st.signedOut
+	switch {
+	case st.flight != nil, st.pending != nil, st.backoff.active(now):
+		return false
+	case o != nil && (o.undeleted || refresher.selfStarting || now < o.nextLook):
+		return false
+	case o != nil && !refresher.needsToken && now < o.since+rememberSignOut:
+		return false
+	case g != nil && g.fetched && now < g.obtained+st.futile.stretch(pause):
+		return false
+	case st.rejected != nil && g != nil && g.early != never && now < g.expires:
+		return false
+	}
+	return true
+}
