@@ -22,7 +22,7 @@ import (
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
-// What a caller sees of a fault, in the words of the README.
+// sees checks what the caller gets, in the words of docs/faults.md.
 var sees = map[string]func(t *testing.T, w *faultWorld, status int, err error){
 	"its answer": func(t *testing.T, _ *faultWorld, status int, err error) {
 		assert.NoError(t, err)
@@ -145,7 +145,7 @@ func spoil(t *testing.T, w *faultWorld, answer http.HandlerFunc) {
 	w.end = func() { over.Store(true) }
 }
 
-// TestFaults is the README's table of faults: what the caller sees, and what
+// TestFaults is the table in docs/faults.md: what the caller gets, and what
 // becomes of the session.
 func TestFaults(t *testing.T) {
 	// The two ways on from an answer that is lost after the server has rotated.
@@ -175,7 +175,7 @@ func TestFaults(t *testing.T) {
 		session string
 		ways    map[string]arrange
 	}{
-		{"the access token was refused, or has ended", "its answer", kept, only(func(*testing.T, *faultWorld) {})},
+		{"the API refuses the access token, or it has expired", "its answer", kept, only(func(*testing.T, *faultWorld) {})},
 		{"the token server is down", "a `*RefreshError`", kept, only(func(t *testing.T, w *faultWorld) {
 			var down atomic.Bool
 			down.Store(true)
@@ -190,54 +190,54 @@ func TestFaults(t *testing.T) {
 			w.cfg.Refresher = &oauth.Refresher{TokenURL: w.server.TokenURL(), Client: &http.Client{Transport: transport}}
 			w.end = func() { down.Store(false) }
 		})},
-		{"its connection breaks before it has done anything", "a `*RefreshError`", kept, only(failRefresh(reauthtest.Drop))},
-		{"it gives no answer within `RefreshTimeout`, and has done nothing", "a `*RefreshError`", kept, only(func(_ *testing.T, w *faultWorld) {
+		{"the token server's connection breaks before it has refreshed", "a `*RefreshError`", kept, only(failRefresh(reauthtest.Drop))},
+		{"the token server does not answer within `RefreshTimeout`, and has not refreshed", "a `*RefreshError`", kept, only(func(_ *testing.T, w *faultWorld) {
 			w.cfg.RefreshTimeout = time.Second
 			w.server.FailRefresh(reauthtest.Hang, 1) // for good: what is released late would be a refresh whose answer is lost
 		})},
-		{"it answers 500, 502 or 503, and has done nothing", "a `*RefreshError`", kept, map[string]arrange{
+		{"the token server answers 500, 502 or 503, and has not refreshed", "a `*RefreshError`", kept, map[string]arrange{
 			"500": failRefresh(reauthtest.Failure{Status: http.StatusInternalServerError}),
 			"502": failRefresh(reauthtest.Failure{Status: http.StatusBadGateway}),
 			"503": failRefresh(reauthtest.Failure{Status: http.StatusServiceUnavailable}),
 		}},
-		{"its answer is no token, or broken JSON, and it has done nothing", "a `*RefreshError`", kept, map[string]arrange{
+		{"the token server's answer has no token, or is broken JSON, and it has not refreshed", "a `*RefreshError`", kept, map[string]arrange{
 			"no token":    failRefresh(noToken),
 			"broken JSON": failRefresh(reauthtest.BrokenAnswer),
 		}},
-		{"one of these four after it has refreshed, and it takes the old token again", "a `*RefreshError`", kept, takenAgain},
-		{"one of these four after it has refreshed, and it does not: next time", "`ErrSignInRequired`", gone, lost},
-		{"it answers 429 with `Retry-After`", "a `*RefreshError` with `RetryAfter`", kept, only(failRefresh(reauthtest.Failure{Status: http.StatusTooManyRequests, RetryAfter: time.Second}))},
-		{"a firewall answers 403 in its place", "a `*RefreshError`", kept, only(failRefresh(reauthtest.Failure{Status: http.StatusForbidden, Header: http.Header{"Content-Type": {"text/html"}}, Body: "<h1>Forbidden</h1>"}))},
-		{"it redirects to another host", "a `*RefreshError`", kept, only(func(t *testing.T, w *faultWorld) {
+		{"one of these four after it has refreshed, and it accepts the old token again", "a `*RefreshError`", kept, takenAgain},
+		{"one of these four after it has refreshed, and it does not accept the old token: the next attempt", "`ErrSignInRequired`", gone, lost},
+		{"the token server answers 429 with `Retry-After`", "a `*RefreshError` with `RetryAfter`", kept, only(failRefresh(reauthtest.Failure{Status: http.StatusTooManyRequests, RetryAfter: time.Second}))},
+		{"a firewall answers 403 in place of the token server", "a `*RefreshError`", kept, only(failRefresh(reauthtest.Failure{Status: http.StatusForbidden, Header: http.Header{"Content-Type": {"text/html"}}, Body: "<h1>Forbidden</h1>"}))},
+		{"the token server redirects to another host", "a `*RefreshError`", kept, only(func(t *testing.T, w *faultWorld) {
 			stranger := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 				t.Error("a token request has reached a stranger")
 			}))
 			t.Cleanup(stranger.Close)
 			failRefresh(reauthtest.Failure{Status: http.StatusTemporaryRedirect, Header: http.Header{"Location": {stranger.URL}}, Body: "-"})(t, w)
 		})},
-		{"it knows nothing of the client (`invalid_client`)", "a `*RefreshError`", kept, only(failRefresh(reauthtest.Failure{Code: "invalid_client"}))},
-		{"it turns the refresh token down (`invalid_grant`)", "`ErrSignInRequired`", gone, only(failRefresh(reauthtest.Failure{Code: "invalid_grant"}))},
-		{"it says so with 200 and an `error` member", "`ErrSignInRequired`", gone, only(failRefresh(reauthtest.Failure{Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: `{"error":"invalid_grant"}`}))},
+		{"the token server does not know the client (`invalid_client`)", "a `*RefreshError`", kept, only(failRefresh(reauthtest.Failure{Code: "invalid_client"}))},
+		{"the token server refuses the refresh token (`invalid_grant`)", "`ErrSignInRequired`", gone, only(failRefresh(reauthtest.Failure{Code: "invalid_grant"}))},
+		{"the token server refuses the refresh token with 200 and an `error` member", "`ErrSignInRequired`", gone, only(failRefresh(reauthtest.Failure{Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: `{"error":"invalid_grant"}`}))},
 		{"the API refuses every token", "the 401", kept, only(failAPI(reauthtest.Failure{Status: http.StatusUnauthorized}))},
-		{"the API wants more rights (`insufficient_scope`), or answers 5xx", "the API's answer", kept, map[string]arrange{
+		{"the API requires more rights (`insufficient_scope`), or answers 5xx", "the API's answer", kept, map[string]arrange{
 			"401 insufficient_scope": failAPI(reauthtest.Failure{Status: http.StatusUnauthorized, Code: "insufficient_scope"}),
 			"403 insufficient_scope": failAPI(reauthtest.Failure{Status: http.StatusForbidden, Code: "insufficient_scope"}),
 			"503":                    failAPI(reauthtest.Failure{Status: http.StatusServiceUnavailable}),
 		}},
 		{"the API's connection breaks", "the base transport's error", kept, only(failAPI(reauthtest.Drop))},
-		{"the refused body cannot be sent twice", "the 401", kept, only(func(_ *testing.T, w *faultWorld) {
+		{"the API refuses a request whose body cannot be sent twice", "the 401", kept, only(func(_ *testing.T, w *faultWorld) {
 			w.cfg.ReplayBuffer = -1
 			w.body = struct{ io.Reader }{io.LimitReader(zeros{}, 1000)}
 		})},
 		{"the store cannot be read", "a `*RefreshError`", kept, only(failStore("Load"))},
-		{"the store's lock cannot be had", "a `*RefreshError`", kept, only(failStore("Lock"))},
-		{"the store takes no new token: its save is owed", "its answer", kept, only(failStore("Save"))},
+		{"the store cannot be locked", "a `*RefreshError`", kept, only(failStore("Lock"))},
+		{"the store does not accept the new token, whose save is then pending", "its answer", kept, only(failStore("Save"))},
 	} {
 		t.Run(c.fault, func(t *testing.T) {
 			t.Parallel()
-			readme, err := os.ReadFile("README.md")
+			table, err := os.ReadFile("docs/faults.md")
 			require.NoError(t, err)
-			require.Contains(t, string(readme), "| "+c.fault+" | "+c.sees+" | "+c.session+" |")
+			require.Contains(t, string(table), "| "+c.fault+" | "+c.sees+" | "+c.session+" |")
 			for way, arrange := range c.ways {
 				if way == "" {
 					live(t, arrange, c.sees, c.session == kept)

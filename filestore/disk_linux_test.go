@@ -23,7 +23,7 @@ import (
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
-// A disk is where a file system of 64 KiB is mounted.
+// A disk is the mount point of a file system of 64 KiB.
 type disk string
 
 func newDisk(t *testing.T) disk {
@@ -47,7 +47,7 @@ func asRoot(program string, args ...string) error {
 	return nil
 }
 
-// fill leaves no room on the disk. What it returns gives the room back.
+// fill leaves no room on the disk. The function it returns frees the room.
 func (d disk) fill(t *testing.T) (empty func()) {
 	t.Helper()
 	ballast := filepath.Join(string(d), "ballast")
@@ -61,7 +61,7 @@ func (d disk) fill(t *testing.T) (empty func()) {
 	return func() { require.NoError(t, os.Remove(ballast)) }
 }
 
-// writeProtect makes the disk one that can only be read. What it returns undoes that.
+// writeProtect makes the disk read-only. The function it returns undoes that.
 func (d disk) writeProtect(t *testing.T) (undo func()) {
 	t.Helper()
 	require.NoError(t, asRoot("mount", "-o", "remount,ro", string(d)))
@@ -110,7 +110,7 @@ func TestADiskThatCannotBeWrittenToSignsNobodyOut(t *testing.T) {
 			}
 			signedIn := server.SignIn("ann")
 			require.NoError(t, transport.SignIn(t.Context(), reauth.Token(signedIn)))
-			another := open(t, dir) // as a process has that has seen nothing of all this
+			another := open(t, dir) // like another process, which has seen nothing of this
 
 			end := fault.begin(disk, t)
 			for refreshes := 1; refreshes <= 3; refreshes++ {
@@ -150,8 +150,8 @@ func TestADiskThatCannotBeWrittenToSignsNobodyOut(t *testing.T) {
 	}
 }
 
-// userFolder returns a folder of a user who has to keep to permissions, which the
-// test then is: who is root need not.
+// userFolder returns a folder of a user who is bound by permissions, and makes the test
+// run as that user, because root is not.
 func userFolder(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -34,7 +34,7 @@ func TestTheBrowsersCredentialsDoNotReachTheAPI(t *testing.T) {
 	assert.Equal(t, "kept", seen.Get("X-Mine"))
 }
 
-func TestWhatTheAPISaysOfOriginsAndCookiesDoesNotReachTheBrowser(t *testing.T) {
+func TestTheAPIsCORSAndCookieHeadersDoNotReachTheBrowser(t *testing.T) {
 	a := startApp(t, nil)
 	a.demo.Handle("/v1/answer", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Set-Cookie", "bff=planted")

@@ -60,7 +60,7 @@ func TestStreamsWithADeadTokenAreAnsweredAfterOneRefresh(t *testing.T) {
 	}))
 }
 
-func TestATokenKnownToHaveEndedIsNotShown(t *testing.T) {
+func TestAnExpiredTokenIsNotSent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, reauthtest.Options{})
 	w.token.Expiry = time.Now().Add(-time.Minute)
@@ -253,7 +253,7 @@ func TestAFailedRefreshIsUnavailable(t *testing.T) {
 	}
 }
 
-func TestWhoMustSignInIsTold(t *testing.T) {
+func TestSignInRequiredIsUnauthenticated(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, reauthtest.Options{})
 	rpc := w.client(t)
@@ -270,7 +270,7 @@ func TestWhoMustSignInIsTold(t *testing.T) {
 	assert.Equal(t, 1, w.Counts().Refreshes)
 }
 
-func TestWhoLeavesDuringARefreshTakesNobodyAlong(t *testing.T) {
+func TestACallerThatLeavesDuringARefreshAffectsNobodyElse(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, reauthtest.Options{})
 	rpc := w.client(t)

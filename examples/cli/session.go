@@ -19,17 +19,17 @@ import (
 
 const patience = time.Minute
 
-// A session is that of the user with one server.
+// A session is the session of the user with one server.
 type session struct {
 	server    string
-	place     string // where it is kept
+	place     string // where the session is kept
 	transport *reauth.Transport
 	handle    *reauth.Session
 	client    *http.Client // puts the token on its requests
 }
 
-// open is all that it takes for any number of runs to use one session at once: a store
-// that they share, and that locks.
+// open opens the session. A shared store that locks is all that is needed for any number
+// of runs at once.
 func open(server, store, dir string) (*session, error) {
 	kept, place, err := openStore(store, dir)
 	if err != nil {
@@ -77,8 +77,8 @@ func openStore(store, dir string) (_ reauth.Store, place string, err error) {
 	return nil, "", usageError(fmt.Sprintf("the store is file or keychain, not %q", store))
 }
 
-// signIn asks the server for the first token. Where users sign in with a browser,
-// golang.org/x/oauth2 does this part.
+// signIn asks the server for the first token. If users sign in with a browser, use
+// golang.org/x/oauth2 for this part.
 func (s *session) signIn(ctx context.Context, user, password string, stderr io.Writer) error {
 	entrance := &jsonauth.Endpoint{URL: s.server + "/sign-in", Client: &http.Client{Timeout: patience}}
 	tok, err := entrance.Exchange(ctx, map[string]string{"user": user, "password": password})
@@ -91,7 +91,7 @@ func (s *session) signIn(ctx context.Context, user, password string, stderr io.W
 	if err != nil {
 		return err
 	}
-	// Of a session that is only replaced the server would not hear.
+	// The server would not learn that a session was only replaced.
 	ended := s.handle.SignOut(ctx)
 	if err := s.handle.SignIn(ctx, tok); err != nil {
 		return fmt.Errorf("your session cannot be kept: %v", err)
@@ -102,13 +102,12 @@ func (s *session) signIn(ctx context.Context, user, password string, stderr io.W
 	return nil
 }
 
-// finish returns once the session is safe: until then there may be a token that the
-// server has replaced and the store has not. It is called before the program ends,
-// whatever ends it.
+// finish returns when the session is safe. Until then the server may have replaced a token
+// that the store still has. It is called before the program ends, for whatever reason.
 func (s *session) finish(ctx context.Context, stderr io.Writer) error {
 	waiting, cancel := context.WithTimeoutCause(ctx, patience, errNotSafe)
 	defer cancel()
-	err := s.transport.Wait(waiting) // nil if there is nothing to wait for, also where ctx has ended
+	err := s.transport.Wait(waiting) // nil if there is nothing to wait for, even if ctx is done
 	if err == nil || !interrupted(ctx) {
 		return err
 	}

@@ -257,7 +257,7 @@ func TestADenialIsShown(t *testing.T) {
 	assert.Zero(t, countsOf(t, issuer).Exchanges)
 }
 
-func TestACodeThatIsNoGoodIsShown(t *testing.T) {
+func TestARefusedCodeIsReported(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
 	for code, want := range map[string]string{"made-up": "invalid_grant", "": "neither a code nor an error"} {
@@ -346,7 +346,7 @@ func TestWithoutAnIssuerItBringsAProviderAlong(t *testing.T) {
 	assert.Contains(t, p.stdout, "0 lost")
 }
 
-func TestWhatIsNotInstalledIsSaid(t *testing.T) {
+func TestMissingProgramsAreReported(t *testing.T) {
 	dir := t.TempDir()
 	t.Run("Node.js", func(t *testing.T) {
 		t.Setenv("PATH", dir)

@@ -12,15 +12,15 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// Benchmark measures what a storage costs the users of a Transport, beside a
+// Benchmark compares the cost of a storage for the users of a Transport with that of a
 // reauth.MemoryStore:
 //
 //   - case=fresh is a request with a fresh token, over a base transport that
 //     answers at once. It does not touch the store.
 //   - case=contended is one refresh that 1 or 8 Transports, each with a store of
 //     its own from Open, need at the same moment, from their calls until all have
-//     the new token. The token server answers at once, so what is left is the
-//     store's part: locking, loading, saving, and waking those who wait.
+//     the new token. The token server answers at once, so the rest is the cost of
+//     the store, which locks, loads, saves and wakes waiters.
 func Benchmark(b *testing.B, s Storage) {
 	memory := new(reauth.MemoryStore)
 	for _, c := range []struct {
@@ -58,7 +58,7 @@ func newSession(b *testing.B, store reauth.Store, refresher reauth.Refresher) *r
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { // before the store is closed: it gives locks back in the background
+	b.Cleanup(func() { // before the store is closed, because it releases locks in the background
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := transport.Wait(ctx); err != nil {
@@ -91,7 +91,7 @@ func benchmarkFresh(b *testing.B, open func(testing.TB) reauth.Store) {
 }
 
 func benchmarkContended(b *testing.B, open func(testing.TB) reauth.Store, processes int) {
-	refreshes := 0 // by one at a time, which is what the store is for
+	refreshes := 0 // one at a time, which the store guarantees
 	refresher := reauth.RefresherFunc(func(_ context.Context, old reauth.Token) (reauth.Token, error) {
 		refreshes++
 		n, err := strconv.Atoi(old.RefreshToken)

@@ -16,13 +16,13 @@ import (
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
-// transportsOfManyProcesses lets Transports that share nothing but the storage
-// run into a refused token at once, as processes would, several times over.
+// transportsOfManyProcesses has Transports that share only the storage, like processes,
+// find their token refused at once, several times over.
 func transportsOfManyProcesses(t *testing.T, s Storage) {
 	const rounds, callers = 3, 10
 	processes := 4
 	if _, ok := s.Open(t).(reauth.Locker); !ok {
-		processes = 1 // more than that may lose the session, as their documentation says
+		processes = 1 // more may lose the session, as the documentation says
 	}
 	server := reauthtest.NewServer(t, reauthtest.Options{RefreshLatency: 5 * time.Millisecond})
 	session := "storetest shared by Transports"

@@ -10,7 +10,7 @@ import (
 	"github.com/reauth-go/reauth/oauth"
 )
 
-// A session is all that this SDK has to do with package reauth, but for [explain].
+// A session has all code of this SDK that uses package reauth, except [explain].
 type session struct {
 	handle    *reauth.Session
 	entrance  *jsonauth.Endpoint
@@ -18,7 +18,7 @@ type session struct {
 }
 
 func newSession(base, origin string, opts *Options) (session, error) {
-	// Sign-ins and renewals go the way of all requests, but carry no token.
+	// Sign-ins and renewals use the same transport as all requests, but carry no token.
 	plain := &http.Client{Transport: opts.Transport}
 	transport, err := reauth.New(reauth.Config{
 		Refresher: &oauth.Refresher{

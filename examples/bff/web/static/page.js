@@ -34,7 +34,7 @@ async function code(response) {
 	try {
 		return (await response.json()).error;
 	} catch {
-		return ""; // it is none of the backend's own answers
+		return ""; // not one of the backend's own answers
 	}
 }
 
