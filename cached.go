@@ -248,7 +248,10 @@ func (s *cachedSession) newGeneration(tok Token, counted time.Time, fetched bool
 	if tok.AccessToken != "" && m.headerValue != nil {
 		// A token that no header can carry is kept all the same, because the one before
 		// it is spent. Requests then fail with the Credential's error.
-		v, _ := m.headerValue(tok)
+		v, err := m.headerValue(tok)
+		if err != nil {
+			v = ""
+		}
 		g.value[0] = v
 		if strings.HasSuffix(v, tok.AccessToken) {
 			g.tok.AccessToken = v[len(v)-len(tok.AccessToken):] // one string in memory for both
