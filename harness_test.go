@@ -411,3 +411,11 @@ func (s *faultyStore) stored(t *testing.T, session string) (reauth.Token, bool) 
 	require.NoError(t, err)
 	return tok, ok
 }
+
+// revoking is a Refresher that is a Revoker.
+type revoking struct {
+	reauth.Refresher
+	revoke func(context.Context, reauth.Token) error
+}
+
+func (r revoking) Revoke(ctx context.Context, tok reauth.Token) error { return r.revoke(ctx, tok) }
