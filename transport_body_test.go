@@ -86,10 +86,10 @@ func TestRefusedUploadArrivesWhole(t *testing.T) {
 		"refused early, of known length": {early: true, size: 200_000},
 		// The rest goes from the caller's body to the second attempt directly.
 		"refused early, longer than what is kept": {early: true, size: 2_000_000, length: -1},
-		"with GetBody":                  {size: 300_000, change: withGetBody},
-		"with GetBody, nothing is kept": {size: 300_000, change: withGetBody, limit: -1},
+		"with GetBody":                  {size: 100_000, change: withGetBody, limit: 1000},
+		"with GetBody, nothing is kept": {size: 100_000, change: withGetBody, limit: -1},
 		"not read before the refusal":   {size: 1_000_000, change: expectContinue},
-		"not read, nothing is kept":     {size: 1_000_000, change: expectContinue, limit: -1},
+		"not read, nothing is kept":     {size: 200_000, change: expectContinue, limit: -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			protocols(t, reauthtest.Options{RefuseEarly: tc.early}, func(t *testing.T, s *reauthtest.Server) {
