@@ -266,9 +266,9 @@ func (s *cachedSession) methodError(ctx context.Context, method string, err erro
 	if err == nil {
 		return nil
 	}
-	secrets := []string{tok.AccessToken, tok.RefreshToken}
+	secrets := tok.secrets()
 	if g := s.current.Load(); g != nil {
-		secrets = append(secrets, g.tok.AccessToken, g.tok.RefreshToken)
+		secrets = append(secrets, g.tok.secrets()...)
 	}
 	if ctx.Err() == nil || redact.Text(err.Error(), secrets) != err.Error() {
 		err = harmless(err, secrets)

@@ -103,7 +103,7 @@ func (t *Transport) send(req *http.Request, g *generation, body io.ReadCloser) (
 	default:
 		if err := t.credential.Apply(clone, g.tok.clone()); err != nil {
 			closeBody(body)
-			return nil, fmt.Errorf("reauth: credential: %w", harmless(err, []string{g.tok.AccessToken, g.tok.RefreshToken}))
+			return nil, fmt.Errorf("reauth: credential: %w", harmless(err, g.tok.secrets()))
 		}
 	}
 	resp, err := t.base.RoundTrip(clone)
