@@ -231,6 +231,13 @@ func (t *Transport) over(base http.RoundTripper) *Transport {
 	return &w
 }
 
+func orDefaultTransport(base http.RoundTripper) http.RoundTripper {
+	if base == nil {
+		return http.DefaultTransport
+	}
+	return base
+}
+
 // WrappedRoundTripper returns the base transport, for code that looks through wrappers.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base }
 
