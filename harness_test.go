@@ -411,3 +411,13 @@ func (s *faultyStore) stored(t *testing.T, session string) (reauth.Token, bool) 
 	require.NoError(t, err)
 	return tok, ok
 }
+
+func keptIn(store reauth.Store) func(*reauth.Config, *world) {
+	return func(c *reauth.Config, _ *world) { c.Store = store }
+}
+
+// put stores tok as another process would.
+func (s *faultyStore) put(t *testing.T, tok reauth.Token) {
+	t.Helper()
+	require.NoError(t, s.MemoryStore.Save(context.Background(), "", tok))
+}

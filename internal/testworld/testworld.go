@@ -296,12 +296,33 @@ func (f RoundTripper) RoundTrip(req *http.Request) (*http.Response, error) { ret
 type EventLog struct {
 	mu     sync.Mutex
 	events []reauth.Event
+	then   func(context.Context, reauth.Event)
 }
 
-func (l *EventLog) Add(_ context.Context, e reauth.Event) {
+// On makes f hear each event, too, before what reports it goes on.
+func (l *EventLog) On(f func(context.Context, reauth.Event)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.then = f
+}
+
+// OnKind is On for one kind of event.
+func (l *EventLog) OnKind(kind reauth.EventKind, f func(context.Context)) {
+	l.On(func(ctx context.Context, e reauth.Event) {
+		if e.Kind == kind {
+			f(ctx)
+		}
+	})
+}
+
+func (l *EventLog) Add(ctx context.Context, e reauth.Event) {
+	l.mu.Lock()
 	l.events = append(l.events, e)
+	then := l.then
+	l.mu.Unlock()
+	if then != nil {
+		then(ctx, e)
+	}
 }
 
 func (l *EventLog) All() []reauth.Event {
