@@ -406,6 +406,31 @@ func TestAnAbandonedCallThatReturnsWaitsForItsAbandonmentToBeReported(t *testing
 	})
 }
 
+func TestAHandlerThatPanicsAtAnAbandonmentStillReleasesTheWaiters(t *testing.T) {
+	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.Events.OnKind(reauth.EventRefreshFailed, func(context.Context) { panic("in the handler") })
+		w.Store.OnCall("Load", func(context.Context) error { time.Sleep(time.Hour); return nil })
+		request := <-w.Go(t.Context())
+		testworld.AssertTemporary(t, request.Err)
+		assert.InDelta(t, 30, request.Took.Seconds(), 0.2)
+		w.Store.On(nil)
+	})
+}
+
+func TestErrorsOfARefreshShowNothingOfTheTokens(t *testing.T) {
+	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+		tok := w.Issue()
+		tok.Extra = map[string]string{"id_token": "secret-identity", "scope": "read"}
+		w.Store.Put(t, tok)
+		w.MustGet(t, http.StatusOK)
+		w.Revoke()
+		w.Answer(testworld.Failing(fmt.Errorf("can't read with %s, %s and %s", tok.AccessToken, tok.RefreshToken, tok.Extra["id_token"])))
+		_, err := w.Get(t.Context())
+		require.ErrorContains(t, err, "can't read with [redacted], [redacted] and [redacted]")
+	})
+}
+
 func TestFailuresOfManySessionsAreNotRetriedAtTheSameMoment(t *testing.T) {
 	testworld.Test(t, func(t *testing.T, w *testworld.World) {
 		const sessions = 20
@@ -681,75 +706,6 @@ func TestTheRefreshPauseDoublesWhileRefreshesDoNotHelp(t *testing.T) {
 		w.SignIn(t) // and so does a sign-in
 		assert.Equal(t, doubling[:2], refuseEverything(time.Minute))
 	})
-}
-
-func TestOneEndpointThatRefusesEveryTokenDoesNotMakeRefreshesUnhelpful(t *testing.T) {
-	type forbidden struct{}
-	for name, last := range map[string]bool{"refused before others are accepted": false, "refused after": true} {
-		testworld.Run(t, name, func(t *testing.T, w *testworld.World) {
-			// Of the requests that wait for one refresh some are refused again.
-			w.Latency = time.Second
-			w.SignIn(t)
-			w.API.Decide = func(req *http.Request) int {
-				no := req.Context().Value(forbidden{}) == true
-				if no == last {
-					time.Sleep(time.Millisecond)
-				}
-				if no {
-					return http.StatusUnauthorized
-				}
-				return 0
-			}
-			for range 10 {
-				w.Revoke()
-				var wg sync.WaitGroup
-				for i := range 10 {
-					ctx := context.WithValue(t.Context(), forbidden{}, i%2 == 0)
-					wg.Go(func() { _, _ = w.Get(ctx) })
-				}
-				wg.Wait()
-				time.Sleep(5 * time.Second)
-			}
-			assert.Equal(t, 10, w.Refreshes(), "the pause is never longer than 5 s")
-		})
-	}
-}
-
-func TestARefusalUnderAnEarlierSignInDoesNotLengthenThePause(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
-		signedInAndRefused(t, w)
-		slow := make(chan struct{})
-		w.API.Decide = func(req *http.Request) int {
-			if req.Header.Get("Authorization") == "Bearer secret-access-2" {
-				<-slow
-				return http.StatusUnauthorized
-			}
-			return 0
-		}
-		request := w.Go(t.Context())
-		synctest.Wait() // its replay is in progress
-		tok := w.SignIn(t)
-		close(slow)
-		<-request
-		for range 2 {
-			next, err := w.Transport.Refresh(t.Context(), tok)
-			require.NoError(t, err)
-			tok = next
-			time.Sleep(1100 * time.Millisecond)
-		}
-		assert.Equal(t, 3, w.Refreshes())
-	}, func(c *reauth.Config, _ *testworld.World) { c.RefreshPause = time.Second })
-}
-
-func TestTheRefreshPauseCanBeTurnedOff(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
-		w.SignIn(t)
-		for range 10 {
-			w.Revoke()
-			w.MustGet(t, http.StatusOK)
-		}
-		assert.Equal(t, 10, w.Refreshes())
-	}, func(c *reauth.Config, _ *testworld.World) { c.RefreshPause = -1 })
 }
 
 func TestRefreshKnowsTheRefusedTokenByItsAccessToken(t *testing.T) {

@@ -115,22 +115,8 @@ func TestTheCacheKeepsWhatWouldBeLost(t *testing.T) {
 			w.Revoke()
 			w.MustGetAs(t, "ann", http.StatusOK)
 		}, 0},
-		"the pause after a failure": {func(t *testing.T, w *testworld.World) {
-			w.Answer(testworld.Failing(&reauth.RefreshError{RetryAfter: time.Minute, Err: testworld.ErrFault}))
-			w.Revoke()
-			_, err := w.Get(as(t, "ann"))
-			require.ErrorIs(t, err, testworld.ErrFault)
-		}, time.Minute},
 		"the pause after a refresh": {func(t *testing.T, w *testworld.World) {
 			w.Revoke()
-			w.MustGetAs(t, "ann", http.StatusOK)
-		}, 5 * time.Second},
-		"the pause after a refresh that did not help": {func(t *testing.T, w *testworld.World) {
-			w.API.Decide = func(*http.Request) int { return http.StatusUnauthorized }
-			w.MustGetAs(t, "ann", http.StatusUnauthorized)
-		}, 10 * time.Second},
-		"the pause after an adoption": {func(t *testing.T, w *testworld.World) {
-			require.NoError(t, w.Store.Save(t.Context(), "ann", w.IssueFor("ann")))
 			w.MustGetAs(t, "ann", http.StatusOK)
 		}, 5 * time.Second},
 		"a sign-out, while it isn't known whether the refresher needs a token": {func(t *testing.T, w *testworld.World) {
@@ -232,23 +218,6 @@ func TestASignedOutSessionOfASelfStartingRefresherIsNeverForgotten(t *testing.T)
 			w.Transport.Evict()
 			_, err := w.Get(as(t, "ann"))
 			require.ErrorIs(t, err, reauth.ErrSignInRequired)
-		}
-		assert.Equal(t, 1, w.Refreshes())
-	})
-}
-
-func TestTheCacheKeepsAFinalAnswerToAnEarlyRefresh(t *testing.T) {
-	withSmallCache(t, func(t *testing.T, w *testworld.World) {
-		w.Lifetime = 100 * time.Second
-		w.SignInAs(t, "ann")
-		w.Answer(testworld.Failing(testworld.ErrFinal))
-		time.Sleep(95 * time.Second)
-		w.MustGetAs(t, "ann", http.StatusOK)
-		synctest.Wait()
-		w.Transport.Evict()
-		for range 49 { // until 100 ms before the expiry
-			w.MustGetAs(t, "ann", http.StatusOK)
-			time.Sleep(100 * time.Millisecond)
 		}
 		assert.Equal(t, 1, w.Refreshes())
 	})

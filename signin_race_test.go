@@ -139,6 +139,29 @@ func TestAFailedSignInDoesNotVoidTheRefreshThatIsUp(t *testing.T) {
 	})
 }
 
+func TestAFinalAnswerDoesNotDeleteWhatASignInIsSaving(t *testing.T) {
+	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.Entered, w.Gate = make(chan struct{}, 1), make(chan struct{})
+		w.Answer(testworld.Failing(testworld.ErrFinal))
+		request := w.Go(t.Context())
+		<-w.Entered
+		w.Store.OnCall("Load", func(context.Context) error { // after the answer
+			saving := make(chan struct{})
+			w.Store.OnCall("Save", func(context.Context) error { close(saving); time.Sleep(time.Second); return nil })
+			go func() { assert.NoError(t, w.Transport.SignIn(t.Context(), anew)) }()
+			<-saving
+			return nil
+		})
+		close(w.Gate)
+		require.Error(t, (<-request).Err)
+		time.Sleep(2 * time.Second)
+		w.AssertStored(t, "anew")
+		w.AssertSignedIn(t, true)
+		assert.Zero(t, w.Events.Count(reauth.EventSignInRequired))
+	})
+}
+
 func TestTheLeaseOfAHungRefreshIsGivenBackAfterASignOut(t *testing.T) {
 	testworld.Test(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)

@@ -2,6 +2,7 @@ package reauth_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -395,6 +396,19 @@ func TestARevocationThatFailsOrHangsIsAnErrorOfSignOut(t *testing.T) {
 			c.Refresher = testworld.Revoker{Refresher: w.Authority, RevokeFunc: tc.revoke}
 		})
 	}
+}
+
+func TestAnErrorOfTheStoreThatShowsTheTokenIsRedacted(t *testing.T) {
+	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+		tok := w.Issue()
+		w.Store.Put(t, tok) // not known here
+		w.Store.OnCall("Delete", func(context.Context) error { return errors.New("DEL " + tok.RefreshToken) })
+		err := w.Transport.SignOut(t.Context())
+		require.ErrorContains(t, err, "DEL [redacted]")
+		w.Store.OnCall("Save", func(context.Context) error { return errors.New("SET " + anew.RefreshToken) })
+		require.ErrorContains(t, w.Transport.SignIn(t.Context(), anew), "SET [redacted]")
+		w.Store.On(nil)
+	})
 }
 
 func TestOtherProcessesNoticeASignOutAtTheirNextRefresh(t *testing.T) {
