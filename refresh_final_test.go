@@ -26,7 +26,7 @@ func refuseFinally(w *testworld.World, meanwhile func()) {
 }
 
 func TestAFinalAnswerDeletesTheStoredToken(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		w.Answer(testworld.Failing(testworld.ErrFinal))
 		w.AssertSignInRequired(t)
@@ -46,7 +46,7 @@ func TestAFinalAnswerYieldsToWhatAnotherProcessStoredMeanwhile(t *testing.T) {
 		"a token":                  {false, []string{"secret-refresh-1"}, reauth.EventAdopted},
 		"a token that has expired": {true, []string{"secret-refresh-1", "secret-refresh-2"}, reauth.EventRefreshed},
 	} {
-		testworld.Run(t, name, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			signedInAndRefused(t, w)
 			refuseFinally(w, func() { // by a process that does not lock
 				theirs := w.Issue()
@@ -65,7 +65,7 @@ func TestAFinalAnswerYieldsToWhatAnotherProcessStoredMeanwhile(t *testing.T) {
 }
 
 func TestARefreshDoesNotChaseTokensForEver(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		for n := range 100 {
 			refuseFinally(w, func() {
@@ -93,7 +93,7 @@ func TestARefusedTokenIsNotAdoptedThoughItReachesTheStoreLate(t *testing.T) {
 }
 
 func TestAFinalAnswerIsTemporaryWhileTheStoreCannotBeLoaded(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		refuseFinally(w, func() { w.Store.Fail("Load") })
 		for range 10 {
@@ -113,7 +113,7 @@ func TestAFinalAnswerIsTemporaryWhileTheStoreCannotBeLoaded(t *testing.T) {
 }
 
 func TestAFinalAnswerHoldsThoughTheStoreCannotDelete(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		w.Answer(testworld.Failing(testworld.ErrFinal))
 		w.Store.Fail("Delete")
@@ -156,7 +156,7 @@ func TestAFinalAnswerGivesUp(t *testing.T) {
 			w.Revoke()
 		}, "secret-%s-2"},
 	} {
-		testworld.Run(t, name, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			tc.arrange(t, w)
 			w.Answer(testworld.Failing(testworld.ErrFinal))
 			w.AssertSignInRequired(t)
@@ -178,7 +178,7 @@ func TestAFinalAnswerGivesUp(t *testing.T) {
 // has just got a final answer.
 func refusedEarly(t *testing.T, f func(*testing.T, *testworld.World)) {
 	t.Helper()
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Lifetime = 100 * time.Second
 		w.SignIn(t)
 		time.Sleep(92 * time.Second) // whatever the jitter
@@ -249,7 +249,7 @@ func TestAFinalAnswerToAnEarlyRefreshYieldsToAnotherToken(t *testing.T) {
 }
 
 func TestAnEarlyRefreshThatARefusalJoinsIsNoLongerEarly(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Lifetime = 100 * time.Second
 		w.SignIn(t)
 		w.Gate = make(chan struct{})
@@ -258,8 +258,7 @@ func TestAnEarlyRefreshThatARefusalJoinsIsNoLongerEarly(t *testing.T) {
 		w.MustGet(t, http.StatusOK)
 		synctest.Wait()
 		w.Revoke()
-		refused := w.Go(t.Context())
-		synctest.Wait()
+		refused := w.Start(t.Context())
 		close(w.Gate)
 		assert.ErrorIs(t, (<-refused).Err, reauth.ErrSignInRequired)
 		assert.Equal(t, 1, w.Events.Count(reauth.EventSignInRequired))
@@ -268,7 +267,7 @@ func TestAnEarlyRefreshThatARefusalJoinsIsNoLongerEarly(t *testing.T) {
 }
 
 func TestAFinalAnswerToAnEarlyRefreshEndsTheBackoffOfAnEarlierFailure(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Lifetime = 100 * time.Second
 		w.SignIn(t)
 		time.Sleep(92 * time.Second)

@@ -28,16 +28,16 @@ func leaveSavePending(t *testing.T, w *testworld.World) {
 }
 
 // withSavePending runs a test in such a world.
-func withSavePending(t *testing.T, f func(*testing.T, *testworld.World), with ...testworld.Option) {
+func withSavePending(t *testing.T, f func(*testing.T, *testworld.World), with ...testworld.Setting) {
 	t.Helper()
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		leaveSavePending(t, w)
 		f(t, w)
 	}, with...)
 }
 
 // lifetimes gives tokens a lifetime, and turns the refresh pause off.
-func lifetimes(d time.Duration) testworld.Option {
+func lifetimes(d time.Duration) testworld.Setting {
 	return func(c *reauth.Config, w *testworld.World) { w.Lifetime, c.RefreshPause = d, -1 }
 }
 
@@ -54,7 +54,7 @@ func TestATokenThatCannotBeSavedIsUsedAllTheSame(t *testing.T) {
 }
 
 func TestASaveUnderALostLeaseIsPending(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		w.Answer(func(context.Context) (reauth.Token, error) { w.Store.LoseLease(); return w.Issue(), nil })
 		w.MustGet(t, http.StatusOK)
@@ -154,7 +154,7 @@ func TestAPendingSaveDoesNotReplaceWhatAnotherProcessHasWritten(t *testing.T) {
 }
 
 func TestASaveThatSeemedToFailIsNotRepeated(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		w.Store.OnCall("Save", func(context.Context) error {
 			w.Store.Put(t, reauth.Token{AccessToken: "secret-access-2", RefreshToken: "secret-refresh-2"})
@@ -278,7 +278,7 @@ func TestWaitForAPendingSaveDoesNotSpinWithoutARefreshPause(t *testing.T) {
 }
 
 func TestWaitReturnsOnceNothingIsInProgress(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		began := time.Now()
 		require.NoError(t, w.Transport.Wait(t.Context()))
 		w.SignIn(t)

@@ -34,7 +34,7 @@ func signedInAndRefused(t *testing.T, w *testworld.World) reauth.Token {
 
 func TestNoRefreshIsSentIfLockOrLoadFails(t *testing.T) {
 	for _, call := range []string{"Lock", "Load"} {
-		testworld.Run(t, call, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, call, func(t *testing.T, w *testworld.World) {
 			signedInAndRefused(t, w)
 			w.Store.Fail(call)
 
@@ -53,7 +53,7 @@ func TestNoRefreshIsSentIfLockOrLoadFails(t *testing.T) {
 }
 
 func TestARefreshWaitsForTheLockAtMostRefreshTimeout(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		require.NoError(t, w.Transport.Wait(t.Context()))
 		unlock := w.Store.Hold(t)
@@ -152,7 +152,7 @@ func TestARefusedTokenIsComparedWithTheStoredOne(t *testing.T) {
 			outcome{spent: []string{""}, err: reauth.ErrSignInRequired, event: reauth.EventSignInRequired}},
 		"none, and the refresher needs none": {true, nil, refreshed("")},
 	} {
-		testworld.Run(t, name, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			w.Lifetime, w.SelfStarting = time.Hour, tc.selfStarting
 			refused := signedInAndRefused(t, w)
 			w.Store.Clear(t)
@@ -184,7 +184,7 @@ func TestARefusedTokenIsComparedWithTheStoredOne(t *testing.T) {
 }
 
 func TestAStoredTokenIsTakenUnderTheLockWhereNoneWasKnown(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		// It has expired when this process first looks, and has been replaced by the
 		// time it gets the lock.
 		w.Lifetime = time.Minute
@@ -202,7 +202,7 @@ func TestAStoredTokenIsTakenUnderTheLockWhereNoneWasKnown(t *testing.T) {
 }
 
 func TestTheFirstLoadIsNotAnAdoption(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Store.Put(t, w.Issue())
 		w.MustGet(t, http.StatusOK)
 		assert.Empty(t, w.Events.Kinds())
@@ -214,7 +214,7 @@ func TestTheFirstLoadIsNotAnAdoption(t *testing.T) {
 }
 
 func TestARefreshIsNotAbortedByALostLease(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		w.Answer(func(ctx context.Context) (reauth.Token, error) {
 			w.Store.LoseLease()
@@ -228,7 +228,7 @@ func TestARefreshIsNotAbortedByALostLease(t *testing.T) {
 }
 
 func TestEachStepOfARefreshHasATimeoutOfItsOwn(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		w.Latency = 29 * time.Second
 		w.Store.On(func(ctx context.Context, call string) error {
@@ -246,7 +246,7 @@ func TestEachStepOfARefreshHasATimeoutOfItsOwn(t *testing.T) {
 }
 
 func TestStoreCallsFindTheirLease(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		type key struct{}
 		w.Store.RequireLease = true
 		w.SignIn(t)
@@ -288,7 +288,7 @@ func TestSaveAndDeleteAreBounded(t *testing.T) {
 	ignores := func(context.Context) error { time.Sleep(40 * time.Second); return testworld.ErrFault }
 	for name, ends := range map[string]func(context.Context) error{"honors its context": testworld.Hangs, "ignores it": ignores} {
 		for _, call := range []string{"Save", "Delete"} {
-			testworld.Run(t, call+" "+name, func(t *testing.T, w *testworld.World) {
+			testworld.Case(t, call+" "+name, func(t *testing.T, w *testworld.World) {
 				signedInAndRefused(t, w)
 				var want error
 				if call == "Delete" {
@@ -314,7 +314,7 @@ func TestNoRefreshIsSentOnceItHasBecomeWrong(t *testing.T) {
 		"the user has signed in":  func(t *testing.T, w *testworld.World) { w.SignIn(t) },
 		"the user has signed out": func(t *testing.T, w *testworld.World) { assert.NoError(t, w.Transport.SignOut(t.Context())) },
 	} {
-		testworld.Run(t, name, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			signedInAndRefused(t, w)
 			w.Events.OnKind(reauth.EventRefreshStarted, func(context.Context) { meanwhile(t, w) })
 			_, err := w.Get(t.Context())
@@ -325,7 +325,7 @@ func TestNoRefreshIsSentOnceItHasBecomeWrong(t *testing.T) {
 }
 
 func TestTheSessionIsNotLockedWhileHandlersHearOfARefreshOrSignIn(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Events.On(func(ctx context.Context, e reauth.Event) {
 			if e.Kind == reauth.EventRefreshStarted { // the one for which the session is locked
 				return
@@ -361,7 +361,7 @@ func TestTheSessionIsNotLockedWhileHandlersHearOfARefreshOrSignIn(t *testing.T) 
 // A store may have a client that itself signs in somewhere.
 func TestAStoreThatMustSignInSignsNobodyOut(t *testing.T) {
 	for _, call := range []string{"Load", "Lock"} {
-		testworld.Run(t, call, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, call, func(t *testing.T, w *testworld.World) {
 			signedInAndRefused(t, w)
 			w.Store.OnCall(call, func(context.Context) error { return fmt.Errorf("the vault: %w", reauth.ErrSignInRequired) })
 			w.AssertTemporaryFailure(t)
@@ -373,7 +373,7 @@ func TestAStoreThatMustSignInSignsNobodyOut(t *testing.T) {
 
 func TestNoRefreshIsSentAfterALoadThatReturnsTooLate(t *testing.T) {
 	for name, loads := range map[string]int{"without a lock": 1, "under the lock": 2} {
-		testworld.Run(t, name, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			w.Store.Put(t, reauth.Token{RefreshToken: "of a process before"})
 			w.Store.OnCall("Load", func(context.Context) error {
 				if w.Store.Count("Load") == loads {
@@ -390,7 +390,7 @@ func TestNoRefreshIsSentAfterALoadThatReturnsTooLate(t *testing.T) {
 }
 
 func TestAnAbandonedCallThatReturnsWaitsForItsAbandonmentToBeReported(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		load, reported := make(chan struct{}), make(chan struct{})
 		w.Events.OnKind(reauth.EventRefreshFailed, func(context.Context) { <-reported })
@@ -407,7 +407,7 @@ func TestAnAbandonedCallThatReturnsWaitsForItsAbandonmentToBeReported(t *testing
 }
 
 func TestAHandlerThatPanicsAtAnAbandonmentStillReleasesTheWaiters(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		w.Events.OnKind(reauth.EventRefreshFailed, func(context.Context) { panic("in the handler") })
 		w.Store.OnCall("Load", func(context.Context) error { time.Sleep(time.Hour); return nil })
@@ -419,7 +419,7 @@ func TestAHandlerThatPanicsAtAnAbandonmentStillReleasesTheWaiters(t *testing.T) 
 }
 
 func TestErrorsOfARefreshShowNothingOfTheTokens(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		tok := w.Issue()
 		tok.Extra = map[string]string{"id_token": "secret-identity", "scope": "read"}
 		w.Store.Put(t, tok)
@@ -432,7 +432,7 @@ func TestErrorsOfARefreshShowNothingOfTheTokens(t *testing.T) {
 }
 
 func TestFailuresOfManySessionsAreNotRetriedAtTheSameMoment(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		const sessions = 20
 		session := func(i int) context.Context { return reauth.WithSession(t.Context(), fmt.Sprint(i)) }
 		for i := range sessions {
@@ -484,7 +484,7 @@ func TestARefresherLearnsOfACallThatWouldWaitForItself(t *testing.T) {
 			return err
 		}, "Token"},
 	} {
-		testworld.Run(t, name, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			signedInAndRefused(t, w)
 			w.Answer(func(ctx context.Context) (reauth.Token, error) {
 				assert.ErrorContains(t, tc.call(ctx, t, w), "reauth: "+tc.want+` was called by the refresher of session ""`)
@@ -516,7 +516,7 @@ func sendOneShot(t *testing.T, w *testworld.World, wait time.Duration) {
 }
 
 func TestEarlyRefreshesUnderSteadyLoadDelayNobody(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Overlap, w.Lifetime, w.Latency, w.API.Latency = true, 2*time.Second, 100*time.Millisecond, 10*time.Millisecond
 		w.SignIn(t)
 		var wg sync.WaitGroup
@@ -543,7 +543,7 @@ func TestEarlyRefreshesUnderSteadyLoadDelayNobody(t *testing.T) {
 }
 
 func TestTokensOfOneSecondWork(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Overlap, w.Lifetime, w.Latency, w.API.Latency = true, time.Second, 100*time.Millisecond, 10*time.Millisecond
 		w.SignIn(t)
 		for range 1000 {
@@ -557,7 +557,7 @@ func TestTokensOfOneSecondWork(t *testing.T) {
 }
 
 func TestTokensThatExpireBeforeTheyArriveAreNotChased(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Overlap, w.Lifetime, w.Latency = true, 50*time.Millisecond, 100*time.Millisecond
 		w.SignIn(t)
 		time.Sleep(time.Second)
@@ -569,7 +569,7 @@ func TestTokensThatExpireBeforeTheyArriveAreNotChased(t *testing.T) {
 }
 
 func TestAnIdleSessionIsNotRefreshed(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Lifetime = time.Minute
 		w.SignIn(t)
 		time.Sleep(time.Hour)
@@ -589,7 +589,7 @@ func TestEarlyRefreshMovesTheWindow(t *testing.T) {
 		{time.Hour, 24 * time.Second, 41 * time.Second}, // at most three quarters
 		{-1, 100*time.Second - 1, 100 * time.Second},
 	} {
-		testworld.Run(t, tc.setting.String(), func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, tc.setting.String(), func(t *testing.T, w *testworld.World) {
 			w.Lifetime = 100 * time.Second
 			w.SignIn(t)
 			time.Sleep(tc.before)
@@ -605,7 +605,7 @@ func TestEarlyRefreshMovesTheWindow(t *testing.T) {
 }
 
 func TestARequestThatFindsTheTokenExpiredJoinsTheEarlyRefresh(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Lifetime, w.Latency = 100*time.Second, 10*time.Second
 		w.SignIn(t)
 		time.Sleep(95 * time.Second)
@@ -620,7 +620,7 @@ func TestARequestThatFindsTheTokenExpiredJoinsTheEarlyRefresh(t *testing.T) {
 }
 
 func TestABodyThatCannotBeSentTwiceWaitsForTheEarlyRefresh(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Lifetime, w.Latency = 100*time.Second, time.Second
 		w.SignIn(t)
 		time.Sleep(50 * time.Second)
@@ -639,7 +639,7 @@ func TestABodyThatCannotBeSentTwiceWaitsForTheEarlyRefresh(t *testing.T) {
 
 func TestABodyThatCannotBeSentTwiceGoesWithTheValidTokenIfTheEarlyRefreshFails(t *testing.T) {
 	for name, err := range map[string]error{"temporary": testworld.ErrFault, "final": testworld.ErrFinal} {
-		testworld.Run(t, name, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			w.Lifetime = 100 * time.Second
 			w.SignIn(t)
 			time.Sleep(95 * time.Second)
@@ -652,7 +652,7 @@ func TestABodyThatCannotBeSentTwiceGoesWithTheValidTokenIfTheEarlyRefreshFails(t
 }
 
 func TestABodyThatCannotBeSentTwiceFailsIfTheTokenExpiresWhileTheRefreshFails(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Lifetime = 100 * time.Second
 		w.SignIn(t)
 		time.Sleep(95 * time.Second)
@@ -667,7 +667,7 @@ func TestABodyThatCannotBeSentTwiceFailsIfTheTokenExpiresWhileTheRefreshFails(t 
 }
 
 func TestABodyThatCannotBeSentTwiceDoesNotWaitForAPendingSave(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		leaveSavePending(t, w)
 		time.Sleep(6 * time.Second)
 		w.Store.OnCall("Save", testworld.Hangs)
@@ -677,7 +677,7 @@ func TestABodyThatCannotBeSentTwiceDoesNotWaitForAPendingSave(t *testing.T) {
 }
 
 func TestTheRefreshPauseDoublesWhileRefreshesDoNotHelp(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.SignIn(t)
 		refuseEverything := func(during time.Duration) (gaps []time.Duration) {
 			w.API.Decide = func(*http.Request) int { return http.StatusUnauthorized }
@@ -709,7 +709,7 @@ func TestTheRefreshPauseDoublesWhileRefreshesDoNotHelp(t *testing.T) {
 }
 
 func TestRefreshKnowsTheRefusedTokenByItsAccessToken(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		tok := w.Issue()
 		w.Store.Put(t, tok) // not cached yet: it is a refusal all the same
 		refresh := func(refused reauth.Token) (string, error) {

@@ -17,9 +17,9 @@ import (
 )
 
 // withSmallCache runs a test in a world that caches at most ten sessions.
-func withSmallCache(t *testing.T, f func(*testing.T, *testworld.World), with ...testworld.Option) {
+func withSmallCache(t *testing.T, f func(*testing.T, *testworld.World), with ...testworld.Setting) {
 	t.Helper()
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Transport.SetCacheLimit(10)
 		f(t, w)
 	}, with...)
@@ -249,8 +249,7 @@ func TestARequestInProgressAcrossEvictionsIsReplayedWithoutASecondRefresh(t *tes
 			}
 			return 0
 		}
-		slow := w.Go(as(t, "ann"))
-		synctest.Wait()
+		slow := w.Start(as(t, "ann"))
 		_, err := w.Transport.Refresh(as(t, "ann"), old)
 		require.NoError(t, err)
 		time.Sleep(time.Hour) // no pause protects it
@@ -283,7 +282,7 @@ func TestASessionThatComesBackComparesWhatWasRefusedByValue(t *testing.T) {
 }
 
 func TestSessionsAtRestHaveNoGoroutine(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Lifetime = time.Hour
 		before := runtime.NumGoroutine()
 		for i := range 1000 {

@@ -32,7 +32,7 @@ func (s *aLateStore) Save(ctx context.Context, session string, tok reauth.Token)
 
 func TestARequestRefusedDuringASignInIsNotReplayedUnderIt(t *testing.T) {
 	store := new(aLateStore)
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		store.by = 50 * time.Millisecond
 		signedIn := make(chan error, 1)
@@ -46,7 +46,7 @@ func TestARequestRefusedDuringASignInIsNotReplayedUnderIt(t *testing.T) {
 }
 
 func TestASignInThatTheStoreTookIsNotAnErrorThoughItsContextIsDone(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
 		require.NoError(t, w.Transport.SignIn(ctx, w.Issue()))
@@ -57,7 +57,7 @@ func TestASignInThatTheStoreTookIsNotAnErrorThoughItsContextIsDone(t *testing.T)
 
 func TestASignInWhoseContextIsDoneDoesNothing(t *testing.T) {
 	for range 50 { // a select would choose at random
-		testworld.Test(t, func(t *testing.T, w *testworld.World) {
+		testworld.Run(t, func(t *testing.T, w *testworld.World) {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			require.ErrorIs(t, w.Transport.SignIn(ctx, anew), context.Canceled)
@@ -76,7 +76,7 @@ func TestASignInWithTheTokenThatIsBeingRefreshedDoesNotSpendItTwice(t *testing.T
 			return tok
 		},
 	} {
-		testworld.Run(t, name, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			w.Latency = time.Second
 			tok := begin(t, w)
 			var wg sync.WaitGroup
@@ -106,11 +106,10 @@ func TestASignInOfTheTokenOfAWaitingFlightIsStored(t *testing.T) {
 			return tok
 		},
 	} {
-		testworld.Run(t, name, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			tok := begin(t, w)
 			unlock := w.Store.Hold(t)
-			w.Go(t.Context())
-			synctest.Wait() // the flight waits for the lock
+			w.Start(t.Context()) // the flight waits for the lock
 			w.Store.OnCall("Load", func(context.Context) error { time.Sleep(10 * time.Millisecond); return nil })
 			signedIn := make(chan error, 1)
 			go func() { signedIn <- w.Transport.SignIn(t.Context(), tok) }()
@@ -125,11 +124,10 @@ func TestASignInOfTheTokenOfAWaitingFlightIsStored(t *testing.T) {
 }
 
 func TestAFailedSignInDoesNotVoidTheRefreshThatIsUp(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		w.Gate = make(chan struct{})
-		request := w.Go(t.Context())
-		synctest.Wait()
+		request := w.Start(t.Context())
 		w.Store.Fail("Save")
 		require.ErrorIs(t, w.Transport.SignIn(t.Context(), anew), testworld.ErrFault)
 		w.Store.On(nil)
@@ -140,7 +138,7 @@ func TestAFailedSignInDoesNotVoidTheRefreshThatIsUp(t *testing.T) {
 }
 
 func TestAFinalAnswerDoesNotDeleteWhatASignInIsSaving(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		w.Entered, w.Gate = make(chan struct{}, 1), make(chan struct{})
 		w.Answer(testworld.Failing(testworld.ErrFinal))
@@ -163,7 +161,7 @@ func TestAFinalAnswerDoesNotDeleteWhatASignInIsSaving(t *testing.T) {
 }
 
 func TestTheLeaseOfAHungRefreshIsGivenBackAfterASignOut(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		hang := make(chan struct{})
 		w.Answer(func(context.Context) (reauth.Token, error) { <-hang; return reauth.Token{}, testworld.ErrFault })
@@ -190,7 +188,7 @@ func TestNothingIsRefreshedAfterASignOutDuringAPendingSave(t *testing.T) {
 }
 
 func TestAHandlerOfSignInRequiredMaySignIn(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Events.OnKind(reauth.EventSignInRequired, func(ctx context.Context) {
 			assert.NoError(t, w.Transport.SignIn(ctx, w.Issue()))
 		})
@@ -203,7 +201,7 @@ func TestAHandlerOfSignInRequiredMaySignIn(t *testing.T) {
 }
 
 func TestASignInIsNotFollowedByTheNewsThatOneIsRequired(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Events.OnKind(reauth.EventRefreshFailed, func(context.Context) { w.SignIn(t) })
 		signedInAndRefused(t, w)
 		w.Answer(testworld.Failing(testworld.ErrFinal))
@@ -216,7 +214,7 @@ func TestASignInIsNotFollowedByTheNewsThatOneIsRequired(t *testing.T) {
 }
 
 func TestNoRequestGoesOutWithATokenThatWasSignedOutMeanwhile(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Events.OnKind(reauth.EventRefreshed, func(context.Context) { time.Sleep(time.Second) })
 		require.NoError(t, w.Transport.SignIn(t.Context(), reauth.Token{RefreshToken: "alone"}))
 		request := w.Go(t.Context())
@@ -228,7 +226,7 @@ func TestNoRequestGoesOutWithATokenThatWasSignedOutMeanwhile(t *testing.T) {
 }
 
 func TestATokenOfAnUnusableTypeIsKeptAllTheSame(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		w.Answer(func(context.Context) (reauth.Token, error) {
 			tok := w.Issue()
@@ -245,7 +243,7 @@ func TestATokenOfAnUnusableTypeIsKeptAllTheSame(t *testing.T) {
 }
 
 func TestASecondSignOutThatFailsGivesUpNoSignInElsewhere(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.SignIn(t)
 		require.NoError(t, w.Transport.SignOut(t.Context()))
 		w.Store.Fail()
@@ -258,7 +256,7 @@ func TestASecondSignOutThatFailsGivesUpNoSignInElsewhere(t *testing.T) {
 }
 
 func TestASignOutThatOvertakesAnotherKnowsWhatThatGaveUp(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.SignIn(t)
 		free := make(chan struct{})
 		w.Store.OnCall("Lock", func(context.Context) error { <-free; return testworld.ErrFault })
@@ -279,7 +277,7 @@ func TestASignOutThatOvertakesAnotherKnowsWhatThatGaveUp(t *testing.T) {
 }
 
 func TestALoadThatIgnoresItsContextDoesNotHoldUpASignIn(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		hang := make(chan struct{})
 		w.Store.OnCall("Load", func(context.Context) error {
@@ -299,7 +297,7 @@ func TestALoadThatIgnoresItsContextDoesNotHoldUpASignIn(t *testing.T) {
 }
 
 func TestAFailedSignOutGivesUpWhatTheRefreshThatIsUpHasSeen(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.SignIn(t)
 		w.Store.Put(t, reauth.Token{AccessToken: "theirs", RefreshToken: "theirs", Expiry: time.Now()})
 		w.Revoke()
@@ -325,7 +323,7 @@ func TestAFailedSignOutGivesUpWhatARefreshIsSaving(t *testing.T) {
 		"the store fails":     {time.Minute, []string{"Load", "Delete"}},
 		"its context is done": {10 * time.Millisecond, []string{"none"}},
 	} {
-		testworld.Run(t, name, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			signedInAndRefused(t, w)
 			saving := make(chan struct{})
 			w.Store.OnCall("Save", func(context.Context) error {
@@ -358,7 +356,7 @@ func TestATokenThatIsBeingSavedDuringASignOutIsRevokedOnce(t *testing.T) {
 		"it cannot be saved": {testworld.ErrFault, []string{"secret-refresh-1", "secret-refresh-2"}},
 	} {
 		var revoked []string
-		testworld.Run(t, name, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			signedInAndRefused(t, w)
 			saving, free := make(chan struct{}), make(chan struct{})
 			w.Store.OnCall("Save", func(context.Context) error { close(saving); <-free; return tc.save })
@@ -378,12 +376,11 @@ func TestATokenThatIsBeingSavedDuringASignOutIsRevokedOnce(t *testing.T) {
 
 func TestWhatARefreshBringsAfterASignInIsNotRevokedThoughThatHasEnded(t *testing.T) {
 	var revoked []string
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		late := make(chan struct{})
 		w.Answer(func(context.Context) (reauth.Token, error) { <-late; return w.Issue(), nil }, testworld.Failing(testworld.ErrFinal))
-		request := w.Go(t.Context())
-		synctest.Wait()
+		request := w.Start(t.Context())
 		signedInAndRefused(t, w) // the refresh is void
 		w.AssertSignInRequired(t)
 		close(late)
@@ -395,7 +392,7 @@ func TestWhatARefreshBringsAfterASignInIsNotRevokedThoughThatHasEnded(t *testing
 
 func TestTheLockIsFreeWhileWhatCameTooLateIsRevoked(t *testing.T) {
 	var free chan struct{}
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		free = make(chan struct{})
 		w.Latency = time.Second
 		signedInAndRefused(t, w)
@@ -413,7 +410,7 @@ func TestTheLockIsFreeWhileWhatCameTooLateIsRevoked(t *testing.T) {
 }
 
 func TestASignInElsewhereThatWasSeenIsNotForgottenWhenTheStoreFails(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.SignIn(t)
 		require.NoError(t, w.Transport.SignOut(t.Context()))
 		theirs := w.Issue()
@@ -434,7 +431,7 @@ func TestASignInElsewhereThatWasSeenIsNotForgottenWhenTheStoreFails(t *testing.T
 }
 
 func TestASignInElsewhereThatHasGoneAgainLeavesTheSessionSignedOut(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.SelfStarting = true
 		w.SignIn(t)
 		require.NoError(t, w.Transport.SignOut(t.Context()))

@@ -28,7 +28,7 @@ func TestSignInAndSignOutWaitForTheLockOfAnotherProcess(t *testing.T) {
 		"SignIn":  {func(t *testing.T, w *testworld.World) error { return w.Transport.SignIn(t.Context(), anew) }, "anew"},
 		"SignOut": {func(t *testing.T, w *testworld.World) error { return w.Transport.SignOut(t.Context()) }, ""},
 	} {
-		testworld.Run(t, name, func(t *testing.T, first *testworld.World) {
+		testworld.Case(t, name, func(t *testing.T, first *testworld.World) {
 			first.Store.RequireLease = true
 			second := first.Beside(t)
 			first.SignIn(t)
@@ -51,12 +51,11 @@ func TestSignInAndSignOutWaitForTheLockOfAnotherProcess(t *testing.T) {
 }
 
 func TestSignInAndSignOutDoNotWaitForARefreshOfTheirOwnProcess(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Store.RequireLease = true
 		signedInAndRefused(t, w)
 		w.Gate = make(chan struct{})
-		w.Go(t.Context())
-		synctest.Wait()
+		w.Start(t.Context())
 		locks, began := w.Store.Count("Lock"), time.Now()
 
 		w.SignIn(t)
@@ -89,7 +88,7 @@ func TestAFailedSignInChangesNothing(t *testing.T) {
 		"lock fails":                  {"Lock", func(context.Context, *testworld.World) error { return testworld.ErrFault }, testworld.ErrFault, 0},
 		"lock hangs":                  {"Lock", func(ctx context.Context, _ *testworld.World) error { return testworld.Hangs(ctx) }, context.DeadlineExceeded, time.Second},
 	} {
-		testworld.Run(t, name, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			w.SignIn(t)
 			w.MustGet(t, http.StatusOK)
 			require.NoError(t, w.Transport.Wait(t.Context()))
@@ -116,7 +115,7 @@ func TestAFailedSignInChangesNothing(t *testing.T) {
 }
 
 func TestALockOutlivesTheFirstCallThatWaitsForIt(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		unlock := w.Store.Hold(t)
 		time.AfterFunc(2*time.Second, unlock)
 		first, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -139,7 +138,7 @@ func TestMethodsReturnWithTheirCallersContextWhileTheStoreIgnoresIt(t *testing.T
 		"SignedIn": func(ctx context.Context, w *testworld.World) error { _, err := w.Transport.SignedIn(ctx); return err },
 		"Token":    func(ctx context.Context, w *testworld.World) error { _, err := w.Transport.Token(ctx); return err },
 	} {
-		testworld.Run(t, name, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			w.Store.On(func(context.Context, string) error { time.Sleep(20 * time.Second); return nil })
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
@@ -148,7 +147,7 @@ func TestMethodsReturnWithTheirCallersContextWhileTheStoreIgnoresIt(t *testing.T
 			assert.Equal(t, time.Second, time.Since(began))
 			w.Store.On(nil)
 		})
-		testworld.Run(t, name+" without a deadline", func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, name+" without a deadline", func(t *testing.T, w *testworld.World) {
 			w.Store.On(func(_ context.Context, call string) error {
 				if call != "Lock" {
 					time.Sleep(time.Minute)
@@ -167,7 +166,7 @@ func TestMethodsReturnWithTheirCallersContextWhileTheStoreIgnoresIt(t *testing.T
 }
 
 func TestAStoreCallOfAMethodEndsWithTheCallersContext(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		began := time.Now()
 		for call, method := range map[string]func(context.Context) error{
 			"Save":   func(ctx context.Context) error { return w.Transport.SignIn(ctx, w.Issue()) },
@@ -186,7 +185,7 @@ func TestAStoreCallOfAMethodEndsWithTheCallersContext(t *testing.T) {
 
 func TestAFailedSignOutIsASignOutAllTheSame(t *testing.T) {
 	for _, call := range []string{"Lock", "Load", "Delete"} {
-		testworld.Run(t, call, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, call, func(t *testing.T, w *testworld.World) {
 			w.SignIn(t)
 			require.NoError(t, w.Transport.Wait(t.Context()))
 			w.Store.Fail(call, "Delete")
@@ -249,7 +248,7 @@ func TestAFailedSignOutGivesUp(t *testing.T) {
 			return reauth.Token{}
 		}, []string{"Load", "Delete"}},
 	} {
-		testworld.Run(t, name, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			shown := tc.arrange(t, w)
 			w.Store.Fail(tc.fails...)
 			require.ErrorIs(t, w.Transport.SignOut(t.Context()), testworld.ErrFault)
@@ -272,7 +271,7 @@ func TestAFailedSignOutGivesUp(t *testing.T) {
 }
 
 func TestAFailedSignOutGivesUpNothingOnceTheStoreWasSeenEmpty(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Store.Fail("Lock")
 		require.ErrorIs(t, w.Transport.SignOut(t.Context()), testworld.ErrFault)
 		w.Store.On(nil)
@@ -285,7 +284,7 @@ func TestAFailedSignOutGivesUpNothingOnceTheStoreWasSeenEmpty(t *testing.T) {
 }
 
 func TestASignOutThatCannotLoadStillDeletes(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.SignIn(t)
 		w.Store.Fail("Load")
 		require.NoError(t, w.Transport.SignOut(t.Context()), "nothing is left to be done")
@@ -294,7 +293,7 @@ func TestASignOutThatCannotLoadStillDeletes(t *testing.T) {
 }
 
 func TestASignedOutSessionLooksAtTheStoreOncePerRefreshPause(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.SignIn(t)
 		require.NoError(t, w.Transport.SignOut(t.Context()))
 		loads := w.Store.Count("Load")
@@ -318,7 +317,7 @@ func TestASignedOutSessionLooksAtTheStoreOncePerRefreshPause(t *testing.T) {
 }
 
 func TestASelfStartingRefresherIsNotAskedAfterASignOut(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.SelfStarting = true
 		w.MustGet(t, http.StatusOK)
 		require.Equal(t, 1, w.Refreshes())
@@ -357,7 +356,7 @@ func TestASignOutRevokesTheNewestToken(t *testing.T) {
 		}, "secret-refresh-1", testworld.ErrFault},
 	} {
 		var revoked []string
-		testworld.Run(t, name, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			tc.arrange(t, w)
 			require.ErrorIs(t, w.Transport.SignOut(t.Context()), tc.err)
 			assert.Equal(t, []string{tc.want}, revoked)
@@ -382,7 +381,7 @@ func TestARevocationThatFailsOrHangsIsAnErrorOfSignOut(t *testing.T) {
 			return &reauth.RefreshError{Err: assert.AnError, Code: "400", Session: tok.RefreshToken}
 		}, "revoke: ", 0},
 	} {
-		testworld.Run(t, name, func(t *testing.T, w *testworld.World) {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			w.SignIn(t)
 			began := time.Now()
 			err := w.Transport.SignOut(t.Context())
@@ -399,7 +398,7 @@ func TestARevocationThatFailsOrHangsIsAnErrorOfSignOut(t *testing.T) {
 }
 
 func TestAnErrorOfTheStoreThatShowsTheTokenIsRedacted(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		tok := w.Issue()
 		w.Store.Put(t, tok) // not known here
 		w.Store.OnCall("Delete", func(context.Context) error { return errors.New("DEL " + tok.RefreshToken) })
@@ -412,7 +411,7 @@ func TestAnErrorOfTheStoreThatShowsTheTokenIsRedacted(t *testing.T) {
 }
 
 func TestOtherProcessesNoticeASignOutAtTheirNextRefresh(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, first *testworld.World) {
+	testworld.Run(t, func(t *testing.T, first *testworld.World) {
 		second := first.Beside(t)
 		first.SignIn(t)
 		second.MustGet(t, http.StatusOK)
@@ -425,7 +424,7 @@ func TestOtherProcessesNoticeASignOutAtTheirNextRefresh(t *testing.T) {
 }
 
 func TestASignInOfATokenThatCannotBeUsedIsRefused(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		require.Error(t, w.Transport.SignIn(t.Context(), reauth.Token{}))
 		require.Error(t, w.Transport.SignIn(t.Context(), reauth.Token{AccessToken: "two\nlines"}))
 		require.Error(t, w.Transport.SignIn(t.Context(), reauth.Token{AccessToken: "a", TokenType: "two\nlines"}))
@@ -435,7 +434,7 @@ func TestASignInOfATokenThatCannotBeUsedIsRefused(t *testing.T) {
 }
 
 func TestASignInWithARefreshTokenAloneRefreshesBeforeTheFirstRequest(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		tok := w.Issue()
 		tok.AccessToken = ""
 		require.NoError(t, w.Transport.SignIn(t.Context(), tok))

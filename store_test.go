@@ -150,7 +150,7 @@ func TestAMemoryStoreKeepsNoEntryForAFreeLock(t *testing.T) {
 func withoutLock(c *reauth.Config, w *testworld.World) { c.Store = testworld.Unlocked{Store: w.Store} }
 
 func TestAStoreThatDoesNotLock(t *testing.T) {
-	testworld.Test(t, func(t *testing.T, w *testworld.World) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Latency = 100 * time.Millisecond
 		signedInAndRefused(t, w)
 		testworld.AssertAllOK(t, w.Storm(t.Context(), 50))

@@ -206,7 +206,7 @@ type Revoker struct {
 func (r Revoker) Revoke(ctx context.Context, tok reauth.Token) error { return r.RevokeFunc(ctx, tok) }
 
 // RevokingInto notes the refresh tokens that are revoked.
-func RevokingInto(revoked *[]string) Option {
+func RevokingInto(revoked *[]string) Setting {
 	var mu sync.Mutex
 	return func(cfg *reauth.Config, _ *World) {
 		cfg.Refresher = Revoker{cfg.Refresher, func(_ context.Context, tok reauth.Token) error {

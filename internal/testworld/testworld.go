@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -35,12 +34,8 @@ type World struct {
 	Events    *EventLog
 }
 
-// An Option changes the settings of a World's Transport, or the World, before the
-// Transport is made.
-type Option = func(*reauth.Config, *World)
-
 // WithStore is a store in place of the World's own. A FaultyStore becomes the World's.
-func WithStore(store reauth.Store) Option {
+func WithStore(store reauth.Store) Setting {
 	return func(cfg *reauth.Config, w *World) {
 		cfg.Store = store
 		if s, ok := store.(*FaultyStore); ok {
@@ -49,20 +44,14 @@ func WithStore(store reauth.Store) Option {
 	}
 }
 
-// Test runs f in a bubble of virtual time, in a World of its own.
-func Test(t *testing.T, f func(*testing.T, *World), with ...Option) {
+// Case is Run as a subtest.
+func Case(t *testing.T, name string, test func(*testing.T, *World), with ...Setting) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { f(t, New(t, with...)) })
-}
-
-// Run is Test as a subtest.
-func Run(t *testing.T, name string, f func(*testing.T, *World), with ...Option) {
-	t.Helper()
-	t.Run(name, func(t *testing.T) { Test(t, f, with...) })
+	t.Run(name, func(t *testing.T) { Run(t, test, with...) })
 }
 
 // New returns a World. The test ends once its Transport has nothing left to do.
-func New(t *testing.T, with ...Option) *World {
+func New(t *testing.T, with ...Setting) *World {
 	t.Helper()
 	w := &World{Authority: NewAuthority(), Events: &EventLog{}, Store: new(FaultyStore)}
 	w.API = &API{Authority: w.Authority}
@@ -85,13 +74,13 @@ func New(t *testing.T, with ...Option) *World {
 
 // Beside returns a World that stands for another process: it shares the store, the
 // Authority and the API of w.
-func (w *World) Beside(t *testing.T, with ...Option) *World {
+func (w *World) Beside(t *testing.T, with ...Setting) *World {
 	t.Helper()
 	shared := func(cfg *reauth.Config, other *World) {
 		other.Authority, other.API, other.Store = w.Authority, w.API, w.Store
 		cfg.Refresher, cfg.Base, cfg.Store = w.Authority, w.API, w.Store
 	}
-	return New(t, append([]Option{shared}, with...)...)
+	return New(t, append([]Setting{shared}, with...)...)
 }
 
 // SignIn gives the Transport a token that the API accepts.
