@@ -51,22 +51,20 @@ func TestWhoseSignInIsRequired(t *testing.T) {
 		"beside a *url.Error":                 {errors.Join(reauth.ErrSignInRequired, &url.Error{Op: "Post", URL: "https://id.test", Err: testworld.ErrFault}), true},
 		"nowhere, with a type that has an Is": {isNothing{}, false},
 	} {
-		t.Run(name, func(t *testing.T) {
-			testworld.RunStored(t, func(t *testing.T, w *testworld.World, store *testworld.FaultyStore) {
-				w.SignIn(t)
-				w.Revoke()
-				w.Answer(testworld.Failing(tc.err))
-				_, err := w.Get(t.Context())
-				_, stored := store.Stored(t, "")
-				assert.Equal(t, !tc.final, stored)
-				if tc.final {
-					assert.ErrorIs(t, err, reauth.ErrSignInRequired)
-				} else {
-					temporary(t, err)
-					time.Sleep(time.Second)
-					w.MustGet(t, http.StatusOK)
-				}
-			})
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			w.SignIn(t)
+			w.Revoke()
+			w.Answer(testworld.Failing(tc.err))
+			_, err := w.Get(t.Context())
+			_, stored := w.Store.Stored(t, "")
+			assert.Equal(t, !tc.final, stored)
+			if tc.final {
+				assert.ErrorIs(t, err, reauth.ErrSignInRequired)
+			} else {
+				temporary(t, err)
+				time.Sleep(time.Second)
+				w.MustGet(t, http.StatusOK)
+			}
 		})
 	}
 }
@@ -83,7 +81,7 @@ func (isNothing) Is(error) bool   { return false }
 func (isNothing) Unwrap() []error { return nil }
 
 func TestRefresherWhoseClientIsSignedOutSignsNobodyOut(t *testing.T) {
-	testworld.RunStored(t, func(t *testing.T, w *testworld.World, store *testworld.FaultyStore) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		gateway := testworld.New(t) // through which the token server is reached; nobody is signed in
 		client := &http.Client{Transport: gateway.Transport}
 		w.SignIn(t)
@@ -97,7 +95,7 @@ func TestRefresherWhoseClientIsSignedOutSignsNobodyOut(t *testing.T) {
 		})
 		_, err := w.Get(t.Context())
 		temporary(t, err)
-		_, ok := store.Stored(t, "")
+		_, ok := w.Store.Stored(t, "")
 		assert.True(t, ok)
 		assert.Zero(t, w.Events.Count(reauth.EventSignInRequired))
 		time.Sleep(time.Second)

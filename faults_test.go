@@ -87,7 +87,7 @@ func failAPI(f reauthtest.Failure) arrange {
 
 func failStore(call string) arrange {
 	return func(_ *testing.T, w *faultWorld) {
-		storeFails(call, errors.New("the store is down"))(nil, w.store)
+		w.store.Fail(call)
 		w.cold = call == "Load"
 		w.end = func() { w.store.On(nil) }
 	}

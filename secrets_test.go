@@ -39,10 +39,10 @@ func TestErrorsOfForeignCodeShowNoSecret(t *testing.T) {
 		"around one":      fmt.Errorf("%s: %w", said, &reauth.RefreshError{Code: tok.AccessToken, Err: errors.New(said)}),
 	}
 	for name, leak := range shapes {
-		for source, fails := range map[string]func(*testworld.World, *testworld.FaultyStore){
-			"Refresh": func(w *testworld.World, _ *testworld.FaultyStore) { w.Answer(testworld.Failing(leak)) },
+		for source, fails := range map[string]func(*testworld.World){
+			"Refresh": func(w *testworld.World) { w.Answer(testworld.Failing(leak)) },
 			"Load":    storeFails("Load", leak), "Save": storeFails("Save", leak), "Delete": storeFails("Delete", leak), "Lock": storeFails("Lock", leak),
-			"Revoke": func(*testworld.World, *testworld.FaultyStore) {},
+			"Revoke": func(*testworld.World) {},
 		} {
 			t.Run(source+"/"+name, func(t *testing.T) {
 				var shown []string
@@ -54,9 +54,9 @@ func TestErrorsOfForeignCodeShowNoSecret(t *testing.T) {
 						shown = append(shown, failed.Code, fmt.Sprintf("%+v %#v", *failed, failed.Err))
 					}
 				}
-				testworld.RunStored(t, func(t *testing.T, w *testworld.World, store *testworld.FaultyStore) {
+				testworld.Run(t, func(t *testing.T, w *testworld.World) {
 					require.NoError(t, w.Transport.SignIn(t.Context(), tok))
-					fails(w, store)
+					fails(w)
 					_, err := w.Get(t.Context())
 					show(err)
 					_, err = w.Transport.Token(t.Context())
@@ -68,11 +68,11 @@ func TestErrorsOfForeignCodeShowNoSecret(t *testing.T) {
 					show(w.Transport.SignOut(t.Context()))
 					_, err = w.Get(t.Context())
 					show(err)
-					store.On(nil)
+					w.Store.On(nil)
 					require.NoError(t, w.Transport.Wait(t.Context()))
 				}, func(c *reauth.Config, w *testworld.World) {
 					c.OnEvent = func(_ context.Context, e reauth.Event) { show(e.Err) }
-					c.Refresher = revoker{w.Authority, func(reauth.Token) error {
+					c.Refresher = testworld.Revoker{Refresher: w.Authority, RevokeFunc: func(context.Context, reauth.Token) error {
 						if source == "Revoke" {
 							return leak
 						}
@@ -88,14 +88,9 @@ func TestErrorsOfForeignCodeShowNoSecret(t *testing.T) {
 	}
 }
 
-func storeFails(call string, err error) func(*testworld.World, *testworld.FaultyStore) {
-	return func(_ *testworld.World, store *testworld.FaultyStore) {
-		store.On(func(_ context.Context, c string) error {
-			if c == call {
-				return err
-			}
-			return nil
-		})
+func storeFails(call string, err error) func(*testworld.World) {
+	return func(w *testworld.World) {
+		w.Store.OnCall(call, func(context.Context) error { return err })
 	}
 }
 

@@ -64,8 +64,8 @@ func TestWhichSessionIsUsed(t *testing.T) {
 		for call, f := range calls {
 			t.Run(name+"/"+call, func(t *testing.T) {
 				used := map[string]bool{}
-				testworld.RunStored(t, func(t *testing.T, w *testworld.World, store *testworld.FaultyStore) {
-					store.On(func(context.Context, string) error { return testworld.ErrFault })
+				testworld.Run(t, func(t *testing.T, w *testworld.World) {
+					w.Store.Fail()
 					ctx := reauth.WithSession(reauth.WithSession(t.Context(), "eve"), tc.picked)
 					assert.Equal(t, tc.picked, reauth.SessionFromContext(ctx))
 					err := f(ctx, tc.methods(w.Transport))
@@ -146,35 +146,33 @@ func TestWrapSharesTheSessions(t *testing.T) {
 	}
 	for name, wrap := range wraps {
 		for _, reversed := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/reversed=%t", name, reversed), func(t *testing.T) {
-				testworld.Run(t, func(t *testing.T, w *testworld.World) {
-					elsewhere := &testworld.API{Authority: w.Authority}
-					wrapped := wrap(w.Transport, elsewhere)
-					send := func(rt http.RoundTripper) {
-						t.Helper()
-						resp, err := rt.RoundTrip(testworld.Request(t, http.MethodGet, testworld.APIURL, nil))
-						require.NoError(t, err)
-						assert.Equal(t, http.StatusOK, resp.StatusCode)
-					}
-					first, second := http.RoundTripper(w.Transport), wrapped
-					if reversed {
-						first, second = wrapped, w.Transport
-					}
-					require.NoError(t, first.(methods).SignIn(t.Context(), w.Issue()))
-					send(second)
-					w.Revoke()
-					send(first) // refreshes
-					send(second)
-					assert.Equal(t, 1, w.Refreshes())
-					require.NoError(t, second.(methods).SignOut(t.Context()))
-					signedIn, err := first.(methods).SignedIn(t.Context())
+			testworld.Case(t, fmt.Sprintf("%s/reversed=%t", name, reversed), func(t *testing.T, w *testworld.World) {
+				elsewhere := &testworld.API{Authority: w.Authority}
+				wrapped := wrap(w.Transport, elsewhere)
+				send := func(rt http.RoundTripper) {
+					t.Helper()
+					resp, err := rt.RoundTrip(testworld.Request(t, http.MethodGet, testworld.APIURL, nil))
 					require.NoError(t, err)
-					assert.False(t, signedIn)
+					assert.Equal(t, http.StatusOK, resp.StatusCode)
+				}
+				first, second := http.RoundTripper(w.Transport), wrapped
+				if reversed {
+					first, second = wrapped, w.Transport
+				}
+				require.NoError(t, first.(methods).SignIn(t.Context(), w.Issue()))
+				send(second)
+				w.Revoke()
+				send(first) // refreshes
+				send(second)
+				assert.Equal(t, 1, w.Refreshes())
+				require.NoError(t, second.(methods).SignOut(t.Context()))
+				signedIn, err := first.(methods).SignedIn(t.Context())
+				require.NoError(t, err)
+				assert.False(t, signedIn)
 
-					for _, api := range []*testworld.API{w.API, elsewhere} {
-						assert.Equal(t, []string{"Bearer secret-access-1", "Bearer secret-access-2"}, api.Tokens())
-					}
-				})
+				for _, api := range []*testworld.API{w.API, elsewhere} {
+					assert.Equal(t, []string{"Bearer secret-access-1", "Bearer secret-access-2"}, api.Tokens())
+				}
 			})
 		}
 	}
@@ -239,24 +237,22 @@ func requireSession(c *reauth.Config, _ *testworld.World) { c.RequireSession = t
 func TestRequireSession(t *testing.T) {
 	const want = "reauth: the context picks no session, and Config.RequireSession is set: use WithSession or Transport.Session"
 	for name, call := range calls {
-		t.Run(name, func(t *testing.T) {
-			testworld.RunStored(t, func(t *testing.T, w *testworld.World, store *testworld.FaultyStore) {
-				for _, m := range []methods{w.Transport, w.Transport.Session(""), w.Transport.Wrap(w.API).(methods)} {
-					assert.EqualError(t, call(t.Context(), m), want)
-					assert.EqualError(t, call(reauth.WithSession(t.Context(), ""), m), want)
-				}
-				assert.EqualError(t, call(reauth.WithSession(t.Context(), "ann"), w.Transport.Session("")), want)
-				assert.Zero(t, store.Count("Load")+store.Count("Save")+store.Count("Delete")+store.Count("Lock"))
-				assert.Zero(t, w.API.Requests())
-				assert.Zero(t, w.Refreshes())
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			for _, m := range []methods{w.Transport, w.Transport.Session(""), w.Transport.Wrap(w.API).(methods)} {
+				assert.EqualError(t, call(t.Context(), m), want)
+				assert.EqualError(t, call(reauth.WithSession(t.Context(), ""), m), want)
+			}
+			assert.EqualError(t, call(reauth.WithSession(t.Context(), "ann"), w.Transport.Session("")), want)
+			assert.Zero(t, w.Store.Count("Load")+w.Store.Count("Save")+w.Store.Count("Delete")+w.Store.Count("Lock"))
+			assert.Zero(t, w.API.Requests())
+			assert.Zero(t, w.Refreshes())
 
-				for _, m := range []methods{w.Transport, w.Transport.Session("ann")} {
-					ctx := reauth.WithSession(t.Context(), "ann")
-					require.NoError(t, m.SignIn(ctx, w.Issue()))
-					assert.NoError(t, call(ctx, m))
-				}
-			}, requireSession)
-		})
+			for _, m := range []methods{w.Transport, w.Transport.Session("ann")} {
+				ctx := reauth.WithSession(t.Context(), "ann")
+				require.NoError(t, m.SignIn(ctx, w.Issue()))
+				assert.NoError(t, call(ctx, m))
+			}
+		}, requireSession)
 	}
 }
 
@@ -271,14 +267,12 @@ func TestRequireSessionClosesTheBody(t *testing.T) {
 
 func TestRequireSessionLeavesRequestsAloneThatNeedNoToken(t *testing.T) {
 	for name, change := range passing {
-		t.Run(name, func(t *testing.T) {
-			testworld.Run(t, func(t *testing.T, w *testworld.World) {
-				w.Everybody()
-				status, err := w.Do(change(testworld.Request(t, http.MethodGet, testworld.APIURL, nil)))
-				require.NoError(t, err)
-				assert.Equal(t, http.StatusOK, status)
-			}, requireSession)
-		})
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			w.Everybody()
+			status, err := w.Do(change(testworld.Request(t, http.MethodGet, testworld.APIURL, nil)))
+			require.NoError(t, err)
+			assert.Equal(t, http.StatusOK, status)
+		}, requireSession)
 	}
 }
 

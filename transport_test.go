@@ -69,45 +69,40 @@ func TestRequestsThatNeedNoTokenAreSentUnchanged(t *testing.T) {
 }
 
 func TestFirstTokenOfASession(t *testing.T) {
-	store := func(t *testing.T, s *testworld.FaultyStore, tok reauth.Token) {
-		require.NoError(t, s.MemoryStore.Save(t.Context(), "", tok))
-	}
 	const issued, refreshed = "Bearer secret-access-1", "Bearer secret-access-2"
 	for name, tc := range map[string]struct {
-		prepare   func(*testing.T, *testworld.World, *testworld.FaultyStore)
+		prepare   func(*testing.T, *testworld.World)
 		token     string
 		loads     int
 		refreshes int
 	}{
-		"signed in": {func(t *testing.T, w *testworld.World, _ *testworld.FaultyStore) { w.SignIn(t) },
+		"signed in": {func(t *testing.T, w *testworld.World) { w.SignIn(t) },
 			issued, 0, 0},
-		"signed in with a refresh token alone": {func(t *testing.T, w *testworld.World, _ *testworld.FaultyStore) {
+		"signed in with a refresh token alone": {func(t *testing.T, w *testworld.World) {
 			tok := w.Issue()
 			require.NoError(t, w.Transport.SignIn(t.Context(), reauth.Token{RefreshToken: tok.RefreshToken}))
 		}, refreshed, 1, 1},
-		"stored": {func(t *testing.T, w *testworld.World, s *testworld.FaultyStore) { store(t, s, w.Issue()) },
+		"stored": {func(t *testing.T, w *testworld.World) { w.Store.Put(t, w.Issue()) },
 			issued, 1, 0},
-		"stored and expired": {func(t *testing.T, w *testworld.World, s *testworld.FaultyStore) {
+		"stored and expired": {func(t *testing.T, w *testworld.World) {
 			w.Lifetime = time.Minute
-			store(t, s, w.Issue())
+			w.Store.Put(t, w.Issue())
 			time.Sleep(time.Hour)
 		}, refreshed, 2, 1}, // the second time under the lock
-		"from the Refresher": {func(_ *testing.T, w *testworld.World, _ *testworld.FaultyStore) {
+		"from the Refresher": {func(_ *testing.T, w *testworld.World) {
 			w.Answer(func(context.Context) (reauth.Token, error) { return w.Issue(), nil })
 		}, issued, 2, 1},
 	} {
-		t.Run(name, func(t *testing.T) {
-			testworld.RunStored(t, func(t *testing.T, w *testworld.World, s *testworld.FaultyStore) {
-				tc.prepare(t, w, s)
-				for range 2 {
-					testworld.AssertAllOK(t, w.Storm(t.Context(), 10))
-				}
-				for _, token := range w.API.Tokens() {
-					assert.Equal(t, tc.token, token)
-				}
-				assert.Equal(t, tc.loads, s.Count("Load"))
-				assert.Equal(t, tc.refreshes, w.Refreshes())
-			})
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			tc.prepare(t, w)
+			for range 2 {
+				testworld.AssertAllOK(t, w.Storm(t.Context(), 10))
+			}
+			for _, token := range w.API.Tokens() {
+				assert.Equal(t, tc.token, token)
+			}
+			assert.Equal(t, tc.loads, w.Store.Count("Load"))
+			assert.Equal(t, tc.refreshes, w.Refreshes())
 		})
 	}
 }
@@ -127,20 +122,20 @@ func TestErrorWithoutAToken(t *testing.T) {
 func anonymous(c *reauth.Config, _ *testworld.World) { c.Anonymous = true }
 
 func TestAnonymousRequestsAreSentWithoutAToken(t *testing.T) {
-	testworld.RunStored(t, func(t *testing.T, w *testworld.World, store *testworld.FaultyStore) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		for range 10 {
 			w.MustGet(t, http.StatusUnauthorized)
 		}
 		assert.Equal(t, make([]string, 10), w.API.Tokens())
-		assert.Equal(t, 3, store.Count("Load"), "for the first request alone")
+		assert.Equal(t, 3, w.Store.Count("Load"), "for the first request alone")
 		w.SignIn(t)
 		w.MustGet(t, http.StatusOK)
 	}, anonymous)
 }
 
 func TestAnonymousRequestsFailIfTheStoreDoes(t *testing.T) {
-	testworld.RunStored(t, func(t *testing.T, w *testworld.World, store *testworld.FaultyStore) {
-		store.On(func(context.Context, string) error { return testworld.ErrFault })
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.Store.Fail()
 		_, err := w.Get(t.Context())
 		require.ErrorIs(t, err, testworld.ErrFault, "there may be a token")
 		assert.Zero(t, w.API.Requests())
@@ -149,29 +144,27 @@ func TestAnonymousRequestsFailIfTheStoreDoes(t *testing.T) {
 
 func TestHeadersAreCopied(t *testing.T) {
 	for _, fields := range []int{0, 1, 2, 7, 8, 14} { // not all are copied in the same way
-		t.Run(strconv.Itoa(fields), func(t *testing.T) {
-			testworld.Run(t, func(t *testing.T, w *testworld.World) {
-				w.SignIn(t)
-				req := testworld.Request(t, http.MethodGet, testworld.APIURL, nil)
-				values := append(make([]string, 0, 4), "one")
-				for i := range fields {
-					req.Header.Set(fmt.Sprintf("X-Other-%d", i), "value")
-				}
-				if fields > 0 {
-					req.Header["X-Other-0"] = values
-				} else {
-					req.Header = nil
-				}
-				w.API.Decide = func(req *http.Request) int {
-					assert.Len(t, req.Header, fields+1)
-					req.Header.Add("X-Other-0", "two")
-					return 0
-				}
-				_, err := w.Do(req)
-				require.NoError(t, err)
-				assert.Empty(t, values[:2][1], "not written behind the caller's values either")
-				assert.Len(t, req.Header, fields)
-			})
+		testworld.Case(t, strconv.Itoa(fields), func(t *testing.T, w *testworld.World) {
+			w.SignIn(t)
+			req := testworld.Request(t, http.MethodGet, testworld.APIURL, nil)
+			values := append(make([]string, 0, 4), "one")
+			for i := range fields {
+				req.Header.Set(fmt.Sprintf("X-Other-%d", i), "value")
+			}
+			if fields > 0 {
+				req.Header["X-Other-0"] = values
+			} else {
+				req.Header = nil
+			}
+			w.API.Decide = func(req *http.Request) int {
+				assert.Len(t, req.Header, fields+1)
+				req.Header.Add("X-Other-0", "two")
+				return 0
+			}
+			_, err := w.Do(req)
+			require.NoError(t, err)
+			assert.Empty(t, values[:2][1], "not written behind the caller's values either")
+			assert.Len(t, req.Header, fields)
 		})
 	}
 }
@@ -259,20 +252,18 @@ func TestRefusedUnderAnEarlierSignInGetsTheRefusal(t *testing.T) {
 			require.NoError(t, w.Transport.SignOut(t.Context()))
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			testworld.Run(t, func(t *testing.T, w *testworld.World) {
-				w.SignIn(t)
-				w.Revoke()
-				release := w.HoldNext()
-				refused := w.Start(t.Context())
-				turn(t, w)
-				release()
-				got := <-refused
-				require.NoError(t, got.Err)
-				assert.Equal(t, http.StatusUnauthorized, got.Status)
-				assert.Equal(t, 1, w.API.Requests())
-				assert.Zero(t, w.Refreshes())
-			})
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			w.SignIn(t)
+			w.Revoke()
+			release := w.HoldNext()
+			refused := w.Start(t.Context())
+			turn(t, w)
+			release()
+			got := <-refused
+			require.NoError(t, got.Err)
+			assert.Equal(t, http.StatusUnauthorized, got.Status)
+			assert.Equal(t, 1, w.API.Requests())
+			assert.Zero(t, w.Refreshes())
 		})
 	}
 }
@@ -350,33 +341,31 @@ func TestRefusedSoonAfterARefresh(t *testing.T) {
 			})
 		}, 600 * time.Millisecond},
 	} {
-		t.Run(name, func(t *testing.T) {
-			testworld.Run(t, func(t *testing.T, w *testworld.World) {
-				tc.prepare(t, w)
-				w.MustGet(t, http.StatusOK)
-				require.Equal(t, 1, w.Refreshes())
-				w.Revoke()
-				if tc.refusals > 0 {
-					time.Sleep(tc.refusals - time.Nanosecond)
-					sent := w.API.Requests()
-					w.MustGet(t, http.StatusUnauthorized)
-					assert.Equal(t, 1, w.Refreshes())
-					assert.Equal(t, sent+1, w.API.Requests(), "not replayed")
-					time.Sleep(time.Nanosecond)
-				}
-				w.MustGet(t, http.StatusOK)
-				assert.Equal(t, 2, w.Refreshes())
-			}, func(c *reauth.Config, _ *testworld.World) { c.RefreshPause, c.EarlyRefresh = tc.pause, -1 })
-		})
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			tc.prepare(t, w)
+			w.MustGet(t, http.StatusOK)
+			require.Equal(t, 1, w.Refreshes())
+			w.Revoke()
+			if tc.refusals > 0 {
+				time.Sleep(tc.refusals - time.Nanosecond)
+				sent := w.API.Requests()
+				w.MustGet(t, http.StatusUnauthorized)
+				assert.Equal(t, 1, w.Refreshes())
+				assert.Equal(t, sent+1, w.API.Requests(), "not replayed")
+				time.Sleep(time.Nanosecond)
+			}
+			w.MustGet(t, http.StatusOK)
+			assert.Equal(t, 2, w.Refreshes())
+		}, func(c *reauth.Config, _ *testworld.World) { c.RefreshPause, c.EarlyRefresh = tc.pause, -1 })
 	}
 }
 
 func TestRefusedSoonAfterAnAdoption(t *testing.T) {
-	testworld.RunStored(t, func(t *testing.T, w *testworld.World, store *testworld.FaultyStore) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.SignIn(t)
 		theirs := w.Issue()
 		theirs.Expiry = time.Now().Add(1200 * time.Millisecond) // of a lifetime that is not known here
-		require.NoError(t, store.MemoryStore.Save(t.Context(), "", theirs))
+		w.Store.Put(t, theirs)
 		w.MustGet(t, http.StatusOK)
 		require.Equal(t, 1, w.Events.Count(reauth.EventAdopted))
 		w.Revoke()
@@ -403,9 +392,9 @@ func TestRefusedAfterItsExpiryIsRefreshedWhateverThePause(t *testing.T) {
 
 func TestRefusedAfterASignInOrAFirstLoadIsRefreshedAtOnce(t *testing.T) {
 	for _, stored := range []bool{false, true} {
-		testworld.RunStored(t, func(t *testing.T, w *testworld.World, store *testworld.FaultyStore) {
+		testworld.Run(t, func(t *testing.T, w *testworld.World) {
 			if stored {
-				require.NoError(t, store.MemoryStore.Save(t.Context(), "", w.Issue()))
+				w.Store.Put(t, w.Issue())
 			} else {
 				w.SignIn(t)
 			}
@@ -419,28 +408,26 @@ func TestRefusedAfterASignInOrAFirstLoadIsRefreshedAtOnce(t *testing.T) {
 func TestRefusedOnceTheTokenIsLost(t *testing.T) {
 	for _, isAnonymous := range []bool{false, true} {
 		for _, later := range []time.Duration{0, time.Minute} { // when the store is asked again
-			t.Run(fmt.Sprintf("anonymous=%t/after=%s", isAnonymous, later), func(t *testing.T) {
-				testworld.Run(t, func(t *testing.T, w *testworld.World) {
-					w.SignIn(t)
-					release := w.HoldNext()
-					refused := w.Start(t.Context())
-					w.Revoke()
-					w.Answer(testworld.Failing(reauth.ErrSignInRequired))
-					_, err := w.Transport.Refresh(t.Context(), reauth.Token{AccessToken: "secret-access-1"})
-					require.ErrorIs(t, err, reauth.ErrSignInRequired)
-					time.Sleep(later)
-					release()
-					late := <-refused
-					if isAnonymous {
-						require.NoError(t, late.Err)
-						assert.Equal(t, http.StatusUnauthorized, late.Status)
-						assert.Equal(t, []string{"Bearer secret-access-1", ""}, w.API.Tokens())
-					} else {
-						require.ErrorIs(t, late.Err, reauth.ErrSignInRequired)
-					}
-					assert.Equal(t, 1, w.Refreshes())
-				}, func(c *reauth.Config, _ *testworld.World) { c.Anonymous = isAnonymous })
-			})
+			testworld.Case(t, fmt.Sprintf("anonymous=%t/after=%s", isAnonymous, later), func(t *testing.T, w *testworld.World) {
+				w.SignIn(t)
+				release := w.HoldNext()
+				refused := w.Start(t.Context())
+				w.Revoke()
+				w.Answer(testworld.Failing(reauth.ErrSignInRequired))
+				_, err := w.Transport.Refresh(t.Context(), reauth.Token{AccessToken: "secret-access-1"})
+				require.ErrorIs(t, err, reauth.ErrSignInRequired)
+				time.Sleep(later)
+				release()
+				late := <-refused
+				if isAnonymous {
+					require.NoError(t, late.Err)
+					assert.Equal(t, http.StatusUnauthorized, late.Status)
+					assert.Equal(t, []string{"Bearer secret-access-1", ""}, w.API.Tokens())
+				} else {
+					require.ErrorIs(t, late.Err, reauth.ErrSignInRequired)
+				}
+				assert.Equal(t, 1, w.Refreshes())
+			}, func(c *reauth.Config, _ *testworld.World) { c.Anonymous = isAnonymous })
 		}
 	}
 }
