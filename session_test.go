@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -321,4 +322,35 @@ func TestWithoutAuthAndWithSessionCombine(t *testing.T) {
 		_, err := w.Transport.Token(reauth.WithSession(reauth.WithoutAuth(t.Context()), "ann"))
 		assert.NoError(t, err, "it is about requests alone")
 	})
+}
+
+func TestTokenIsUsableAndTellsItsExpiry(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.Lifetime = time.Minute
+		w.SignIn(t)
+		time.Sleep(2 * time.Minute)
+		tok, err := w.Transport.Token(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "secret-access-2", tok.AccessToken)
+		assert.Equal(t, time.Minute, time.Until(tok.Expiry))
+	})
+}
+
+func TestTransportAndSessionAreRefreshers(t *testing.T) {
+	for name, refresher := range map[string]func(*reauth.Transport) reauth.Refresher{
+		"Transport": func(tr *reauth.Transport) reauth.Refresher { return tr },
+		"Session":   func(tr *reauth.Transport) reauth.Refresher { return tr.Session("") },
+	} {
+		testworld.Case(t, name, func(t *testing.T, inner *testworld.World) {
+			inner.SignIn(t)
+			outer := testworld.New(t, func(c *reauth.Config, _ *testworld.World) {
+				c.Refresher, c.Base = refresher(inner.Transport), inner.API
+			})
+			outer.MustGet(t, http.StatusOK)
+			inner.Revoke()
+			time.Sleep(5 * time.Second) // the result of a refresh is not refreshed sooner
+			outer.MustGet(t, http.StatusOK)
+			assert.Equal(t, 1, inner.Refreshes())
+		})
+	}
 }

@@ -432,21 +432,6 @@ func TestRefusedOnceTheTokenIsLost(t *testing.T) {
 	}
 }
 
-func TestEndpointThatRefusesEveryTokenIsRefreshedLessAndLess(t *testing.T) {
-	testworld.Run(t, func(t *testing.T, w *testworld.World) {
-		w.SignIn(t)
-		w.Nobody()
-		for range 3600 {
-			w.MustGet(t, http.StatusUnauthorized)
-			time.Sleep(time.Second)
-		}
-		calls := w.CallTimes()
-		for i, pause := range []time.Duration{10, 20, 40, 80, 160, 300, 300, 300} {
-			assert.Equal(t, pause*time.Second, calls[i+1]-calls[i], "pause %d", i)
-		}
-	})
-}
-
 func TestConfigRefusedMayReadTheBody(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		old := w.SignIn(t)
