@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestPromiseIsKeptOnce(t *testing.T) {
+func TestAPromiseIsKeptOnce(t *testing.T) {
 	p := newPromise[int]()
 	var wg sync.WaitGroup
 	for i := range 50 {
