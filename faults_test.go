@@ -183,29 +183,29 @@ func TestFaults(t *testing.T) {
 		session string
 		ways    map[string]arrange
 	}{
-		{"the access token was refused, or has ended", "its answer", kept, only(func(*testing.T, *faultWorld) {})},
+		{"the API refuses the access token, or it has expired", "its answer", kept, only(func(*testing.T, *faultWorld) {})},
 		{"the token server is down", "a `*RefreshError`", kept, only(failToken(func(http.RoundTripper) http.RoundTripper {
 			return &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
 			}}
 		}))},
-		{"its connection breaks before it has done anything", "a `*RefreshError`", kept, only(failRefresh(reauthtest.Drop))},
-		{"it gives no answer within `RefreshTimeout`, and has done nothing", "a `*RefreshError`", kept, only(func(_ *testing.T, w *faultWorld) {
+		{"the token server's connection breaks before it has refreshed", "a `*RefreshError`", kept, only(failRefresh(reauthtest.Drop))},
+		{"the token server does not answer within `RefreshTimeout`, and has not refreshed", "a `*RefreshError`", kept, only(func(_ *testing.T, w *faultWorld) {
 			w.server.FailRefresh(reauthtest.Hang, 1) // released late it would be a refresh whose answer is lost
 		})},
-		{"it answers 500, 502 or 503, and has done nothing", "a `*RefreshError`", kept, status(500, 502, 503)},
-		{"its answer is no token, or broken JSON, and it has done nothing", "a `*RefreshError`", kept, map[string]arrange{
+		{"the token server answers 500, 502 or 503, and has not refreshed", "a `*RefreshError`", kept, status(500, 502, 503)},
+		{"the token server's answer has no token, or is broken JSON, and it has not refreshed", "a `*RefreshError`", kept, map[string]arrange{
 			"no token": failRefresh(noToken), "broken JSON": failRefresh(reauthtest.BrokenAnswer),
 		}},
-		{"one of these four after it has refreshed, and it takes the old token again", "a `*RefreshError`", kept, takenAgain},
-		{"one of these four after it has refreshed, and it does not: next time", "`ErrSignInRequired`", gone, notTakenAgain},
-		{"it answers 429 with `Retry-After`", "a `*RefreshError` with `RetryAfter`", kept, only(failRefresh(reauthtest.Failure{
+		{"one of these four after it has refreshed, and it accepts the old token again", "a `*RefreshError`", kept, takenAgain},
+		{"one of these four after it has refreshed, and it does not accept the old token: the next attempt", "`ErrSignInRequired`", gone, notTakenAgain},
+		{"the token server answers 429 with `Retry-After`", "a `*RefreshError` with `RetryAfter`", kept, only(failRefresh(reauthtest.Failure{
 			Status: http.StatusTooManyRequests, RetryAfter: time.Second,
 		}))},
-		{"a firewall answers 403 in its place", "a `*RefreshError`", kept, only(failRefresh(reauthtest.Failure{
+		{"a firewall answers 403 in place of the token server", "a `*RefreshError`", kept, only(failRefresh(reauthtest.Failure{
 			Status: http.StatusForbidden, Header: http.Header{"Content-Type": {"text/html"}}, Body: "<h1>Forbidden</h1>",
 		}))},
-		{"it redirects to another host", "a `*RefreshError`", kept, only(func(t *testing.T, w *faultWorld) {
+		{"the token server redirects to another host", "a `*RefreshError`", kept, only(func(t *testing.T, w *faultWorld) {
 			w.server.HandlePublic("stranger.test/", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 				t.Error("a token request has reached a stranger")
 			}))
@@ -213,25 +213,25 @@ func TestFaults(t *testing.T) {
 				Status: http.StatusTemporaryRedirect, Header: http.Header{"Location": {"http://stranger.test/"}}, Body: "-",
 			})(t, w)
 		})},
-		{"it knows nothing of the client (`invalid_client`)", "a `*RefreshError`", kept, only(failRefresh(reauthtest.Failure{Code: "invalid_client"}))},
-		{"it turns the refresh token down (`invalid_grant`)", "`ErrSignInRequired`", gone, only(failRefresh(reauthtest.Failure{Code: "invalid_grant"}))},
-		{"it says so with 200 and an `error` member", "`ErrSignInRequired`", gone, only(failRefresh(reauthtest.Failure{
+		{"the token server does not know the client (`invalid_client`)", "a `*RefreshError`", kept, only(failRefresh(reauthtest.Failure{Code: "invalid_client"}))},
+		{"the token server refuses the refresh token (`invalid_grant`)", "`ErrSignInRequired`", gone, only(failRefresh(reauthtest.Failure{Code: "invalid_grant"}))},
+		{"the token server refuses the refresh token with 200 and an `error` member", "`ErrSignInRequired`", gone, only(failRefresh(reauthtest.Failure{
 			Status: http.StatusOK, Header: jsonType, Body: `{"error":"invalid_grant"}`,
 		}))},
 		{"the API refuses every token", "the 401", kept, only(failAPI(reauthtest.Failure{Status: http.StatusUnauthorized}))},
-		{"the API wants more rights (`insufficient_scope`), or answers 5xx", "the API's answer", kept, map[string]arrange{
+		{"the API requires more rights (`insufficient_scope`), or answers 5xx", "the API's answer", kept, map[string]arrange{
 			"401 insufficient_scope": failAPI(reauthtest.Failure{Status: http.StatusUnauthorized, Code: "insufficient_scope"}),
 			"403 insufficient_scope": failAPI(reauthtest.Failure{Status: http.StatusForbidden, Code: "insufficient_scope"}),
 			"503":                    failAPI(reauthtest.Failure{Status: http.StatusServiceUnavailable}),
 		}},
 		{"the API's connection breaks", "the base transport's error", kept, only(failAPI(reauthtest.Drop))},
-		{"the refused body cannot be sent twice", "the 401", kept, only(func(_ *testing.T, w *faultWorld) {
+		{"the API refuses a request whose body cannot be sent twice", "the 401", kept, only(func(_ *testing.T, w *faultWorld) {
 			w.cfg.ReplayBuffer = -1
 			w.body = struct{ io.Reader }{strings.NewReader(strings.Repeat("x", 1000))}
 		})},
 		{"the store cannot be read", "a `*RefreshError`", kept, only(failStore("Load"))},
-		{"the store's lock cannot be had", "a `*RefreshError`", kept, only(failStore("Lock"))},
-		{"the store takes no new token: its save is owed", "its answer", kept, only(failStore("Save"))},
+		{"the store cannot be locked", "a `*RefreshError`", kept, only(failStore("Lock"))},
+		{"the store does not accept the new token, whose save is then pending", "its answer", kept, only(failStore("Save"))},
 	}
 	for _, c := range cases {
 		t.Run(c.fault, func(t *testing.T) {
@@ -249,7 +249,7 @@ func TestFaults(t *testing.T) {
 		}
 		page, err := os.ReadFile("docs/faults.md")
 		require.NoError(t, err)
-		table := regexp.MustCompile(`(?m)^\| fault \|.*\n\| ---.*\n((?:\|.*\n)+)`).FindSubmatch(page)
+		table := regexp.MustCompile(`(?m)^\| failure \|.*\n\| ---.*\n((?:\|.*\n)+)`).FindSubmatch(page)
 		require.NotNil(t, table)
 		assert.Equal(t, rows, strings.Split(strings.TrimSpace(string(table[1])), "\n"))
 	})
