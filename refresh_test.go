@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,11 +72,11 @@ func TestARefreshWaitsForTheLockAtMostRefreshTimeout(t *testing.T) {
 // A lateLocker locks after a while, whatever its context.
 type lateLocker struct {
 	*testworld.FaultyStore
-	after time.Duration
+	after atomic.Int64 // a time.Duration
 }
 
 func (l *lateLocker) Lock(ctx context.Context, session string) (context.Context, func(), error) {
-	time.Sleep(l.after)
+	time.Sleep(time.Duration(l.after.Load()))
 	return l.FaultyStore.Lock(context.WithoutCancel(ctx), session)
 }
 
@@ -84,7 +85,7 @@ func TestALockThatIgnoresItsContextIsNotWaitedForAndGivenBackWhenItComes(t *test
 		store := &lateLocker{FaultyStore: new(testworld.FaultyStore)}
 		w := testworld.New(t, testworld.WithStore(store))
 		signedInAndRefused(t, w)
-		store.after = 10 * time.Minute
+		store.after.Store(int64(10 * time.Minute))
 		locks := store.Count("Lock")
 		for range 5 {
 			for _, r := range w.Storm(t.Context(), 10) {
@@ -95,7 +96,7 @@ func TestALockThatIgnoresItsContextIsNotWaitedForAndGivenBackWhenItComes(t *test
 		}
 		assert.Zero(t, w.Refreshes())
 
-		store.after = 0
+		store.after.Store(0)
 		time.Sleep(10 * time.Minute)
 		assert.Equal(t, 1, store.Count("Lock")-locks, "there was no second call before the first had returned")
 		w.MustGet(t, http.StatusOK)
