@@ -56,7 +56,7 @@ func TestNoRefreshIsSentIfLockOrLoadFails(t *testing.T) {
 func TestARefreshWaitsForTheLockAtMostRefreshTimeout(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
-		require.NoError(t, w.Transport.Wait(t.Context()))
+		w.Wait(t)
 		unlock := w.Store.Hold(t)
 		for _, r := range w.Storm(t.Context(), 10) {
 			testworld.AssertTemporary(t, r.Err)
@@ -383,7 +383,7 @@ func TestNoRefreshIsSentAfterALoadThatReturnsTooLate(t *testing.T) {
 				return nil
 			})
 			w.AssertTemporaryFailure(t)
-			require.NoError(t, w.Transport.Wait(t.Context()))
+			w.Wait(t)
 			assert.Zero(t, w.Refreshes(), "the lock has been given back by then")
 			w.Store.On(nil)
 		})
@@ -529,7 +529,7 @@ func TestEarlyRefreshesUnderSteadyLoadDelayNobody(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		require.NoError(t, w.Transport.Wait(t.Context()))
+		w.Wait(t)
 		used := map[string]bool{}
 		for _, token := range w.API.Tokens() {
 			used[token] = true

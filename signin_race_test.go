@@ -182,7 +182,7 @@ func TestNothingIsRefreshedAfterASignOutDuringAPendingSave(t *testing.T) {
 		w.Go(t.Context()) // saves what is pending, then refreshes
 		time.Sleep(500 * time.Millisecond)
 		require.NoError(t, w.Transport.SignOut(t.Context()))
-		require.NoError(t, w.Transport.Wait(t.Context()))
+		w.Wait(t)
 		assert.Equal(t, 1, w.Refreshes())
 	})
 }
@@ -367,7 +367,7 @@ func TestATokenThatIsBeingSavedDuringASignOutIsRevokedOnce(t *testing.T) {
 			synctest.Wait()
 			close(free)
 			require.NoError(t, <-signedOut)
-			require.NoError(t, w.Transport.Wait(t.Context()))
+			w.Wait(t)
 			slices.Sort(revoked)
 			assert.Equal(t, tc.want, revoked)
 		}, testworld.RevokingInto(&revoked))
@@ -385,7 +385,7 @@ func TestWhatARefreshBringsAfterASignInIsNotRevokedThoughThatHasEnded(t *testing
 		w.AssertSignInRequired(t)
 		close(late)
 		<-request
-		require.NoError(t, w.Transport.Wait(t.Context()))
+		w.Wait(t)
 		assert.Empty(t, revoked)
 	}, testworld.RevokingInto(&revoked))
 }
