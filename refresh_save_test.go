@@ -62,7 +62,7 @@ func TestASaveUnderALostLeaseIsPending(t *testing.T) {
 		w.AssertStored(t, "secret-access-1")
 		locks := w.Store.Count("Lock")
 
-		require.NoError(t, w.Transport.Wait(t.Context()))
+		w.Wait(t)
 
 		assert.Equal(t, 1, w.Store.Count("Lock")-locks, "under a lock of its own")
 		w.AssertStored(t, "secret-access-2")
@@ -133,7 +133,7 @@ func TestAPendingSaveDoesNotReplaceWhatAnotherProcessHasWritten(t *testing.T) {
 				w.Answer(testworld.Failing(testworld.ErrFinal))
 				saves := w.Store.Count("Save")
 
-				require.NoError(t, w.Transport.Wait(t.Context()))
+				w.Wait(t)
 
 				assert.Equal(t, saves, w.Store.Count("Save"))
 				w.AssertStored(t, tc.stored)
@@ -162,7 +162,7 @@ func TestASaveThatSeemedToFailIsNotRepeated(t *testing.T) {
 		})
 		w.MustGet(t, http.StatusOK)
 		saves := w.Store.Count("Save")
-		require.NoError(t, w.Transport.Wait(t.Context()))
+		w.Wait(t)
 		assert.Equal(t, saves, w.Store.Count("Save"))
 		assert.Zero(t, w.Events.Count(reauth.EventAdopted))
 
@@ -195,7 +195,7 @@ func TestARefusedTokenWhoseSaveIsPendingIsSavedAndRefreshedFrom(t *testing.T) {
 				} else {
 					w.AssertStored(t, "secret-access-1")
 					w.Store.On(nil)
-					require.NoError(t, w.Transport.Wait(t.Context()))
+					w.Wait(t)
 				}
 				w.AssertStored(t, "secret-access-3")
 			})
@@ -248,7 +248,7 @@ func TestWaitRetriesAPendingSaveUntilItIsDone(t *testing.T) {
 				w.Store.Fail(call)
 				before, began := w.Store.Count(call), time.Now()
 				time.AfterFunc(time.Minute, func() { w.Store.On(nil) })
-				require.NoError(t, w.Transport.Wait(t.Context()))
+				w.Wait(t)
 				w.AssertStored(t, "secret-access-2")
 				assert.InDelta(t, 62, time.Since(began).Seconds(), 4)
 				assert.InDelta(t, 13, w.Store.Count(call)-before, 1)
@@ -272,7 +272,7 @@ func TestWaitForAPendingSaveDoesNotSpinWithoutARefreshPause(t *testing.T) {
 	withSavePending(t, func(t *testing.T, w *testworld.World) {
 		time.AfterFunc(time.Minute, func() { w.Store.On(nil) })
 		saves := w.Store.Count("Save")
-		require.NoError(t, w.Transport.Wait(t.Context()))
+		w.Wait(t)
 		assert.LessOrEqual(t, w.Store.Count("Save")-saves, 601, "ten per second")
 	}, lifetimes(0))
 }
@@ -280,10 +280,10 @@ func TestWaitForAPendingSaveDoesNotSpinWithoutARefreshPause(t *testing.T) {
 func TestWaitReturnsOnceNothingIsInProgress(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		began := time.Now()
-		require.NoError(t, w.Transport.Wait(t.Context()))
+		w.Wait(t)
 		w.SignIn(t)
 		w.MustGet(t, http.StatusOK)
-		require.NoError(t, w.Transport.Wait(t.Context()))
+		w.Wait(t)
 		assert.Zero(t, time.Since(began))
 
 		w.Latency = time.Second
@@ -292,7 +292,7 @@ func TestWaitReturnsOnceNothingIsInProgress(t *testing.T) {
 		defer cancel()
 		_, err := w.Get(ctx)
 		require.Error(t, err)
-		require.NoError(t, w.Transport.Wait(t.Context()))
+		w.Wait(t)
 		assert.Equal(t, time.Second, time.Since(began), "until the refresh is over")
 		assert.NoError(t, w.Transport.Wait(ctx), "nothing to wait for, though its context is done")
 	})
@@ -308,7 +308,7 @@ func TestASignInOrSignOutEndsAPendingSave(t *testing.T) {
 				w.Store.On(nil)
 				end(t, w)
 				saves, began := w.Store.Count("Save"), time.Now()
-				require.NoError(t, w.Transport.Wait(t.Context()))
+				w.Wait(t)
 				assert.Zero(t, time.Since(began))
 				assert.Equal(t, saves, w.Store.Count("Save"))
 			})
@@ -334,7 +334,7 @@ func TestAPendingSaveDoesNotRefreshDuringThePauseAfterAFailure(t *testing.T) {
 		w.AssertTemporaryFailure(t) // the token has expired
 		assert.Zero(t, time.Since(began))
 		close(free)
-		require.NoError(t, w.Transport.Wait(t.Context()))
+		w.Wait(t)
 		assert.Equal(t, 2, w.Refreshes(), "the pause is not over")
 	}, lifetimes(4*time.Second))
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,7 +56,7 @@ func TestNoRefreshIsSentIfLockOrLoadFails(t *testing.T) {
 func TestARefreshWaitsForTheLockAtMostRefreshTimeout(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
-		require.NoError(t, w.Transport.Wait(t.Context()))
+		w.Wait(t)
 		unlock := w.Store.Hold(t)
 		for _, r := range w.Storm(t.Context(), 10) {
 			testworld.AssertTemporary(t, r.Err)
@@ -71,11 +72,11 @@ func TestARefreshWaitsForTheLockAtMostRefreshTimeout(t *testing.T) {
 // A lateLocker locks after a while, whatever its context.
 type lateLocker struct {
 	*testworld.FaultyStore
-	after time.Duration
+	after atomic.Int64 // a time.Duration
 }
 
 func (l *lateLocker) Lock(ctx context.Context, session string) (context.Context, func(), error) {
-	time.Sleep(l.after)
+	time.Sleep(time.Duration(l.after.Load()))
 	return l.FaultyStore.Lock(context.WithoutCancel(ctx), session)
 }
 
@@ -84,7 +85,7 @@ func TestALockThatIgnoresItsContextIsNotWaitedForAndGivenBackWhenItComes(t *test
 		store := &lateLocker{FaultyStore: new(testworld.FaultyStore)}
 		w := testworld.New(t, testworld.WithStore(store))
 		signedInAndRefused(t, w)
-		store.after = 10 * time.Minute
+		store.after.Store(int64(10 * time.Minute))
 		locks := store.Count("Lock")
 		for range 5 {
 			for _, r := range w.Storm(t.Context(), 10) {
@@ -95,7 +96,7 @@ func TestALockThatIgnoresItsContextIsNotWaitedForAndGivenBackWhenItComes(t *test
 		}
 		assert.Zero(t, w.Refreshes())
 
-		store.after = 0
+		store.after.Store(0)
 		time.Sleep(10 * time.Minute)
 		assert.Equal(t, 1, store.Count("Lock")-locks, "there was no second call before the first had returned")
 		w.MustGet(t, http.StatusOK)
@@ -382,7 +383,7 @@ func TestNoRefreshIsSentAfterALoadThatReturnsTooLate(t *testing.T) {
 				return nil
 			})
 			w.AssertTemporaryFailure(t)
-			require.NoError(t, w.Transport.Wait(t.Context()))
+			w.Wait(t)
 			assert.Zero(t, w.Refreshes(), "the lock has been given back by then")
 			w.Store.On(nil)
 		})
@@ -528,7 +529,7 @@ func TestEarlyRefreshesUnderSteadyLoadDelayNobody(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		require.NoError(t, w.Transport.Wait(t.Context()))
+		w.Wait(t)
 		used := map[string]bool{}
 		for _, token := range w.API.Tokens() {
 			used[token] = true

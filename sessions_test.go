@@ -154,7 +154,7 @@ func TestTheCacheKeepsWhatWouldBeLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			withSmallCache(t, func(t *testing.T, w *testworld.World) {
 				w.SignInAs(t, "ann")
-				require.NoError(t, w.Transport.Wait(t.Context()))
+				w.Wait(t)
 				tc.arrange(t, w)
 				ann := w.Transport.Session("ann")
 				before := ann.Cached()

@@ -18,20 +18,20 @@ import (
 
 // Tests of sign-ins and sign-outs that meet a refresh at an awkward moment.
 
-// aLateStore stores at once and says so later.
-type aLateStore struct {
+// lateStore stores at once and says so later.
+type lateStore struct {
 	reauth.MemoryStore
 	by time.Duration
 }
 
-func (s *aLateStore) Save(ctx context.Context, session string, tok reauth.Token) error {
+func (s *lateStore) Save(ctx context.Context, session string, tok reauth.Token) error {
 	err := s.MemoryStore.Save(ctx, session, tok)
 	time.Sleep(s.by)
 	return err
 }
 
 func TestARequestRefusedDuringASignInIsNotReplayedUnderIt(t *testing.T) {
-	store := new(aLateStore)
+	store := new(lateStore)
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
 		store.by = 50 * time.Millisecond
@@ -52,7 +52,7 @@ func TestASignInThatTheStoreTookIsNotAnErrorThoughItsContextIsDone(t *testing.T)
 		require.NoError(t, w.Transport.SignIn(ctx, w.Issue()))
 		w.MustGet(t, http.StatusOK)
 		assert.Equal(t, 1, w.Events.Count(reauth.EventSignedIn))
-	}, testworld.WithStore(&aLateStore{by: 50 * time.Millisecond}))
+	}, testworld.WithStore(&lateStore{by: 50 * time.Millisecond}))
 }
 
 func TestASignInWhoseContextIsDoneDoesNothing(t *testing.T) {
@@ -182,7 +182,7 @@ func TestNothingIsRefreshedAfterASignOutDuringAPendingSave(t *testing.T) {
 		w.Go(t.Context()) // saves what is pending, then refreshes
 		time.Sleep(500 * time.Millisecond)
 		require.NoError(t, w.Transport.SignOut(t.Context()))
-		require.NoError(t, w.Transport.Wait(t.Context()))
+		w.Wait(t)
 		assert.Equal(t, 1, w.Refreshes())
 	})
 }
@@ -367,7 +367,7 @@ func TestATokenThatIsBeingSavedDuringASignOutIsRevokedOnce(t *testing.T) {
 			synctest.Wait()
 			close(free)
 			require.NoError(t, <-signedOut)
-			require.NoError(t, w.Transport.Wait(t.Context()))
+			w.Wait(t)
 			slices.Sort(revoked)
 			assert.Equal(t, tc.want, revoked)
 		}, testworld.RevokingInto(&revoked))
@@ -385,7 +385,7 @@ func TestWhatARefreshBringsAfterASignInIsNotRevokedThoughThatHasEnded(t *testing
 		w.AssertSignInRequired(t)
 		close(late)
 		<-request
-		require.NoError(t, w.Transport.Wait(t.Context()))
+		w.Wait(t)
 		assert.Empty(t, revoked)
 	}, testworld.RevokingInto(&revoked))
 }

@@ -69,7 +69,7 @@ func TestSignInAndSignOutDoNotWaitForARefreshOfTheirOwnProcess(t *testing.T) {
 		assert.Equal(t, locks+1, w.Store.Count("Lock"), "unless that is lost")
 		require.NoError(t, w.Transport.SignIn(t.Context(), anew))
 		close(w.Gate)
-		require.NoError(t, w.Transport.Wait(t.Context()))
+		w.Wait(t)
 		w.AssertStored(t, "anew")
 	})
 }
@@ -91,7 +91,7 @@ func TestAFailedSignInChangesNothing(t *testing.T) {
 		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			w.SignIn(t)
 			w.MustGet(t, http.StatusOK)
-			require.NoError(t, w.Transport.Wait(t.Context()))
+			w.Wait(t)
 			w.Store.OnCall(tc.call, func(ctx context.Context) error { return tc.does(ctx, w) })
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
@@ -105,7 +105,7 @@ func TestAFailedSignInChangesNothing(t *testing.T) {
 			w.Store.On(nil)
 
 			w.MustGet(t, http.StatusOK)
-			require.NoError(t, w.Transport.Wait(t.Context()))
+			w.Wait(t)
 			w.AssertStored(t, "secret-access-1")
 			assert.Equal(t, 1, w.Events.Count(reauth.EventSignedIn))
 			w.Revoke() // the session can still be refreshed
@@ -176,7 +176,7 @@ func TestAStoreCallOfAMethodEndsWithTheCallersContext(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			require.ErrorIs(t, method(ctx), context.DeadlineExceeded)
-			require.NoError(t, w.Transport.Wait(t.Context()))
+			w.Wait(t)
 		}
 		assert.Equal(t, 2*time.Second, time.Since(began), "it is not left to hang until RefreshTimeout")
 		w.Store.On(nil)
@@ -187,7 +187,7 @@ func TestAFailedSignOutIsASignOutAllTheSame(t *testing.T) {
 	for _, call := range []string{"Lock", "Load", "Delete"} {
 		testworld.Case(t, call, func(t *testing.T, w *testworld.World) {
 			w.SignIn(t)
-			require.NoError(t, w.Transport.Wait(t.Context()))
+			w.Wait(t)
 			w.Store.Fail(call, "Delete")
 
 			require.ErrorIs(t, w.Transport.SignOut(t.Context()), testworld.ErrFault)

@@ -68,8 +68,17 @@ func New(t *testing.T, with ...Setting) *World {
 	var err error
 	w.Transport, err = reauth.New(cfg)
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, w.Transport.Wait(context.Background())) })
+	t.Cleanup(func() { w.Wait(t) })
 	return w
+}
+
+// Wait waits until the Transport has nothing left to do. If that takes a day it fails,
+// because a save that is retried for ever would be a test that never ends.
+func (w *World) Wait(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 24*time.Hour)
+	defer cancel()
+	assert.NoError(t, w.Transport.Wait(ctx))
 }
 
 // Beside returns a World that stands for another process: it shares the store, the
