@@ -26,6 +26,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
@@ -129,7 +130,7 @@ func newTransport(o orders) (*reauth.Transport, error) {
 		return nil, err
 	}
 	return reauth.New(reauth.Config{
-		Refresher:      &reauth.OAuth2Refresher{TokenURL: o.TokenURL, ClientID: clientID},
+		Refresher:      &oauth.Refresher{TokenURL: o.TokenURL, ClientID: clientID},
 		Origins:        []string{o.Origin},
 		Base:           &http.Transport{MaxIdleConnsPerHost: o.Callers},
 		Store:          store,
