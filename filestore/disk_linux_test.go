@@ -19,6 +19,7 @@ import (
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/filestore"
 	"github.com/reauth-go/reauth/internal/needs"
+	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
@@ -83,13 +84,13 @@ func TestADiskThatCannotBeWrittenToSignsNobodyOut(t *testing.T) {
 			base := new(http.Transport)
 			t.Cleanup(base.CloseIdleConnections)
 			transport, err := reauth.New(reauth.Config{
-				Refresher:    &reauth.OAuth2Refresher{TokenURL: server.TokenURL(), ClientID: "test"},
+				Refresher:    &oauth.Refresher{TokenURL: server.TokenURL(), ClientID: "test"},
 				Origins:      []string{server.URL},
 				Base:         base,
 				Store:        open(t, dir),
 				RefreshPause: -1, // a pending save is tried again every 100 ms
 				OnEvent: func(_ context.Context, e reauth.Event) {
-					if e.Kind == reauth.EventSaveOwed {
+					if e.Kind == reauth.EventSaveFailed {
 						failed <- e.Err
 					}
 					assert.NotContains(t, []reauth.EventKind{reauth.EventRefreshFailed, reauth.EventSignInRequired}, e.Kind)

@@ -17,6 +17,7 @@ import (
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/internal/fleet"
 	"github.com/reauth-go/reauth/keyringstore"
+	"github.com/reauth-go/reauth/oauth"
 )
 
 const (
@@ -100,7 +101,7 @@ func newTransport(e errand) (*reauth.Transport, error) {
 		return nil, err
 	}
 	return reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{TokenURL: e.TokenURL, ClientID: "keyringstore"},
+		Refresher: &oauth.Refresher{TokenURL: e.TokenURL, ClientID: "keyringstore"},
 		Origins:   []string{e.Origin},
 		Store:     store,
 	})

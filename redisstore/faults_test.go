@@ -15,6 +15,7 @@ import (
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/internal/cutproxy"
 	"github.com/reauth-go/reauth/internal/fleet"
+	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 	"github.com/reauth-go/reauth/redisstore"
 )
@@ -43,8 +44,8 @@ func newProgram(t *testing.T, server *reauthtest.Server, client redis.UniversalC
 	return program{transport, server.APIURL("/")}
 }
 
-func oauth2(server *reauthtest.Server) *reauth.OAuth2Refresher {
-	return &reauth.OAuth2Refresher{TokenURL: server.TokenURL(), ClientID: "a program"}
+func oauth2(server *reauthtest.Server) *oauth.Refresher {
+	return &oauth.Refresher{TokenURL: server.TokenURL(), ClientID: "a program"}
 }
 
 func (p program) get(ctx context.Context) error {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/internal/cutproxy"
+	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 	"github.com/reauth-go/reauth/sqlstore"
 )
@@ -44,7 +45,7 @@ func newWorld(t *testing.T, d database, opts reauthtest.Options, lease time.Dura
 	t.Cleanup(base.CloseIdleConnections)
 	for _, pool := range pools {
 		transport, err := reauth.New(reauth.Config{
-			Refresher:    &reauth.OAuth2Refresher{TokenURL: w.TokenURL(), ClientID: "sqlstore"},
+			Refresher:    &oauth.Refresher{TokenURL: w.TokenURL(), ClientID: "sqlstore"},
 			Origins:      []string{w.URL},
 			Base:         base,
 			Store:        newStoreOn(t, d, pool, lease),
@@ -196,7 +197,7 @@ func TestARestartOfPostgreSQLBetweenRefreshAndSaveLosesNothing(t *testing.T) {
 	require.Eventually(t, func() bool { return w.get(w.ctx, w.transports[1]) == nil }, time.Minute, 10*time.Millisecond)
 	require.NoError(t, <-answered)
 	assert.Equal(t, 1, w.Counts().Refreshes)
-	assert.Zero(t, w.event(reauth.EventSaveOwed))
+	assert.Zero(t, w.event(reauth.EventSaveFailed))
 	w.settled(t, newStore(t, d, 0))
 }
 
@@ -241,7 +242,7 @@ func TestASilentDatabaseCostsTheLeaseAndNothingElse(t *testing.T) {
 	proxy.Stall(true)
 	release()
 	require.NoError(t, <-answered)
-	assert.Equal(t, 1, w.event(reauth.EventSaveOwed))
+	assert.Equal(t, 1, w.event(reauth.EventSaveFailed))
 	proxy.Stall(false)
 	w.settled(t, newStore(t, d, 0)) // Wait waits for the pending save
 	assert.Equal(t, 1, w.Counts().Refreshes)
@@ -327,7 +328,7 @@ func TestASaveWaitsForALockedSQLiteFile(t *testing.T) {
 	_, err = another.ExecContext(t.Context(), "COMMIT")
 	require.NoError(t, err)
 	require.NoError(t, <-answered)
-	assert.Zero(t, w.event(reauth.EventSaveOwed))
+	assert.Zero(t, w.event(reauth.EventSaveFailed))
 	w.settled(t, newStore(t, d, 0))
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/redisstore"
+	"github.com/reauth-go/reauth/sealedstore"
 	"github.com/reauth-go/reauth/sqlstore"
 )
 
@@ -81,5 +82,5 @@ func seal(store reauth.Store, key string) (reauth.Store, error) {
 	if err != nil {
 		return nil, errors.New("BFF_STORE_KEY is not hexadecimal")
 	}
-	return reauth.Sealed(store, bytes)
+	return sealedstore.New(store, bytes)
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 )
 
 // A config configures a backend.
@@ -31,7 +32,7 @@ func newTransport(cfg config, live *live) (*reauth.Transport, error) {
 	base.MaxIdleConnsPerHost = 100 // all calls go to one host
 	logEvent := reauth.LogEvents(cfg.log)
 	return reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{
+		Refresher: &oauth.Refresher{
 			TokenURL:      cfg.tokenURL,
 			RevocationURL: cfg.revocationURL,
 			ClientID:      cfg.clientID,

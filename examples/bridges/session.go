@@ -5,13 +5,14 @@ import (
 	"errors"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 )
 
 // connect returns a signed-in session, as for a program with an http.Client. The bridges
 // need only the Transport.
 func connect(ctx context.Context, s *servers) (*reauth.Transport, error) {
 	transport, err := reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{TokenURL: s.TokenURL(), ClientID: "bridges"},
+		Refresher: &oauth.Refresher{TokenURL: s.TokenURL(), ClientID: "bridges"},
 		Origins:   []string{s.URL}, // for the WebSocket, whose handshake is HTTP
 		// The servers here revoke tokens right after their first use. Leave this out for a
 		// real server.

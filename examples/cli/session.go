@@ -12,7 +12,9 @@ import (
 
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/filestore"
+	"github.com/reauth-go/reauth/jsonauth"
 	"github.com/reauth-go/reauth/keyringstore"
+	"github.com/reauth-go/reauth/oauth"
 )
 
 const patience = time.Minute
@@ -33,7 +35,7 @@ func open(server, store, dir string) (*session, error) {
 		return nil, err
 	}
 	transport, err := reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{
+		Refresher: &oauth.Refresher{
 			TokenURL:      server + "/token",
 			RevocationURL: server + "/revoke",
 			ClientID:      "notes",
@@ -78,7 +80,7 @@ func (s *session) in(ctx context.Context) context.Context { return reauth.WithSe
 // signIn asks the server for the first token. If users sign in with a browser, use
 // golang.org/x/oauth2 for this part.
 func (s *session) signIn(ctx context.Context, user, password string, stderr io.Writer) error {
-	entrance := &reauth.JSONEndpoint{URL: s.server + "/sign-in", Client: &http.Client{Timeout: patience}}
+	entrance := &jsonauth.Endpoint{URL: s.server + "/sign-in", Client: &http.Client{Timeout: patience}}
 	tok, err := entrance.Exchange(ctx, map[string]string{"user": user, "password": password})
 	if errors.Is(err, reauth.ErrSignInRequired) {
 		return errWrongPassword

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 )
 
 // A session has everything that concerns reauth.
@@ -24,14 +25,14 @@ func newSession(to target, onEvent func(context.Context, reauth.Event)) (*sessio
 	if err != nil {
 		return nil, errors.New("-api-url cannot be read")
 	}
-	refresher := &reauth.OAuth2Refresher{
+	refresher := &oauth.Refresher{
 		TokenURL:      to.tokenURL,
 		RevocationURL: to.revocationURL,
 		ClientID:      to.clientID,
 		ClientSecret:  to.clientSecret,
 	}
 	if to.clientSecret != "" {
-		refresher.AuthStyle = reauth.AuthStyleForm // as at the sign-in
+		refresher.AuthStyle = oauth.AuthStyleForm // as at the sign-in
 	}
 	transport, err := reauth.New(reauth.Config{
 		Refresher: refresher,

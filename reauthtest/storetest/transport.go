@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
@@ -31,7 +32,7 @@ func transportsOfManyProcesses(t *testing.T, s Storage) {
 	transports := make([]*reauth.Transport, processes)
 	for i := range transports {
 		transport, err := reauth.New(reauth.Config{
-			Refresher:    &reauth.OAuth2Refresher{TokenURL: server.TokenURL(), ClientID: "storetest"},
+			Refresher:    &oauth.Refresher{TokenURL: server.TokenURL(), ClientID: "storetest"},
 			Origins:      []string{server.URL},
 			Base:         base,
 			Store:        s.Open(t),

@@ -6,12 +6,14 @@ import (
 	"net/http"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/jsonauth"
+	"github.com/reauth-go/reauth/oauth"
 )
 
 // A session has all code of this SDK that uses package reauth, except [explain].
 type session struct {
 	account   string
-	entrance  *reauth.JSONEndpoint
+	entrance  *jsonauth.Endpoint
 	transport *reauth.Transport
 }
 
@@ -19,7 +21,7 @@ func newSession(base, origin string, opts *Options) (session, error) {
 	// Sign-ins and renewals use the same transport as all requests, but carry no token.
 	plain := &http.Client{Transport: opts.Transport}
 	transport, err := reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{
+		Refresher: &oauth.Refresher{
 			TokenURL:      base + "/token",
 			RevocationURL: base + "/revoke",
 			ClientID:      "orders-sdk",
@@ -34,7 +36,7 @@ func newSession(base, origin string, opts *Options) (session, error) {
 	}
 	return session{
 		account:   opts.Account,
-		entrance:  &reauth.JSONEndpoint{URL: base + "/v1/sign-in", Client: plain},
+		entrance:  &jsonauth.Endpoint{URL: base + "/v1/sign-in", Client: plain},
 		transport: transport,
 	}, nil
 }
