@@ -44,7 +44,7 @@ type setup struct {
 	bubble bool
 }
 
-var errNoRefresh = errors.New("nothing is to be refreshed here")
+var errNoRefresh = errors.New("nothing needs a refresh here")
 
 func noRefresh(context.Context) (token, error) { return token{}, errNoRefresh }
 

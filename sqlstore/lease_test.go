@@ -283,7 +283,7 @@ func TestASaveIsTriedAgainUntilTheLeaseIsLost(t *testing.T) {
 
 		began = time.Now()
 		unlock()
-		assert.LessOrEqual(t, time.Since(began), 5*time.Second, "unlock does not wait for ever")
+		assert.LessOrEqual(t, time.Since(began), 5*time.Second, "unlock does not wait forever")
 	})
 }
 

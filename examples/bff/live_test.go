@@ -13,7 +13,7 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// watch opens the live view of a browser's session. What it returns gives one
+// watch opens the live view of a browser's session. The function it returns gives one
 // event after the other, and "" at the end.
 func (b *browser) watch(ctx context.Context) func() string {
 	b.t.Helper()

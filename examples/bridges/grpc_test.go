@@ -192,7 +192,7 @@ func TestHeaderAndTrailerAreThoseOfTheSecondStream(t *testing.T) {
 	assert.Equal(t, []string{"1"}, stream.Trailer().Get("messages"))
 }
 
-// What the client has sent of many messages cannot be had back from it.
+// The messages that a client has sent in a stream cannot be recovered from it.
 func TestAConversationThatIsRefusedCanBeBegunAgainAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, reauthtest.Options{})

@@ -116,7 +116,7 @@ func (s *servers) admit(ctx context.Context) (context.Context, error) {
 	user, err := io.ReadAll(resp.Body)
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
-		return nil, status.Error(codes.Unauthenticated, "the token is no good")
+		return nil, status.Error(codes.Unauthenticated, "the token is not valid")
 	case resp.StatusCode == http.StatusForbidden:
 		return nil, status.Error(codes.PermissionDenied, "not for this user")
 	case err != nil || resp.StatusCode != http.StatusOK:

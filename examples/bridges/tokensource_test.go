@@ -46,7 +46,7 @@ func TestConsumersOfAnExpiredTokenShareOneRefresh(t *testing.T) {
 		}))
 }
 
-// The caveat: who has taken a TokenSource does not look at a 401.
+// This is the caveat. Users of a TokenSource ignore a 401.
 func TestATokenSourceDoesNotLearnOfA401(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, reauthtest.Options{})

@@ -27,7 +27,7 @@ import (
 	"github.com/reauth-go/reauth/internal/needs"
 )
 
-// What has not come after this long does not come.
+// patience is how long tests wait for anything.
 const patience = 30 * time.Second
 
 // newIssuer starts a provider.
@@ -253,7 +253,7 @@ func TestADenialIsShown(t *testing.T) {
 	assert.Equal(t, http.StatusOK, status)
 	assert.Contains(t, text, "You are not signed in")
 	p.wait(t, exitFailed)
-	assert.Contains(t, p.stderr, `turned down: "access_denied", "the user said no"`)
+	assert.Contains(t, p.stderr, `refused: "access_denied", "the user said no"`)
 	assert.Zero(t, countsOf(t, issuer).Exchanges)
 }
 

@@ -112,9 +112,9 @@ type deniedError struct{ code, description string }
 
 func (e *deniedError) Error() string {
 	if e.description == "" {
-		return fmt.Sprintf("the sign-in was turned down: %q", e.code)
+		return fmt.Sprintf("the sign-in was refused: %q", e.code)
 	}
-	return fmt.Sprintf("the sign-in was turned down: %q, %q", e.code, e.description)
+	return fmt.Sprintf("the sign-in was refused: %q, %q", e.code, e.description)
 }
 
 // shutDown ends server after the browser has received its page.

@@ -148,7 +148,7 @@ const words = {
 	"refresh_failed": () => "A refresh failed",
 	"adopted": () => "Adopted a token that another replica stored",
 	"replayed": (n) => (n === 1 ? "1 call refused, and sent again" : `${n} calls refused, and sent again`),
-	"save_failed": () => "The store has yet to be given the new token",
+	"save_failed": () => "The store has not accepted the new token yet",
 	"signed_in": () => "Signed in",
 };
 
