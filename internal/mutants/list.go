@@ -66,7 +66,7 @@ var mutants = []mutant{
 		s.giveBack(l)
 	}`,
 		broken: "	_ = last",
-		tests:  "Lock|Lease|TwoTransports",
+		tests:  "Lock|Lease",
 	},
 	{
 		name:   "P1 a flight does not lock",
@@ -177,13 +177,13 @@ var mutants = []mutant{
 		}
 `,
 		broken: "",
-		tests:  "ACallerWhoGoes",
+		tests:  "CallerThatLeavesWhileItsBody",
 	},
 	{
 		name:   "P2 errors that match a context's are passed on",
-		file:   "errors.go",
-		line:   "if clean == text && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {",
-		broken: "if clean == text || errors.Is(err, context.Canceled) {",
+		file:   "internal/redact/redact.go",
+		line:   "if clean == text && ContextError(err) == nil {",
+		broken: "if clean == text || ContextError(err) == nil {",
 		tests:  "Promise2",
 	},
 	{
@@ -316,7 +316,7 @@ var mutants = []mutant{
 		broken: `			st.current = nil
 			st.failed(now, err, spread)
 `,
-		tests: "Promise5AFailedEarlyRefresh",
+		tests: "Promise5TemporaryFaults|EarlyRefresh",
 	},
 	{
 		name:   "P5 a request that waits for an early refresh fails with it",
@@ -546,7 +546,7 @@ var mutants = []mutant{
 		return step{} // sent under another sign-in: its refusal is the answer
 `,
 		broken: "",
-		tests:  "RefusedFromBefore|WhatARequestDoesAfter",
+		tests:  "WhatARequestDoesAfter|Promise7SignInWins",
 	},
 	{
 		name: "P7 a sign-in does not void the flight that is up",
@@ -732,31 +732,31 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P8 the chain of redirects is not followed back",
-		file:   "origin.go",
+		file:   "internal/origin/origin.go",
 		line:   "for hop := req; hop.Response != nil; {",
 		broken: "for hop := req; false; {",
 		tests:  "Redirect",
 	},
 	{
 		name:   "P8 http counts as https",
-		file:   "origin.go",
-		line:   "a.port == b.port && equalFold(a.scheme, b.scheme) && equalFold(a.host, b.host)",
-		broken: "equalFold(a.host, b.host)",
-		tests:  "HTTPSToHTTP",
+		file:   "internal/origin/origin.go",
+		line:   "a.port == b.port && ascii.EqualFold(a.scheme, b.scheme) && ascii.EqualFold(a.host, b.host)",
+		broken: "ascii.EqualFold(a.host, b.host)",
+		tests:  "Redirect|Origin|Token",
 	},
 	{
 		name:   "P8 a step down from https to http is no step to another origin",
-		file:   "origin.go",
-		line:   "if !from.is(at) && (!named || !o.names(from)) {",
-		broken: "if from.host != at.host && (!named || !o.names(from)) {",
-		tests:  "HTTPSToHTTP",
+		file:   "internal/origin/origin.go",
+		line:   "if !from.is(at) && (!named || !s.names(from)) {",
+		broken: "if from.host != at.host && (!named || !s.names(from)) {",
+		tests:  "Redirect|Origin|Token",
 	},
 	{
 		name:   "P8 a refresh request follows a redirect to another origin",
-		file:   "origin.go",
-		line:   "if sameOrigin(via[0].URL, req.URL) {",
+		file:   "internal/tokenserver/client.go",
+		line:   "if origin.Same(via[0].URL, req.URL) {",
 		broken: "if true {",
-		tests:  "ATokenRequest",
+		tests:  "NoRedirectLeavesTheOrigin",
 	},
 	{
 		name: "P9 a refused replay is replayed",
@@ -819,7 +819,7 @@ var mutants = []mutant{
 		file:   "flight.go",
 		line:   "		if f.refreshes && st.flight == f {",
 		broken: "		if false {",
-		tests:  "LetGo|AnAbandonedCall|APendingSaveThatHangs",
+		tests:  "AnAbandonedCall|APendingSaveThatHangs",
 	},
 	{
 		name:   "P10 the extras of a token are shown in errors",
@@ -830,28 +830,28 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P10 errors are not scrubbed",
-		file:   "errors.go",
+		file:   "internal/redact/redact.go",
 		line:   `text = strings.ReplaceAll(text, s, "[redacted]")`,
-		broken: "",
+		broken: "_ = s",
 		tests:  "Promise10",
 	},
 	{
 		name:   "P10 a refused answer is read to its end however long",
-		file:   "drain.go",
+		file:   "internal/body/drain.go",
 		line:   "io.CopyN(io.Discard, resp.Body, drainBytes)",
 		broken: "io.Copy(io.Discard, resp.Body)",
 		tests:  "Drain",
 	},
 	{
 		name:   "P10 a refused answer is waited for however long",
-		file:   "drain.go",
+		file:   "internal/body/drain.go",
 		line:   "context.WithTimeout(ctx, drainTime)",
 		broken: "context.WithTimeout(ctx, 1000*drainTime)",
 		tests:  "Drain",
 	},
 	{
 		name:   "P10 a refused answer is waited for beyond the request's context",
-		file:   "drain.go",
+		file:   "internal/body/drain.go",
 		line:   "context.WithTimeout(ctx, drainTime)",
 		broken: "context.WithTimeout(context.WithoutCancel(ctx), drainTime)",
 		tests:  "Drain",
@@ -912,28 +912,28 @@ var mutants = []mutant{
 		file:   "refresh.go",
 		line:   "tok.RefreshToken = from.RefreshToken",
 		broken: "_ = from",
-		tests:  "ARefreshThat",
+		tests:  "Promise4RefreshWithout",
 	},
 	{
 		name:   "no pause after a refresh",
 		file:   "state.go",
 		line:   "cur.fetched && now < cur.certain && now < cur.obtained+pause {",
 		broken: "false && pause > 0 {",
-		tests:  "Refused|Endpoint|WhatARequestDoesAfter",
+		tests:  "Refused|WhatARequestDoesAfter",
 	},
 	{
 		name:   "the pause after a refresh holds in the last second of the lifetime",
 		file:   "state.go",
 		line:   "cur.fetched && now < cur.certain && now",
 		broken: "cur.fetched && now",
-		tests:  "LastSecond|WhatARequestDoesAfter",
+		tests:  "WhatARequestDoesAfter",
 	},
 	{
 		name:   "the pause after refreshes that do not help does not double",
 		file:   "state.go",
 		line:   "if pause *= 2; pause >= longest {",
 		broken: "if pause >= longest {",
-		tests:  "Endpoint|IsStretched",
+		tests:  "PauseDoubles|IsStretched",
 	},
 	{
 		name:   "one refresh that does not help counts for each of its replays",
@@ -1017,7 +1017,7 @@ var mutants = []mutant{
 		file:   "flight.go",
 		line:   "			f.told = true\n",
 		broken: "",
-		tests:  "LetGo",
+		tests:  "Abandon",
 	},
 	{
 		name: "a saving flight becomes a refresh while the current token is good",
@@ -1167,28 +1167,28 @@ var mutants = []mutant{
 	},
 	{
 		name:   "what was kept of a body is not sent again",
-		file:   "body.go",
+		file:   "internal/body/replay.go",
 		line:   "second := &secondBody{first: b, kept: b.kept, err: b.err}",
 		broken: "second := &secondBody{first: b, err: b.err}",
 		tests:  "Body|ReplayIsWhatWasKept",
 	},
 	{
 		name:   "what was still unread of a body is not sent again",
-		file:   "body.go",
+		file:   "internal/body/replay.go",
 		line:   "n, err := s.first.source.Read(p)",
 		broken: "n, err := 0, io.EOF",
 		tests:  "Body|ReplayIsWhatWasKept",
 	},
 	{
 		name:   "a body is replayed though more was read than was kept",
-		file:   "body.go",
+		file:   "internal/body/replay.go",
 		line:   "	if int64(len(read)) > left {\n		return false\n	}\n",
 		broken: "	if int64(len(read)) > left {\n		return true\n	}\n",
-		tests:  "OverTheLimit|ReplayBufferLimit",
+		tests:  "GivesUp|ReplayBufferLimit|CannotBeReplayed",
 	},
 	{
 		name: "a body is replayed while the first attempt still reads it",
-		file: "body.go",
+		file: "internal/body/replay.go",
 		line: `	case !b.reading:
 		b.owner`,
 		broken: `	case true:
@@ -1197,7 +1197,7 @@ var mutants = []mutant{
 	},
 	{
 		name:   "more is kept of a body than may be",
-		file:   "body.go",
+		file:   "internal/body/replay.go",
 		line:   "		left -= int64(n)\n",
 		broken: "",
 		tests:  "ReplayBuffer",
