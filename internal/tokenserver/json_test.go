@@ -58,6 +58,10 @@ func TestTokenOfAnswer(t *testing.T) {
 				"scope": "read", "id_token": "id-1", "n": "1.50", "b": "true", "data": `{"k":[1,"x y"]}`,
 			}},
 		},
+		"text that is not UTF-8": {
+			tokenserver.OAuthShape, "{\"access_token\":\"a\",\"data\":{\"k\":\"\x80\"}}",
+			reauth.Token{AccessToken: "a", TokenType: "DPoP", RefreshToken: "refresh-1", Extra: extra{"scope": "read", "id_token": "id-1", "data": "{\"k\":\"\ufffd\"}"}},
+		},
 		"members twice": {
 			tokenserver.OAuthShape, `{"access_token":"b","access_token":"a","scope":"1","scope":"2"}`,
 			reauth.Token{AccessToken: "a", TokenType: "DPoP", RefreshToken: "refresh-1", Extra: extra{"scope": "2", "id_token": "id-1", "data": "x"}},

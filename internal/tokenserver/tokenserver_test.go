@@ -219,6 +219,13 @@ func TestErrorsShowNoSecret(t *testing.T) {
 	_, _, err := send(t.Context(), http.DefaultClient, "https://user:hidden@id.example.com/%zz?key=hidden")
 	assert.EqualError(t, err, `reauth: cannot make a request to "https://[redacted]@id.example.com/%zz?..."`)
 
+	// The transport may repeat the URL, and what http.Client makes of its user info.
+	repeating := testworld.AnsweringWith(func(req *http.Request) (*http.Response, error) {
+		return nil, fmt.Errorf("sent %s to %s", req.Header.Get("Authorization"), req.URL)
+	}).Client()
+	_, _, err = send(t.Context(), repeating, "https://user:hidden@id.example.com/token?key=k-1")
+	assert.EqualError(t, err, `reauth: POST "https://[redacted]@id.example.com/token": sent Basic [redacted] to https://[redacted]@id.example.com/token?[redacted]`)
+
 	// The end of the caller's context shows, also where the text is redacted.
 	client := testworld.AnsweringWith(func(*http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("sending refresh-1: %w", context.Canceled)
