@@ -315,6 +315,34 @@ func TestAFailedSignOutGivesUpWhatTheRefreshThatIsUpHasSeen(t *testing.T) {
 	})
 }
 
+func TestAFailedSignOutGivesUpWhatTheRefreshThatIsUpHasLoaded(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		loading, free := make(chan struct{}), make(chan struct{})
+		refuseFinally(w, func() { // and another process has stored a token, which has expired
+			w.Store.Put(t, reauth.Token{AccessToken: "theirs", RefreshToken: "theirs", Expiry: time.Now()})
+			seen := w.Store.Count("Load") + 1
+			w.Store.OnCall("Load", func(context.Context) error {
+				if w.Store.Count("Load") > seen { // it is loaded again, to be refreshed
+					close(loading)
+					<-free
+				}
+				return nil
+			})
+		})
+		request := w.Start(t.Context())
+		<-loading
+		w.Store.Fail()
+		require.ErrorIs(t, w.Transport.SignOut(t.Context()), testworld.ErrFault)
+		close(free)
+		assert.ErrorIs(t, (<-request).Err, reauth.ErrSignInRequired)
+		w.Store.On(nil)
+		time.Sleep(time.Minute)
+		w.AssertSignInRequired(t)
+		assert.Equal(t, 1, w.Refreshes(), "it is not spent")
+	})
+}
+
 func TestAFailedSignOutGivesUpWhatARefreshIsSaving(t *testing.T) {
 	for name, tc := range map[string]struct {
 		patience time.Duration // of the sign-out
