@@ -211,7 +211,7 @@ func (s *cachedSession) holds(o *signedOut, tok Token, ok bool) (held bool) {
 func (s *cachedSession) isBack(o *signedOut) {
 	s.change(func(st *state, _ time.Duration) {
 		if st.signedOut == o {
-			st.signedOut = nil
+			st.signedOut, st.isBack = nil, true
 		}
 	})
 }

@@ -67,7 +67,8 @@ func (f *flight) run() *outcome {
 	s := f.session
 	var cur *generation
 	var gone *signedOut
-	s.inspect(func(st *state) { cur, gone = st.current, st.signedOut })
+	var back bool
+	s.inspect(func(st *state) { cur, gone, back = st.current, st.signedOut, st.isBack })
 
 	var known Token // what the store is expected to hold
 	if cur != nil {
@@ -81,10 +82,12 @@ func (f *flight) run() *outcome {
 		case gone != nil && (err != nil || s.holds(gone, stored, ok)):
 			return f.stillOut(gone)
 		}
-		var adopted EventKind
 		if gone != nil {
-			adopted = EventAdopted // another process has signed in
 			s.isBack(gone)
+		}
+		var adopted EventKind
+		if gone != nil || back {
+			adopted = EventAdopted // another process has signed in
 		}
 		if ok {
 			if o, usable := f.adoption(stored, adopted); usable {

@@ -12,7 +12,8 @@ import (
 type state struct {
 	epoch     uint64       // counts the sign-ins and sign-outs of this process
 	current   *generation  // nil: none is known
-	signedOut *signedOut   // why there is no current generation; nil: the store was not asked yet
+	signedOut *signedOut   // why there is no current generation; nil: the store was not asked yet, or isBack
+	isBack    bool         // the store has shown a sign-in of another process, which is not loaded yet
 	flight    *flight      // the flight that is up
 	backoff   *backoff     // after a flight that failed
 	pending   *pendingSave // the current generation has not reached the store
@@ -241,7 +242,7 @@ func (st *state) settle(g *generation) {
 		g.epoch, g.number = st.epoch, st.futile.settled
 		st.signedOut = nil
 	}
-	st.backoff, st.rejected, st.pending = nil, nil, nil
+	st.backoff, st.rejected, st.pending, st.isBack = nil, nil, nil, false
 	st.current = g
 }
 
