@@ -248,7 +248,7 @@ func (s *cachedSession) newGeneration(tok Token, counted time.Time, fetched bool
 	if tok.AccessToken != "" && m.headerValue != nil {
 		// A token that no header can carry is kept all the same, because the one before
 		// it is spent. Requests then fail with the Credential's error.
-		v, err := m.headerValue(tok)
+		v, err := await("HeaderValue", func() (string, error) { return m.headerValue(tok) })
 		if err != nil {
 			v = ""
 		}

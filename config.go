@@ -140,7 +140,7 @@ func New(cfg Config) (*Transport, error) {
 		faults = append(faults, validate(cfg.Credential))
 	}
 	if headerValue != nil && len(headers) != 1 {
-		fault("Config.Credential, a %T, has HeaderValue, so Headers must name one header, not %q", credential, headers)
+		fault("the credential, a %T, has HeaderValue, so Headers must name one header, and not Cookie: it names %q", credential, headers)
 	}
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
@@ -229,5 +229,5 @@ func tokenValidator(c Credential) func(Token) error {
 
 // same reports whether a and b are one value, which is then validated once.
 func same(a, b any) bool {
-	return a != nil && b != nil && reflect.TypeOf(a) == reflect.TypeOf(b) && reflect.TypeOf(a).Comparable() && a == b
+	return a != nil && b != nil && reflect.TypeOf(a) == reflect.TypeOf(b) && reflect.ValueOf(a).Comparable() && a == b
 }

@@ -68,6 +68,15 @@ func WithSession(ctx context.Context, session string) context.Context {
 	return s.in(ctx)
 }
 
+// naming returns ctx if it picks the session, and otherwise a context that does: a
+// [Session] may differ from what its caller's context picks.
+func naming(ctx context.Context, session string) context.Context {
+	if SessionFromContext(ctx) == session {
+		return ctx
+	}
+	return WithSession(ctx, session)
+}
+
 // SessionFromContext returns the session that [WithSession] picked, or "". In the context
 // that a [Refresher] receives it is the session being refreshed.
 func SessionFromContext(ctx context.Context) string { return scopeOf(ctx).session }

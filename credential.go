@@ -28,8 +28,9 @@ import (
 // sent unchanged. A cookie never counts, because requests carry cookies for other reasons.
 //
 // HeaderValue is the fast path of a Credential that writes one header, which Headers must
-// name. It is called once for each generation of a token, and its value is put on all
-// requests in place of a call of Apply. If it returns an error or "", Apply is called.
+// name. It is called when a token is new, and its value is put on all requests in place of a
+// call of Apply. If it returns an error or "", or panics, Apply is called. Like Apply it
+// should not wait for anything.
 //
 // [Session.SignIn] calls ValidateToken, or else HeaderValue, and returns its error without
 // storing the token.
@@ -37,7 +38,9 @@ import (
 // Strip takes out of a header what an earlier Apply may have left there. It is called for
 // requests that are sent without a token, see [Config.Anonymous].
 //
-// All are called concurrently. A struct that embeds a Credential has these methods too.
+// All are called concurrently. A struct that embeds a Credential has these methods too. So
+// one that embeds a [HeaderCredential] and has an Apply of its own also needs a HeaderValue
+// of its own, which returns "", or else its Apply is not called.
 type Credential interface {
 	// Apply writes the credential to req, a clone of the caller's request that is about
 	// to be sent. It may change req.Header and nothing else of req, and must not keep req

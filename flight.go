@@ -69,8 +69,11 @@ func (s *cachedSession) depart(ctx context.Context, st *state, why start, needed
 		if err == nil {
 			return
 		}
-		_ = contained("OnEvent", func() { f.end(f.failure(err)) })
-		f.keep(landing{err: refreshError(s.name, err)})
+		if !f.isVoid() { // the panic came before the outcome, which is then a failure
+			_ = contained("OnEvent", func() { f.end(f.failure(err)) })
+		}
+		f.leave()
+		f.land(landing{err: refreshError(s.name, err)})
 	}()
 	return f
 }
@@ -82,7 +85,7 @@ func (f *flight) end(o *outcome) {
 	s := f.session
 	var void, signedOut bool
 	s.change(func(st *state, now time.Duration) {
-		if void = st.flight != f && !f.over; void {
+		if void = st.flight != f && !(f.over && st.epoch == f.epoch); void {
 			signedOut = st.signedOut != nil && st.signedOut.byCaller
 			return
 		}
@@ -106,11 +109,7 @@ func (f *flight) end(o *outcome) {
 			f.emit(e)
 		}
 	}
-	if f.isPast() {
-		f.keep(landing{void: true})
-	} else {
-		f.keep(landing{gen: o.gen, err: o.err})
-	}
+	f.land(landing{gen: o.gen, err: o.err})
 	if o.saveNow {
 		s.change(func(st *state, _ time.Duration) {
 			if st.pending != nil && st.flight == nil {
@@ -118,6 +117,14 @@ func (f *flight) end(o *outcome) {
 			}
 		})
 	}
+}
+
+// land releases the waiters, unless the flight has landed.
+func (f *flight) land(l landing) {
+	if f.isPast() {
+		l = landing{void: true}
+	}
+	f.keep(l)
 }
 
 // isVoid reports whether a sign-in or sign-out came while the flight was up.
@@ -207,7 +214,7 @@ func (f *flight) abandon(what string) {
 		}
 	})
 	if contained("OnEvent", func() { f.end(o) }) != nil {
-		f.keep(landing{err: err})
+		f.land(landing{err: err})
 	}
 }
 

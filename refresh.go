@@ -38,7 +38,8 @@ import (
 //
 // [New] calls Validate once and reports its error. NeedsToken reports whether the zero
 // Token can only lead to ErrSignInRequired. If so, Refresh is not called for a session
-// that has no token.
+// that has no token. A struct that embeds a Refresher has these methods too: if its own
+// Refresh does answer the zero Token, it needs a NeedsToken of its own.
 type Refresher interface {
 	Refresh(ctx context.Context, old Token) (Token, error)
 }
@@ -239,7 +240,7 @@ func (f *flight) ask(l *lease, from Token) (tok Token, final bool, err error) {
 			s.owner.needsToken.Store(true)
 		}
 		if !final {
-			err = elsewhere(err)
+			err = withoutSignIn(err)
 		}
 		return Token{}, final, err
 	}

@@ -733,3 +733,32 @@ func TestRefreshKnowsTheRefusedTokenByItsAccessToken(t *testing.T) {
 		assert.Equal(t, 5*time.Second, tooSoon.RetryAfter)
 	})
 }
+
+// The store has shown the sign-in of another process, but the refresh that its token needs
+// failed. Loading the next one is an adoption all the same.
+func TestASignInElsewhereIsAnAdoptionThoughItWasSeenBefore(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *testworld.World){
+		"signed out": func(t *testing.T, w *testworld.World) { require.NoError(t, w.Transport.SignOut(t.Context())) },
+		"refused": func(t *testing.T, w *testworld.World) {
+			w.Revoke()
+			w.Answer(testworld.Failing(testworld.ErrFinal))
+			w.AssertSignInRequired(t)
+		},
+	} {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			w.Lifetime = time.Minute
+			w.SignIn(t)
+			end(t, w)
+			w.Store.Put(t, w.Issue())
+			time.Sleep(2 * time.Minute)
+			w.Store.Fail("Lock")
+			w.AssertTemporaryFailure(t)
+			w.Store.On(nil)
+			w.Store.Put(t, w.Issue())
+			time.Sleep(30 * time.Second)
+
+			w.MustGet(t, http.StatusOK)
+			assert.Equal(t, 1, w.Events.Count(reauth.EventAdopted))
+		})
+	}
+}

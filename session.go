@@ -44,18 +44,19 @@ func (s *Session) CloseIdleConnections() { s.t.CloseIdleConnections() }
 // Format writes the session's name.
 func (s *Session) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "*reauth.Session %q", s.name) }
 
-// enter returns what is known of the session, until leave. method, if not empty, waits
-// for a refresh, so the session's own refresher must not call it.
-func (s *Session) enter(ctx context.Context, method string) (*cachedSession, error) {
+// enter returns what is known of the session, until leave, and a context that names it.
+// method, if not empty, waits for a refresh, so the session's own refresher must not call
+// it.
+func (s *Session) enter(ctx context.Context, method string) (context.Context, *cachedSession, error) {
 	if err := s.t.checkSession(s.name); err != nil {
-		return nil, err
+		return ctx, nil, err
 	}
 	if method != "" {
 		if r := scopeOf(ctx).refreshing(s.t.sessions, &s.name); r != nil {
-			return nil, r.deadlock(method)
+			return ctx, nil, r.deadlock(method)
 		}
 	}
-	return s.t.sessions.enter(s.name), nil
+	return naming(ctx, s.name), s.t.sessions.enter(s.name), nil
 }
 
 // SignIn makes tok the session's token: the caller has signed the user in and hands over
@@ -82,7 +83,7 @@ func (s *Session) SignIn(ctx context.Context, tok Token) error {
 	if err := errors.Join(faults...); err != nil {
 		return err
 	}
-	c, err := s.enter(ctx, "")
+	ctx, c, err := s.enter(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -98,7 +99,7 @@ func (s *Session) SignIn(ctx context.Context, tok Token) error {
 // call, until a SignIn or until the store holds another token than the one given up.
 // Other processes that share the store notice at their next refresh, not before.
 func (s *Session) SignOut(ctx context.Context) error {
-	c, err := s.enter(ctx, "")
+	ctx, c, err := s.enter(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -110,7 +111,7 @@ func (s *Session) SignOut(ctx context.Context) error {
 // ask the Refresher, so the next request may still find that the session has ended at the
 // token server. An error means that the store could not be asked.
 func (s *Session) SignedIn(ctx context.Context) (bool, error) {
-	c, err := s.enter(ctx, "")
+	ctx, c, err := s.enter(ctx, "")
 	if err != nil {
 		return false, err
 	}
@@ -123,7 +124,7 @@ func (s *Session) SignedIn(ctx context.Context) (bool, error) {
 // if it is known: for gRPC, WebSocket, and whatever else is not an http.Client. Errors are
 // those of a request: a *[RefreshError], or the cause of ctx.
 func (s *Session) Token(ctx context.Context) (Token, error) {
-	c, err := s.enter(ctx, "Token")
+	ctx, c, err := s.enter(ctx, "Token")
 	if err != nil {
 		return Token{}, err
 	}
@@ -140,7 +141,7 @@ func (s *Session) Token(ctx context.Context) (Token, error) {
 // [Config.RefreshPause] ago is not refreshed again: that is a *[RefreshError] with
 // RetryAfter set.
 func (s *Session) Refresh(ctx context.Context, refused Token) (Token, error) {
-	c, err := s.enter(ctx, "Refresh")
+	ctx, c, err := s.enter(ctx, "Refresh")
 	if err != nil {
 		return Token{}, err
 	}

@@ -65,9 +65,9 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 	g := s.fresh()
 	if g == nil || patient {
 		var err error
-		if g, err = s.usable(req.Context(), patient); err != nil {
+		if g, err = s.usable(naming(req.Context(), session), patient); err != nil {
 			if t.anonymous && errors.Is(err, ErrSignInRequired) {
-				return t.send(req, nil, req.Body)
+				return t.send(req, session, nil, req.Body)
 			}
 			closeBody(req.Body)
 			return nil, err
@@ -80,7 +80,7 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 		first = kept.First()
 		defer kept.Release()
 	}
-	resp, err := t.send(req, g, first)
+	resp, err := t.send(req, session, g, first)
 	if err != nil || !t.isRefused(resp) {
 		return resp, err
 	}
@@ -88,7 +88,7 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 }
 
 // send sends a clone of req that carries g, or no token if g is nil.
-func (t *Transport) send(req *http.Request, g *generation, body io.ReadCloser) (*http.Response, error) {
+func (t *Transport) send(req *http.Request, session string, g *generation, body io.ReadCloser) (*http.Response, error) {
 	clone := req.WithContext(req.Context())
 	clone.Body = body
 	header := copyHeader(req.Header)
@@ -101,6 +101,9 @@ func (t *Transport) send(req *http.Request, g *generation, body io.ReadCloser) (
 	case g.value[0] != "":
 		header[t.headers[0]] = g.value[:]
 	default:
+		if ctx := naming(req.Context(), session); ctx != req.Context() {
+			clone = clone.WithContext(ctx)
+		}
 		if err := t.credential.Apply(clone, g.tok.clone()); err != nil {
 			closeBody(body)
 			return nil, fmt.Errorf("reauth: credential: %w", harmless(err, g.tok.secrets()))
@@ -152,7 +155,7 @@ func (t *Transport) isRefused(resp *http.Response) bool {
 
 // afterRefusal goes on from the response resp to an attempt that carried g.
 func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cachedSession, g *generation, kept *body.Replayable) (*http.Response, error) {
-	ctx := req.Context()
+	ctx := naming(req.Context(), s.name)
 	began := time.Now()
 	next, f := s.refused(ctx, g)
 	if next.use == nil && f == nil && next.err == nil {
@@ -182,7 +185,7 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 			return nil, err
 		}
 	}
-	again, err := t.send(req, next.use, second)
+	again, err := t.send(req, s.name, next.use, second)
 	if err != nil {
 		return again, err
 	}
