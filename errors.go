@@ -22,7 +22,9 @@ var ErrSignInRequired = errors.New("sign-in required")
 
 // A RefreshError is what requests and methods return when a session has no usable token.
 // With [ErrSignInRequired] in its chain it is final: the user must sign in. Otherwise it is
-// temporary: the session is kept, and the same request may succeed later.
+// temporary: the session is kept, and the same request may succeed later. After a failure
+// the same error is returned at once for a pause of 1 s that doubles up to 30 s, longer if
+// the server asked for it.
 //
 // It matches neither context.Canceled nor context.DeadlineExceeded, whatever its cause,
 // because those mean that the caller's own context was done.
