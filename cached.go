@@ -273,5 +273,9 @@ func (s *cachedSession) methodError(ctx context.Context, method string, err erro
 	if ctx.Err() == nil || redact.Text(err.Error(), secrets) != err.Error() {
 		err = harmless(err, secrets)
 	}
-	return fmt.Errorf("reauth: %s: session %q: %w", method, s.name, err)
+	what := "reauth: " + method
+	if s.name != "" {
+		what += fmt.Sprintf(": session %q", s.name)
+	}
+	return wrap(what, err)
 }

@@ -64,12 +64,13 @@ type Config struct {
 	RefreshTimeout time.Duration
 
 	// RefreshPause is how long a token that a refresh has just brought is not refreshed
-	// again because it is refused. Such a refusal is about permission, and is handed to
-	// the caller. While refreshes go on not helping, the pause doubles, up to 5 minutes.
-	// It is also the least time between two looks at the store for a session that is
-	// signed out, and between two attempts at a pending save. 0 means 5 seconds. If
-	// negative, there is no pause. Set it lower than the lifetime of the tokens if the
-	// token server doesn't state that.
+	// again because it is refused. Such a refusal is taken to be about permission, and is
+	// handed to the caller. A token revoked within the pause is refreshed only after it.
+	// While refreshes go on not helping, the pause doubles, up to 5 minutes. It is also
+	// the least time between two looks at the store for a session that is signed out, and
+	// between two attempts at a pending save. 0 means 5 seconds. If negative, there is no
+	// pause. Set it lower than the lifetime of the tokens if the token server doesn't
+	// state that.
 	RefreshPause time.Duration
 
 	// ReplayBuffer is how many bytes of a request body are kept, while it is sent, for a

@@ -331,7 +331,7 @@ func TestSignInAsksWhetherRequestsCanCarryTheToken(t *testing.T) {
 	} {
 		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			err := w.Transport.SignIn(t.Context(), reauth.Token{AccessToken: "bad"})
-			assert.ErrorContains(t, err, `reauth: SignIn: session "": cannot carry it`)
+			assert.ErrorContains(t, err, `reauth: SignIn: cannot carry it`)
 			assert.Zero(t, w.Store.Count("Save"))
 			assert.NoError(t, w.Transport.SignIn(t.Context(), reauth.Token{AccessToken: "good"}))
 		}, with(c))

@@ -11,8 +11,9 @@
 //		Origins:   []string{"https://api.example.com"},
 //	})
 //	client := &http.Client{Transport: tr}
-//	if ok, _ := tr.SignedIn(ctx); !ok { // don't sign in over a newer stored token
-//		err = tr.SignIn(ctx, reauth.Token{AccessToken: a, RefreshToken: r})
+//	ok, err := tr.SignedIn(ctx)
+//	if err == nil && !ok { // don't sign in over a newer stored token
+//		err = tr.SignIn(ctx, reauth.Token{AccessToken: a, RefreshToken: r, Expiry: time.Now().Add(lifetime)})
 //	}
 //	resp, err := client.Get("https://api.example.com/me")
 //	if errors.Is(err, reauth.ErrSignInRequired) { /* show the sign-in page */ }

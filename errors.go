@@ -22,7 +22,9 @@ var ErrSignInRequired = errors.New("sign-in required")
 
 // A RefreshError is what requests and methods return when a session has no usable token.
 // With [ErrSignInRequired] in its chain it is final: the user must sign in. Otherwise it is
-// temporary: the session is kept, and the same request may succeed later.
+// temporary: the session is kept, and the same request may succeed later. After a failure
+// the same error is returned at once for a pause of 1 s that doubles up to 30 s, longer if
+// the server asked for it.
 //
 // It matches neither context.Canceled nor context.DeadlineExceeded, whatever its cause,
 // because those mean that the caller's own context was done.
@@ -83,13 +85,25 @@ func refreshError(session string, err error, secrets ...string) *RefreshError {
 		}
 		if err != error(from) { // keep what is wrapped around it, and say nothing twice
 			inner := strings.TrimPrefix(out.Err.Error(), "reauth: ")
-			out.Err = &redact.Error{Text: strings.Replace(err.Error(), from.Error(), inner, 1), Chain: err}
+			said := strings.TrimPrefix(from.Error(), "reauth: ")
+			text := strings.Replace(err.Error(), "reauth: "+said, said, 1)
+			text = strings.Replace(text, said, inner, 1)
+			if out.StatusCode != 0 { // then Error says that the token server answered
+				text = strings.TrimPrefix(text, "the refresher: ")
+			}
+			out.Err = &redact.Error{Text: text, Chain: err}
 		}
 	}
 	out.Session = session
 	out.Code = redact.Code(out.Code, secrets)
 	out.Err = harmless(out.Err, secrets)
 	return out
+}
+
+// wrap says in front of err what failed. It leaves out the "reauth: " with which err may
+// begin, because the whole begins with one.
+func wrap(what string, err error) error {
+	return &redact.Error{Text: what + ": " + strings.TrimPrefix(err.Error(), "reauth: "), Chain: err}
 }
 
 // harmless returns err unless it would pass for the end of the caller's own context or

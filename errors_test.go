@@ -32,6 +32,51 @@ func TestRefreshErrorText(t *testing.T) {
 	}
 }
 
+// An error says once that it is of this package, and once what the token server answered.
+func TestTextOfARefresherThatFails(t *testing.T) {
+	unavailable := &reauth.RefreshError{StatusCode: 503, Err: errors.New("the session is kept")}
+	for want, err := range map[string]error{
+		"reauth: the refresher: it broke":                                 errors.New("it broke"),
+		"reauth: the refresher: POST https://id.test: it broke":           errors.New("reauth: POST https://id.test: it broke"),
+		"reauth: the refresher: it broke, too":                            &reauth.RefreshError{Err: errors.New("reauth: it broke, too")},
+		"reauth: the refresher: refresh failed":                           &reauth.RefreshError{},
+		"reauth: token server answered 503: the session is kept":          unavailable,
+		"reauth: token server answered 503: gateway: the session is kept": fmt.Errorf("gateway: %w", unavailable),
+		"reauth: token server answered 400 c: gone: sign-in required":     &reauth.RefreshError{StatusCode: 400, Code: "c", Err: fmt.Errorf("gone: %w", reauth.ErrSignInRequired)},
+		"reauth: token server answered 500: refresh failed":               &reauth.RefreshError{Session: "other", StatusCode: 500},
+		"reauth: the refresher: gateway: it broke again":                  fmt.Errorf("gateway: %w", &reauth.RefreshError{Session: "other", Err: errors.New("it broke again")}),
+		"reauth: the refresher: sign-in required":                         reauth.ErrSignInRequired,
+	} {
+		testworld.Case(t, want, func(t *testing.T, w *testworld.World) {
+			w.SignIn(t)
+			w.Revoke()
+			w.Answer(testworld.Failing(err))
+			_, got := w.Get(t.Context())
+			assert.EqualError(t, got, want)
+			assert.ErrorIs(t, got, err)
+		})
+	}
+}
+
+func TestTextOfAMethodWhoseStoreFails(t *testing.T) {
+	for _, tc := range []struct {
+		call, method, want string
+	}{
+		{"Lock", "SignIn", "reauth: SignIn: lock: it broke"},
+		{"Save", "SignIn", "reauth: SignIn: the store's Save: it broke"},
+		{"Delete", "SignOut", "reauth: SignOut: the store's Delete: it broke"},
+		{"Load", "SignedIn", "reauth: SignedIn: the store's Load: it broke"},
+		{"Load", "a request", "reauth: the store's Load: it broke"},
+	} {
+		testworld.Case(t, tc.call+"/"+tc.method, func(t *testing.T, w *testworld.World) {
+			w.Store.Put(t, w.Issue())
+			w.Store.OnCall(tc.call, func(context.Context) error { return errors.New("reauth: it broke") })
+			assert.EqualError(t, calls[tc.method](t.Context(), w.Transport), tc.want)
+			w.Store.On(nil)
+		})
+	}
+}
+
 // Only the Refresher's own word is final. Its client may have run into a session of its
 // own that needs a sign-in.
 func TestWhoseSignInIsRequired(t *testing.T) {

@@ -3,7 +3,6 @@ package reauth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -177,7 +176,7 @@ func (f *flight) emit(e Event) { f.session.owner.emit(f.ctx, f.session.name, e) 
 // hide keeps the secrets of tok out of the errors of this flight.
 func (f *flight) hide(tok Token) { f.secrets = append(f.secrets, tok.secrets()...) }
 
-var errUnfinished = errors.New("no answer within RefreshTimeout")
+var errUnfinished = errors.New("no answer within Config.RefreshTimeout")
 
 // call calls foreign code with a context that ends after RefreshTimeout, and waits for
 // it. If the code ignores its context, the waiters are released.
@@ -195,7 +194,7 @@ func call[T any](f *flight, ctx context.Context, what string, fn func(context.Co
 		err = errUnfinished
 	}
 	if err != nil {
-		err = fmt.Errorf("%s: %w", what, err)
+		err = wrap(what, err)
 	}
 	return v, err
 }
@@ -204,7 +203,7 @@ func call[T any](f *flight, ctx context.Context, what string, fn func(context.Co
 // starts before the code that it called has returned.
 func (f *flight) abandon(what string) {
 	s := f.session
-	err := refreshError(s.name, fmt.Errorf("%s: %w", what, errUnfinished))
+	err := refreshError(s.name, wrap(what, errUnfinished))
 	o := &outcome{err: err, stays: true}
 	s.change(func(st *state, _ time.Duration) {
 		f.abandoned = true

@@ -3,7 +3,6 @@ package reauth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -20,7 +19,7 @@ type lease struct {
 var (
 	errLockTimeout = errors.New("the store's lock was not free in time")
 	errLockLost    = errors.New("the store's lock was lost")
-	errStoreBusy   = errors.New("the store gave no answer within RefreshTimeout")
+	errStoreBusy   = errors.New("the store gave no answer within Config.RefreshTimeout")
 )
 
 // acquire joins the lease of this process, or gets one. The caller gives it back with
@@ -97,7 +96,7 @@ func (s *cachedSession) lock(ctx context.Context, locker Locker, l *lease) {
 	}
 	s.mu.Unlock()
 	if err != nil {
-		l.ready.keep(fmt.Errorf("lock: %w", elsewhere(err)))
+		l.ready.keep(wrap("lock", elsewhere(err)))
 		return
 	}
 	l.ready.keep(nil)
@@ -189,7 +188,7 @@ func (s *cachedSession) stopWriting() {
 func write[T any](s *cachedSession, ctx, held context.Context, what string, fn func(context.Context) (T, error), settled func(T, error)) (v T, err error) {
 	m := s.owner
 	if err := s.lockWrites(ctx); err != nil {
-		return v, fmt.Errorf("%s: %w", what, err)
+		return v, wrap(what, err)
 	}
 	m.begin()
 	written := spawn(what, func() (T, error) {
@@ -218,7 +217,7 @@ func write[T any](s *cachedSession, ctx, held context.Context, what string, fn f
 		err = context.Cause(ctx) // which is why the store gave up
 	}
 	if err != nil {
-		err = fmt.Errorf("%s: %w", what, err)
+		err = wrap(what, err)
 	}
 	return v, err
 }

@@ -203,7 +203,7 @@ func TestPromise2EachCallerHasItsOwnContext(t *testing.T) {
 			w.Revoke()
 			for _, r := range w.Storm(t.Context(), 10) {
 				failed := temporary(t, r.Err)
-				assert.EqualError(t, failed, "reauth: the refresher: no answer within RefreshTimeout")
+				assert.EqualError(t, failed, "reauth: the refresher: no answer within Config.RefreshTimeout")
 				assert.Equal(t, 3*time.Second, r.Took)
 			}
 		},

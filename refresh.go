@@ -30,6 +30,8 @@ import (
 // Refresh is called concurrently, but for one session only one call at a time, unless a
 // sign-in or sign-out came between. It must return when its context is done: no other
 // refresh of that session starts before. A panic counts as a temporary failure.
+// The error says where it happened. It shows the value only of a runtime error, because
+// any other may hold a secret.
 //
 // A Refresher may have two more methods:
 //

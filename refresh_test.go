@@ -488,7 +488,7 @@ func TestARefresherLearnsOfACallThatWouldWaitForItself(t *testing.T) {
 		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			signedInAndRefused(t, w)
 			w.Answer(func(ctx context.Context) (reauth.Token, error) {
-				assert.ErrorContains(t, tc.call(ctx, t, w), "reauth: "+tc.want+` was called by the refresher of session ""`)
+				assert.ErrorContains(t, tc.call(ctx, t, w), tc.want+` was called by the refresher of session ""`)
 				return w.Issue(), nil
 			})
 			w.MustGet(t, http.StatusOK)

@@ -115,7 +115,13 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 		err = harmless(err, secrets)
 	}
 	if !last.isZero() {
-		err = errors.Join(err, s.revoke(ctx, last))
+		if notRevoked := s.revoke(ctx, last); notRevoked != nil {
+			what := "the token could not be revoked"
+			if err == nil {
+				what = "signed out, but " + what
+			}
+			err = errors.Join(err, wrap(what, notRevoked))
+		}
 	}
 	m.emit(ctx, s.name, Event{Kind: EventSignedOut, Err: err})
 	return err
@@ -128,7 +134,7 @@ func (s *cachedSession) revoke(ctx context.Context, tok Token) error {
 	if !ok {
 		return nil
 	}
-	_, err := callBounded(ctx, m, "revoke", errUnfinished, func(ctx context.Context) (struct{}, error) {
+	_, err := callBounded(ctx, m, "the refresher's Revoke", errUnfinished, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, revoker.Revoke(m.within(ctx, s.name), tok.clone())
 	})
 	if err != nil {
@@ -159,7 +165,7 @@ func (s *cachedSession) signedIn(ctx context.Context) (bool, error) {
 		if gone != nil {
 			s.lookLater(gone)
 		}
-		return false, err
+		return false, wrap("the store's Load", err)
 	case gone != nil && s.holds(gone, got.tok, got.ok):
 		s.lookLater(gone)
 		return false, nil
@@ -178,10 +184,7 @@ func callBounded[T any](ctx context.Context, m *sessions, what string, late erro
 		return fn(bounded)
 	}).wait(bounded)
 	if !ok {
-		r.err = context.Cause(bounded)
+		return v, context.Cause(bounded)
 	}
-	if r.err != nil {
-		return v, fmt.Errorf("%s: %w", what, r.err)
-	}
-	return r.value, nil
+	return r.value, r.err
 }

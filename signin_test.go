@@ -374,12 +374,14 @@ func TestARevocationThatFailsOrHangsIsAnErrorOfSignOut(t *testing.T) {
 		want   string
 		took   time.Duration
 	}{
-		"fails": {func(context.Context, reauth.Token) error { return testworld.ErrFault }, "revoke: " + testworld.ErrFault.Error(), 0},
+		"fails": {func(context.Context, reauth.Token) error { return testworld.ErrFault }, "reauth: SignOut: signed out, but the token could not be revoked: " + testworld.ErrFault.Error(), 0},
 		"hangs": {func(ctx context.Context, _ reauth.Token) error { return testworld.Hangs(ctx) },
-			"revoke: no answer within RefreshTimeout", 30 * time.Second},
+			"reauth: SignOut: signed out, but the token could not be revoked: no answer within Config.RefreshTimeout", 30 * time.Second},
 		"shows the token": {func(_ context.Context, tok reauth.Token) error {
 			return &reauth.RefreshError{Err: assert.AnError, Code: "400", Session: tok.RefreshToken}
-		}, "revoke: ", 0},
+		}, "reauth: SignOut: signed out, but the token could not be revoked: ", 0},
+		"fails with an error of this package": {func(context.Context, reauth.Token) error { return errors.New("reauth: POST: it broke") },
+			"reauth: SignOut: signed out, but the token could not be revoked: POST: it broke", 0},
 	} {
 		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			w.SignIn(t)
@@ -395,6 +397,21 @@ func TestARevocationThatFailsOrHangsIsAnErrorOfSignOut(t *testing.T) {
 			c.Refresher = testworld.Revoker{Refresher: w.Authority, RevokeFunc: tc.revoke}
 		})
 	}
+}
+
+func TestASignOutThatFailsTwiceDoesNotSaySignedOut(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		ann := w.Transport.Session("ann")
+		require.NoError(t, ann.SignIn(t.Context(), w.Issue()))
+		w.Store.OnCall("Delete", func(context.Context) error { return errors.New("reauth: the disk is full") })
+		err := ann.SignOut(t.Context())
+		assert.EqualError(t, err, "reauth: SignOut: session \"ann\": the store's Delete: the disk is full\n"+
+			"the token could not be revoked: "+testworld.ErrFault.Error())
+		assert.ErrorIs(t, err, testworld.ErrFault)
+		w.Store.On(nil)
+	}, func(c *reauth.Config, w *testworld.World) {
+		c.Refresher = testworld.Revoker{Refresher: w.Authority, RevokeFunc: func(context.Context, reauth.Token) error { return testworld.ErrFault }}
+	})
 }
 
 func TestAnErrorOfTheStoreThatShowsTheTokenIsRedacted(t *testing.T) {

@@ -226,6 +226,9 @@ func (t *Transport) checkSession(name string) error {
 // Wrap returns a Transport with the sessions and settings of t that sends its requests
 // through base: for programs that build their own base transports, such as a Kubernetes
 // client with rest.Config{WrapTransport: tr.Wrap}. Nil means http.DefaultTransport.
+//
+// Sessions, and so refreshes, are shared with t; use t to sign in, sign out and Wait. The
+// Refresher's own requests do not go through base; give it a client for that.
 func (t *Transport) Wrap(base http.RoundTripper) http.RoundTripper { return t.over(base) }
 
 func (t *Transport) over(base http.RoundTripper) *Transport {

@@ -15,6 +15,9 @@
 //		Origins:   []string{"https://api.example.com"},
 //	})
 //	tok, err := cookies.Exchange(ctx, map[string]string{"username": name, "password": password})
+//	if err != nil {
+//		return err
+//	}
 //	err = tr.SignIn(ctx, tok)
 //
 // The cookies are in the session's token, not in a jar, so that any store keeps them and

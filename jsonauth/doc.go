@@ -16,6 +16,9 @@
 //		Origins:   []string{"https://api.example.com"},
 //	})
 //	tok, err := jwt.Exchange(ctx, map[string]string{"username": name, "password": password})
+//	if err != nil {
+//		return err
+//	}
 //	err = tr.SignIn(ctx, tok)
 //
 // By default a 401 in answer to a refresh means that the user must sign in again. Any

@@ -83,7 +83,7 @@ func reason(e *reauth.RefreshError) string {
 	if e.StatusCode != 0 {
 		return answerError{status: e.StatusCode}.Error()
 	}
-	return strings.TrimPrefix(e.Err.Error(), "the refresher: reauth: ")
+	return strings.TrimPrefix(e.Err.Error(), "the refresher: ")
 }
 
 func later(in time.Duration) string {

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -20,6 +21,7 @@ import (
 var (
 	snippetRE = regexp.MustCompile("(?s)(?:<!-- snippet: ([^\n]*) -->\n)?```go\n(.*?)```")
 	testRE    = regexp.MustCompile("\\[`((?:Test|Benchmark|Example|Fuzz)\\w+)[^`]*`\\]\\(([^)]+)\\)")
+	importRE  = regexp.MustCompile(`(?s)\Aimport \(\n.*?\n\)\n`)
 	assignRE  = regexp.MustCompile(`(?m)^(\w+)(?:, (\w+))? :=`)
 )
 
@@ -107,12 +109,18 @@ func snippetsCompile(t *testing.T, files []string) {
 			n++
 			var b strings.Builder
 			fmt.Fprintf(&b, "package snippets // from %s\n", file)
+			block := importRE.FindString(m[2]) // must be complete, and name nothing that is not used
+			code := strings.TrimPrefix(m[2], block)
+			b.WriteString(block)
+			needed := m[1]
+			if block == "" {
+				needed += code
+			}
 			for name, path := range imports {
-				if regexp.MustCompile(`\b` + name + `\.`).MatchString(m[1] + m[2]) {
+				if regexp.MustCompile(`\b`+name+`\.`).MatchString(needed) && !strings.Contains(block, strconv.Quote(path)) {
 					fmt.Fprintf(&b, "import %q\n", path)
 				}
 			}
-			code := m[2]
 			// Variables that a snippet leaves to its reader count as used.
 			for _, v := range assignRE.FindAllStringSubmatch(code, -1) {
 				for _, name := range v[1:] {

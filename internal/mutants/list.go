@@ -141,10 +141,10 @@ var mutants = []mutant{
 		line: `		err = errUnfinished
 	}
 	if err != nil {
-		err = fmt`,
+		err = wrap`,
 		broken: `	}
 	if err != nil {
-		err = fmt`,
+		err = wrap`,
 		tests: "Promise2",
 	},
 	{
@@ -495,8 +495,8 @@ var mutants = []mutant{
 	{
 		name:   "P6 a store whose lock must itself sign in signs the session out",
 		file:   "lease.go",
-		line:   `fmt.Errorf("lock: %w", elsewhere(err))`,
-		broken: `fmt.Errorf("lock: %w", err)`,
+		line:   `wrap("lock", elsewhere(err))`,
+		broken: `wrap("lock", err)`,
 		tests:  "AStoreThatMustSignIn",
 	},
 	{
@@ -977,8 +977,8 @@ var mutants = []mutant{
 	{
 		name:   "a sign-out does not revoke",
 		file:   "signin.go",
-		line:   "err = errors.Join(err, s.revoke(ctx, last))",
-		broken: "_ = last",
+		line:   "if notRevoked := s.revoke(ctx, last); notRevoked != nil {",
+		broken: "if notRevoked := error(nil); notRevoked != nil {",
 		tests:  "ASignOutRevokes",
 	},
 	{

@@ -131,7 +131,7 @@ func (a *Answer) RefreshRefused(final bool) error {
 	case a.isRedirect():
 		return errRedirect
 	}
-	return errors.New("treated as a temporary failure")
+	return errors.New("the session is kept; try again later")
 }
 
 // SignInRefused is RefreshRefused for a sign-in.

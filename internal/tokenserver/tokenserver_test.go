@@ -236,7 +236,7 @@ func TestErrorsShowNoSecret(t *testing.T) {
 }
 
 func TestRefusalsThatAreNotFinal(t *testing.T) {
-	for status, want := range map[int]string{302: "a redirect that is not followed", 400: "treated as a temporary failure", 503: "treated as a temporary failure"} {
+	for status, want := range map[int]string{302: "a redirect that is not followed", 400: "the session is kept; try again later", 503: "the session is kept; try again later"} {
 		a := &tokenserver.Answer{Status: status}
 		assert.EqualError(t, a.RefreshRefused(false), want)
 		assert.ErrorContains(t, a.SignInRefused(false), "the sign-in failed")
