@@ -525,7 +525,7 @@ var mutants = []mutant{
 	{
 		name:   "P7 what a void flight brings is kept",
 		file:   "flight.go",
-		line:   "		if void = st.flight != f && !f.over; void {",
+		line:   "		if void = st.flight != f && !(f.over && st.epoch == f.epoch); void {",
 		broken: "		if void = false; void {",
 		tests:  "Promise7",
 	},
@@ -874,10 +874,41 @@ var mutants = []mutant{
 		name: "P11 a handler that panics at an abandonment holds the waiters",
 		file: "flight.go",
 		line: `	if contained("OnEvent", func() { f.end(o) }) != nil {
-		f.keep(landing{err: err})
+		f.land(landing{err: err})
 	}`,
 		broken: `	_ = contained("OnEvent", func() { f.end(o) })`,
 		tests:  "AHandlerThatPanics",
+	},
+	{
+		name:   "P11 a handler that signs in and panics fails the next session",
+		file:   "flight.go",
+		line:   "!(f.over && st.epoch == f.epoch)",
+		broken: "!f.over",
+		tests:  "AHandlerThatSignsInAndPanics",
+	},
+	{
+		name: "P11 a handler that signs in and panics fails the waiters",
+		file: "flight.go",
+		line: `	if f.isPast() {
+		l = landing{void: true}
+	}
+`,
+		broken: "",
+		tests:  "AHandlerThatSignsInAndPanics|Promise7",
+	},
+	{
+		name:   "P11 a panic in HeaderValue loses the token",
+		file:   "cached.go",
+		line:   `await("HeaderValue", func() (string, error) { return m.headerValue(tok) })`,
+		broken: "m.headerValue(tok)",
+		tests:  "APanicInHeaderValue",
+	},
+	{
+		name:   "a handle's context names another session",
+		file:   "context.go",
+		line:   "	if SessionFromContext(ctx) == session {",
+		broken: "	if true {",
+		tests:  "TheContextNames",
 	},
 	{
 		name:   "P12 a refresher's own requests are not let through",
