@@ -103,10 +103,10 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 		}
 	})
 
-	secrets := []string{had.tok.AccessToken, had.tok.RefreshToken}
+	secrets := had.tok.secrets()
 	last := had.tok
 	if before != nil {
-		secrets = append(secrets, before.tok.AccessToken, before.tok.RefreshToken)
+		secrets = append(secrets, before.tok.secrets()...)
 		if !had.ok || pending != nil {
 			last = before.tok
 		}
@@ -132,7 +132,7 @@ func (s *cachedSession) revoke(ctx context.Context, tok Token) error {
 		return struct{}{}, revoker.Revoke(m.within(ctx, s.name), tok.clone())
 	})
 	if err != nil {
-		if clean := redact.Text(err.Error(), []string{tok.AccessToken, tok.RefreshToken}); clean != err.Error() {
+		if clean := redact.Text(err.Error(), tok.secrets()); clean != err.Error() {
 			err = &redact.Error{Text: clean}
 		}
 	}

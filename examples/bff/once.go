@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -23,10 +24,9 @@ const (
 	onceUpload    = 8 << 20
 )
 
-// once does what a visitor does with a browser, and says what came of it: it signs
-// in, makes calls while tokens roll over, uploads past a 401, has the session
-// revoked and is sent to the sign-in page. The first thing that is not as it should
-// be is the error.
+// once does what a visitor does with a browser, and reports the results. It signs in,
+// makes calls while tokens expire, uploads past a 401, revokes the session and gets to
+// the sign-in page. It returns the first unexpected result as an error.
 func once(ctx context.Context, a *app, out io.Writer) error {
 	v, err := newVisitor(a)
 	if err != nil {
@@ -56,7 +56,7 @@ func newVisitor(a *app) (*visitor, error) {
 		Jar: jar,
 		Transport: &http.Transport{
 			MaxIdleConnsPerHost: onceCalls,
-			// The certificate is our own, and so is the server.
+			// The certificate is self-signed, and the server is part of this program.
 			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 			ForceAttemptHTTP2: true,
 		},
@@ -130,13 +130,15 @@ func (v *visitor) upload(ctx context.Context, out io.Writer) error {
 	if _, _, err := v.send(ctx, http.MethodPost, "/api/demo/expire", nil, http.StatusNoContent); err != nil {
 		return err
 	}
-	sent := sha256.New()
-	body := io.TeeReader(io.LimitReader(rand.Reader, onceUpload), sent)
+	content := make([]byte, onceUpload)
+	rand.Read(content)
+	sent := sha256.Sum256(content)                   // not while it is sent: the answer may come before its end
+	body := io.MultiReader(bytes.NewReader(content)) // a stream, without a length
 	resp, _, err := v.send(ctx, http.MethodPut, "/api/uploads", body, http.StatusOK)
 	if err != nil {
 		return err
 	}
-	if resp.Header.Get("X-Body-SHA256") != hex.EncodeToString(sent.Sum(nil)) {
+	if resp.Header.Get("X-Body-SHA256") != hex.EncodeToString(sent[:]) {
 		return errors.New("the upload did not arrive as it was sent")
 	}
 	fmt.Fprintf(out, "An upload of %d MiB, right after the API was told to refuse the token: it arrived whole.\n", onceUpload>>20)
@@ -162,7 +164,7 @@ func (v *visitor) endWithARevocation(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// send returns an answer that has the status want, with its body read.
+// send returns an answer with the status want, and its body.
 func (v *visitor) send(ctx context.Context, method, path string, body io.Reader, want int) (*http.Response, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, v.url+path, body)
 	if err != nil {

@@ -7,17 +7,16 @@ import (
 	"time"
 )
 
-// Beyond these a new connection is the cheaper way on.
+// Beyond these limits a new connection costs less than the drain.
 const (
 	drainBytes = 64 << 10
 	drainTime  = 100 * time.Millisecond
 )
 
-// Drain reads what is left of a refused answer, so that its connection can be
-// used again, and closes it. It reads at most 64 KiB, for at most 100 ms, and
-// not after ctx ends.
+// Drain reads the rest of a response body, so that its connection can be used again, and
+// closes it. It reads at most 64 KiB, for at most 100 ms, and only until ctx is done.
 func Drain(ctx context.Context, resp *http.Response) {
-	if resp.Body == nil { // some test doubles; http.Client bears with them too
+	if resp.Body == nil { // as from some fakes in tests; http.Client tolerates it too
 		return
 	}
 	if resp.Body == http.NoBody || resp.ContentLength == 0 {
@@ -35,8 +34,8 @@ func Drain(ctx context.Context, resp *http.Response) {
 	case <-done:
 		resp.Body.Close()
 	case <-ctx.Done():
-		// Not waited for: net/http's Close can itself wait for the Read under
-		// way, as when the header of a gzipped body does not arrive.
+		// Drain does not wait for Close, because net/http's Close can wait for the Read
+		// in progress, as when the header of a gzipped body does not arrive.
 		go resp.Body.Close()
 	}
 }

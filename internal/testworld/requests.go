@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -21,14 +20,6 @@ type Setting = func(*reauth.Config, *World)
 func Run(t *testing.T, test func(*testing.T, *World), with ...Setting) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { test(t, New(t, with...)) })
-}
-
-// RunStored is Run in a World whose tokens are kept in a FaultyStore.
-func RunStored(t *testing.T, test func(*testing.T, *World, *FaultyStore), with ...Setting) {
-	t.Helper()
-	store := new(FaultyStore)
-	stored := func(c *reauth.Config, _ *World) { c.Store = store }
-	Run(t, func(t *testing.T, w *World) { test(t, w, store) }, append([]Setting{stored}, with...)...)
 }
 
 // Over makes f the base transport in place of the World's API.
@@ -47,12 +38,7 @@ func Request(t testing.TB, method, url string, body io.Reader) *http.Request {
 // Start sends a request on a goroutine of its own, and returns once that waits for
 // something. The channel gets what comes of the request.
 func (w *World) Start(ctx context.Context) <-chan Result {
-	done := make(chan Result, 1)
-	go func() {
-		began := time.Now()
-		status, err := w.Get(ctx)
-		done <- Result{status, err, time.Since(began)}
-	}()
+	done := w.Go(ctx)
 	synctest.Wait()
 	return done
 }
@@ -92,7 +78,6 @@ func (w *World) Only(status int, refused reauth.Token) {
 type Body struct {
 	t      testing.TB
 	r      io.Reader
-	reads  atomic.Int64
 	closes atomic.Int64
 	closed chan struct{}
 }
@@ -104,7 +89,6 @@ func NewBody(t testing.TB, r io.Reader) *Body {
 
 // Read reads from the Body's reader.
 func (b *Body) Read(p []byte) (int, error) {
-	b.reads.Add(1)
 	return b.r.Read(p)
 }
 
@@ -120,9 +104,6 @@ func (b *Body) Close() error {
 	}
 	return nil
 }
-
-// Reads returns how many reads have begun.
-func (b *Body) Reads() int { return int(b.reads.Load()) }
 
 // AwaitClose waits until the Body has been closed. With net/http that may happen after
 // RoundTrip has returned.

@@ -13,28 +13,29 @@ import (
 	"time"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 )
 
-const usage = `Quickstart sends many requests at once with an access token that is no good,
-and shows that one refresh serves them all.
+const usage = `Demo sends many requests at once with an invalid access token, and shows that
+one refresh serves them all.
 
-  quickstart [-n 50]
+  demo [-n 50]
       against an API and a token server of its own, on a port of this machine
 
-  REAUTH_REFRESH_TOKEN=... quickstart -url https://api.example.com/me \
+  REAUTH_REFRESH_TOKEN=... demo -url https://api.example.com/me \
              -token-url https://id.example.com/token -client-id ID [-n 50]
-      against yours; a client's secret goes into REAUTH_CLIENT_SECRET
+      against yours; a client secret goes into REAUTH_CLIENT_SECRET
 
-Against yours, all requests are GET. They are sent with an access token that is
-useless on purpose, so that every one is refused, and then once more with the
-token that your token server gives for the refresh token. Tokens go to the
-origin of -url and to -token-url, nowhere else, and none is printed.
+Against your API, all requests are GET. They are first sent with an access token
+that is invalid on purpose, so that each one is refused, and then once more with
+the token that your token server issues for the refresh token. Tokens are sent
+to the origin of -url and to -token-url, nowhere else. No token is printed.
 
-A server that rotates refresh tokens makes the one you give worthless. The new
-one is written to a file that only you can read, whose name is printed.
+If your token server rotates refresh tokens, the one you give is spent. The new
+one is written to a file that only you can read, and the file's name is printed.
 
-The exit code is 0 if every request was answered and one refresh was enough, 1
-if not, and 2 for a mistake in the flags.
+The exit status is 0 if every request was answered and one refresh was enough, 1
+if not, and 2 if the flags are wrong.
 
 `
 
@@ -46,7 +47,7 @@ const (
 
 var errHelp = flag.ErrHelp
 
-// options is what the flags say.
+// options holds the values of the flags.
 type options struct {
 	n            int
 	url          string
@@ -61,14 +62,14 @@ type options struct {
 	save         string
 }
 
-// A target is an API and how to sign in to it.
+// A target is an API, and how to sign in to it.
 type target struct {
 	url          string
 	origin       string
 	tokenURL     string
 	clientID     string
 	clientSecret string
-	authStyle    reauth.AuthStyle
+	authStyle    oauth.AuthStyle
 	scopes       []string
 	token        reauth.Token
 	store        reauth.Store
@@ -77,19 +78,19 @@ type target struct {
 
 func parse(args []string, stdout io.Writer) (options, error) {
 	opts := options{refused: statuses{http.StatusUnauthorized}}
-	f := flag.NewFlagSet("quickstart", flag.ContinueOnError)
+	f := flag.NewFlagSet("demo", flag.ContinueOnError)
 	f.SetOutput(io.Discard) // errors are printed by run
 	f.IntVar(&opts.n, "n", 50, "how many requests to send at once")
 	f.StringVar(&opts.url, "url", "", "`address` of your API that wants a token")
 	f.StringVar(&opts.tokenURL, "token-url", "", "`address` of the token endpoint (RFC 6749)")
 	f.StringVar(&opts.clientID, "client-id", "", "the client's `id`")
-	f.StringVar(&opts.clientSecret, "client-secret", "", "the client's `secret`, if it has one; better in the environment\nas "+envClientSecret)
+	f.StringVar(&opts.clientSecret, "client-secret", "", "the client's `secret`, if it has one; better set in the environment\nas "+envClientSecret)
 	f.StringVar(&opts.authStyle, "auth-style", "", "send the client's id and secret as `basic|form`\n(default: basic if there is a secret)")
 	f.StringVar(&opts.scope, "scope", "", "ask for these `scopes`, separated by spaces")
-	f.StringVar(&opts.refreshToken, "refresh-token", "", "the refresh `token` to start from; better in the environment\nas "+envRefreshToken)
-	f.StringVar(&opts.accessToken, "access-token", "not-a-good-token", "the access `token` to be refused, for an API that wants one in proper form;\nan expired one will do")
-	f.Var(&opts.refused, "refused", "the `statuses` with which the API refuses a token, such as 401,403")
-	f.StringVar(&opts.save, "save", "", "the `file` to write a rotated refresh token to\n(default: a new one in the directory for temporary files)")
+	f.StringVar(&opts.refreshToken, "refresh-token", "", "the refresh `token` to start with; better set in the environment\nas "+envRefreshToken)
+	f.StringVar(&opts.accessToken, "access-token", "not-a-valid-token", "the access `token` that the API refuses; some APIs want it well-formed,\nso give an expired one")
+	f.Var(&opts.refused, "refused", "the `statuses` with which the API refuses a token, for example 401,403")
+	f.StringVar(&opts.save, "save", "", "the `file` to write a rotated refresh token to\n(default: a new file in the directory for temporary files)")
 
 	switch err := f.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -99,8 +100,8 @@ func parse(args []string, stdout io.Writer) (options, error) {
 		return options{}, errHelp
 	case err != nil:
 		return options{}, err
-	case f.NArg() > 0: // not shown: it may be a secret that has lost its flag
-		return options{}, fmt.Errorf("%s after the flags, where nothing belongs", plural(f.NArg(), "word"))
+	case f.NArg() > 0: // not shown, because it may be a secret whose flag is missing
+		return options{}, fmt.Errorf("%s after the flags, where none is expected", plural(f.NArg(), "argument"))
 	}
 	if opts.url != "" {
 		opts.refreshToken = or(opts.refreshToken, os.Getenv(envRefreshToken))
@@ -115,7 +116,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	return opts, opts.check(strays)
 }
 
-// check reports all that is wrong at once.
+// check reports every mistake at once.
 func (o options) check(strays []string) error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
@@ -127,7 +128,7 @@ func (o options) check(strays []string) error {
 		faults = append(faults, checkAddress("-url", o.url))
 		switch {
 		case o.tokenURL == "":
-			fault("-token-url is missing: where refresh tokens are exchanged")
+			fault("-token-url is missing (the token endpoint)")
 		default:
 			faults = append(faults, checkAddress("-token-url", o.tokenURL))
 		}
@@ -138,27 +139,27 @@ func (o options) check(strays []string) error {
 			fault("-auth-style %q: must be basic or form", o.authStyle)
 		}
 	case len(strays) > 0:
-		fault("-url is missing, without which there is no use for %s", strings.Join(strays, ", "))
+		fault("-url is missing, and without it %s has no effect", strings.Join(strays, ", "))
 	}
 	return errors.Join(faults...)
 }
 
-// checkAddress never shows the address: there may be a password or a key in it.
+// checkAddress never shows the address, because it may hold a password or a key.
 func checkAddress(name, address string) error {
 	u, err := url.Parse(address)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s cannot be read as an address", name)
+		return fmt.Errorf("%s is not a valid address", name)
 	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-		return fmt.Errorf("%s must start with https:// or http://, and a host", name)
+		return fmt.Errorf("%s must start with https:// or http:// and name a host", name)
 	}
 	return nil
 }
 
-var authStyles = map[string]reauth.AuthStyle{"": 0, "basic": reauth.AuthStyleBasic, "form": reauth.AuthStyleForm}
+var authStyles = map[string]oauth.AuthStyle{"": 0, "basic": oauth.AuthStyleBasic, "form": oauth.AuthStyleForm}
 
 func (o options) target() target {
-	u, _ := url.Parse(o.url) // checkAddress has read it
+	u, _ := url.Parse(o.url) // checkAddress has parsed it
 	return target{
 		url:          o.url,
 		origin:       u.Scheme + "://" + u.Host,
@@ -171,7 +172,7 @@ func (o options) target() target {
 	}
 }
 
-// name is the address without what may be secret in it.
+// name returns the address without the parts that may be secret.
 func (t target) name() string {
 	u, err := url.Parse(t.url)
 	if err != nil {
@@ -180,7 +181,7 @@ func (t target) name() string {
 	return t.origin + u.Path
 }
 
-// statuses is a flag: status codes, separated by commas.
+// statuses is a flag that holds status codes, separated by commas.
 type statuses []int
 
 func (s *statuses) String() string {

@@ -15,9 +15,8 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// A watch stands below the Transport, where the requests go out, and writes down
-// what passes. It is how this program can tell its story; a program with work to
-// do has no need of one.
+// A watch is the base of the Transport and records what passes. This program needs it
+// to draw its timeline; other programs do not.
 type watch struct {
 	base    http.RoundTripper
 	refused func(*http.Response) bool
@@ -29,7 +28,7 @@ type watch struct {
 	tokens    map[string]int
 }
 
-// A call is one request of the program's, and what became of it.
+// A call is one request of the program, and its outcome.
 type call struct {
 	name     string
 	began    time.Time
@@ -128,14 +127,14 @@ func (w *watch) number(token string) int {
 	return n
 }
 
-// seen returns what has ended so far.
+// seen returns the calls and refreshes that have ended so far.
 func (w *watch) seen() (calls []*call, refreshes []attempt) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.calls), slices.Clone(w.refreshes)
 }
 
-// lost reports whether the program did not get what it asked for.
+// lost reports whether the call got no answer, or a refusal.
 func (c *call) lost() bool { return c.err != nil || c.attempts[len(c.attempts)-1].refused }
 
 func (c *call) took() time.Duration { return c.ended.Sub(c.began) }
@@ -145,8 +144,8 @@ func (c *call) near(r attempt, margin time.Duration) bool {
 	return c.began.Before(r.answered.Add(margin)) && c.ended.After(r.sent.Add(-margin))
 }
 
-// waited reports whether the call stood still for one of the refreshes: it began
-// while that was on its way, and was sent only afterwards.
+// waited reports whether the call waited for one of the refreshes, which means that
+// it began during the refresh and was sent after it.
 func (c *call) waited(refreshes []attempt) bool {
 	if len(c.attempts) != 1 {
 		return true
@@ -158,17 +157,17 @@ func (c *call) waited(refreshes []attempt) bool {
 	})
 }
 
-// A tally is how it went, in numbers.
+// A tally counts requests and refreshes by outcome.
 type tally struct {
 	requests  int
 	answered  int
 	lost      int
 	refreshes int
-	wasted    int // refreshes beyond those that there was need of
+	wasted    int // refreshes beyond those that were needed
 	why       error
 }
 
-// tally counts what was seen. needed is how many refreshes there was need of.
+// tally counts what was recorded. needed is how many refreshes were needed.
 func (w *watch) tally(needed int) tally {
 	calls, refreshes := w.seen()
 	t := tally{requests: len(calls), refreshes: len(refreshes), wasted: max(len(refreshes)-needed, 0)}
@@ -207,8 +206,8 @@ func (t *tally) verdict() error {
 
 var errStillRefused = errors.New("the API refused the new token too")
 
-// diagnosis says what to look at when the storm at the user's API went otherwise
-// than it should.
+// diagnosis suggests what to look at when the storm at the user's API did not go as
+// expected.
 func (w *watch) diagnosis() error {
 	calls, refreshes := w.seen()
 	if len(refreshes) == 0 {
@@ -219,10 +218,10 @@ func (w *watch) diagnosis() error {
 			}
 		}
 		if len(statuses) == 0 {
-			return nil // what went wrong has nothing to do with tokens
+			return nil // the cause is not a token
 		}
-		return fmt.Errorf("nothing was refreshed, for the API refused no request: it answered %s; "+
-			"does -url want a token? See also -refused and -access-token", list(statuses))
+		return fmt.Errorf("nothing was refreshed, because the API refused no request: it answered %s; "+
+			"does -url need a token? See also -refused and -access-token", list(statuses))
 	}
 	for _, c := range calls {
 		var failed *reauth.RefreshError
@@ -230,13 +229,13 @@ func (w *watch) diagnosis() error {
 		case errors.As(c.err, &failed) && failed.Code == "invalid_client":
 			return errors.New("see -client-id, -client-secret and -auth-style")
 		case errors.Is(c.err, reauth.ErrSignInRequired):
-			return errors.New("the token server takes -refresh-token for spent, expired or another client's")
+			return errors.New("the token server says that -refresh-token is spent, expired or another client's")
 		}
 	}
 	return nil
 }
 
-// withoutURL leaves out the address, in which there may be secrets.
+// withoutURL leaves out the address, which may hold secrets.
 func withoutURL(err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		return wrapped.Err

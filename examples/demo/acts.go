@@ -10,8 +10,7 @@ import (
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
-// actStorm: the access token is no good any more, and n requests find out at the
-// same time.
+// actStorm expires the access token and has n requests refused at the same time.
 func actStorm(ctx context.Context, n int, out *page) (tally, error) {
 	api, err := serve(reauthtest.Options{APILatency: 20 * time.Millisecond, RefreshLatency: 150 * time.Millisecond})
 	if err != nil {
@@ -22,7 +21,7 @@ func actStorm(ctx context.Context, n int, out *page) (tally, error) {
 	api.ExpireAccess()
 	api.gather(ctx, n)
 
-	out.act("ACT ONE", fmt.Sprintf("The storm: %s at once, the token has just expired", plural(n, "request")))
+	out.act("ACT ONE", fmt.Sprintf("The storm: %s at once with an expired token", plural(n, "request")))
 	w := newWatch(base(), n, refused)
 	if err := storm(ctx, to, n, w); err != nil {
 		return tally{}, err
@@ -31,13 +30,13 @@ func actStorm(ctx context.Context, n int, out *page) (tally, error) {
 	t := w.tally(1)
 	out.totals(t)
 	if n > 1 {
-		out.say(fmt.Sprintf("A refresh for each would have been %d, all but one with a refresh token", n),
-			"that is spent: enough for many servers to sign the user out.")
+		out.say(fmt.Sprintf("A refresh for each request would have been %d, all but one with a spent refresh", n),
+			"token. Many servers end a session over that.")
 	}
 	return t, nil
 }
 
-// actLate: a refusal that arrives when the refresh it calls for is long done.
+// actLate has a refusal arrive after the refresh for that token is done.
 func actLate(ctx context.Context, _ int, out *page) (tally, error) {
 	api, err := serve(reauthtest.Options{APILatency: 20 * time.Millisecond, RefreshLatency: 100 * time.Millisecond})
 	if err != nil {
@@ -61,7 +60,7 @@ func actLate(ctx context.Context, _ int, out *page) (tally, error) {
 	}
 	api.ExpireAccess()
 	w.get(ctx, client, to.url, "quick")
-	time.Sleep(60 * time.Millisecond) // so that the eye can tell the two apart
+	time.Sleep(60 * time.Millisecond) // so that the two are apart on the timeline
 	api.letGo()
 	slow.Wait()
 	if err := finish(ctx, transport); err != nil {
@@ -70,22 +69,22 @@ func actLate(ctx context.Context, _ int, out *page) (tally, error) {
 	out.timeline(w)
 	t := w.tally(1)
 	out.totals(t)
-	out.say("The slow request was refused for a token that had been replaced by then:",
-		"it was sent again with the new one, and nothing was refreshed for it.")
+	out.say("The slow request was refused for a token that had already been replaced.",
+		"It was sent again with the new one, without another refresh.")
 	return t, nil
 }
 
 const (
 	lifetime = 2 * time.Second
-	early    = 600 * time.Millisecond // before its end a token is refreshed
-	between  = 5 * time.Millisecond   // one request and the next
-	interval = 300 * time.Millisecond // one row and the next
+	early    = 600 * time.Millisecond // a token is refreshed so long before it expires
+	between  = 5 * time.Millisecond   // between two requests
+	interval = 300 * time.Millisecond // between two rows
 	playtime = 12 * interval          // two rollovers
-	margin   = 50 * time.Millisecond  // what is near a refresh
+	margin   = 50 * time.Millisecond  // a request within it is near a refresh
 )
 
-// actRollover: steady load, while tokens come and go. Since they are refreshed
-// before their end nobody notices.
+// actRollover keeps up a steady load while tokens expire. They are refreshed before
+// they expire, so no request waits.
 func actRollover(ctx context.Context, _ int, out *page) (tally, error) {
 	api, err := serve(reauthtest.Options{
 		AccessLifetime: lifetime, APILatency: 5 * time.Millisecond, RefreshLatency: 150 * time.Millisecond,
@@ -121,10 +120,10 @@ func actRollover(ctx context.Context, _ int, out *page) (tally, error) {
 	if err := finish(ctx, transport); err != nil {
 		return tally{}, err
 	}
-	w.get(ctx, client, to.url, "") // if a refresh came last, this one uses its token
+	w.get(ctx, client, to.url, "") // uses the token of the last refresh
 	out.progress(w, told)
 
-	t := w.tally(api.Counts().RefreshesGranted) // each of which took a token that none had taken before
+	t := w.tally(api.Counts().RefreshesGranted) // each with a refresh token of its own
 	out.totals(t)
 	calm, busy, waiting := latencies(w)
 	out.say(fmt.Sprintf("Worst latency: %s ms near a refresh, %s ms elsewhere.", ms(busy), ms(calm)),
@@ -132,10 +131,10 @@ func actRollover(ctx context.Context, _ int, out *page) (tally, error) {
 	return t, nil
 }
 
-// A progress is what has been told of a watch: so many calls, so many refreshes.
+// A progress counts the calls and refreshes that have been shown.
 type progress struct{ calls, refreshes int }
 
-// progress writes a row about what has ended since told.
+// progress writes a row about the calls that have ended since told.
 func (p *page) progress(w *watch, told progress) progress {
 	calls, refreshes := w.seen()
 	fresh := calls[told.calls:]
@@ -156,8 +155,8 @@ func (p *page) progress(w *watch, told progress) progress {
 	return progress{len(calls), len(refreshes)}
 }
 
-// latencies returns the worst ones far from and near a refresh, and how many
-// requests waited for one.
+// latencies returns the worst latencies away from a refresh (calm) and near one
+// (busy), and how many requests waited for one.
 func latencies(w *watch) (calm, busy time.Duration, waiting int) {
 	calls, refreshes := w.seen()
 	for _, c := range calls {

@@ -16,11 +16,11 @@ import (
 const slowPath = "/report"
 
 // An embedded is an API and a token server on a port of this machine. Both speak
-// HTTP/2 without TLS, so that thousands of requests fit into a few connections.
+// HTTP/2 without TLS, so that thousands of requests share a few connections.
 type embedded struct {
 	*reauthtest.Server
 	http    *http.Server
-	arrived chan struct{} // closed when a request for slowPath is there
+	arrived chan struct{} // closed when a request for slowPath has arrived
 	arrive  func()
 	gate    chan struct{}
 	letGo   func()
@@ -29,7 +29,7 @@ type embedded struct {
 func serve(opts reauthtest.Options) (*embedded, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, fmt.Errorf("no port to listen on: %w", err)
+		return nil, fmt.Errorf("cannot listen: %w", err)
 	}
 	e := &embedded{Server: reauthtest.New(opts), arrived: make(chan struct{}), gate: make(chan struct{})}
 	e.URL = "http://" + listener.Addr().String()
@@ -51,8 +51,8 @@ func (e *embedded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.Server.ServeHTTP(w, r)
 }
 
-// gather holds the API's answers back until n requests are there, so that all of
-// them hear the same at the same time, however slow this machine is.
+// gather holds the API's answers back until n requests have arrived, so that all of
+// them are refused at the same time, however slow this machine is.
 func (e *embedded) gather(ctx context.Context, n int) {
 	release := e.BlockAPI()
 	go func() { // until then, or until ctx ends or e is closed
@@ -77,7 +77,7 @@ func (e *embedded) close() {
 	_ = e.http.Close()
 }
 
-// base returns a transport for an embedded.
+// base returns a transport that reaches an embedded.
 func base() *http.Transport { return &http.Transport{Protocols: protocols()} }
 
 func protocols() *http.Protocols {

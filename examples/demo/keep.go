@@ -11,21 +11,22 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// A keeper is a Store that writes a new refresh token to a file before anybody
-// uses what it came with: whatever happens next, the user stays signed in.
+// A keeper is a Store that writes a new refresh token to a file before the access
+// token that came with it is used. Whatever happens next, the user stays signed in.
 type keeper struct {
 	reauth.MemoryStore
-	given string // the refresh token that the user knows
+	given string // the refresh token that the user gave
 
 	mu      sync.Mutex
 	file    *os.File
-	mine    bool // there was no such file before
+	mine    bool // the file did not exist before
 	rotated bool
 	err     error // of the last attempt to write it
 }
 
-// newKeeper fails before a token is spent if the new one could not be kept. An
-// empty name means a new file in the directory for temporary files.
+// newKeeper opens the file, so that the program fails before it spends a token if
+// it could not keep the new one. An empty name means a new file in the directory for
+// temporary files.
 func newKeeper(given, name string) (*keeper, error) {
 	k := &keeper{given: given}
 	var err error
@@ -38,7 +39,7 @@ func newKeeper(given, name string) (*keeper, error) {
 		k.file, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o600)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("no place for a rotated refresh token: %w", err)
+		return nil, fmt.Errorf("cannot keep a rotated refresh token: %w", err)
 	}
 	return k, nil
 }
@@ -67,21 +68,21 @@ func (k *keeper) write(refreshToken string) error {
 	return k.err
 }
 
-// report says which refresh token is good from now on.
+// report tells the user where the valid refresh token is from now on.
 func (k *keeper) report(out io.Writer) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch {
 	case k.err != nil:
-		fmt.Fprintf(out, "\nThe refresh token that you gave is spent: the server rotates them. The new one\n"+
-			"could not be written: %v\n", k.err)
+		fmt.Fprintf(out, "\nThe refresh token that you gave is spent, because the server rotates them.\n"+
+			"The new one could not be written: %v\n", k.err)
 	case k.rotated:
-		fmt.Fprintf(out, "\nThe refresh token that you gave is spent: the server rotates them. The new one\n"+
-			"is in a file that only you can read:\n%s\n", k.file.Name())
+		fmt.Fprintf(out, "\nThe refresh token that you gave is spent, because the server rotates them.\n"+
+			"The new one is in a file that only you can read:\n%s\n", k.file.Name())
 	}
 }
 
-// close removes the file again if it was not needed.
+// close removes the file if it was created here and not needed.
 func (k *keeper) close() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

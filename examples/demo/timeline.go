@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A page is what the story is written on.
+// A page is where the output goes.
 type page struct {
 	out    io.Writer
 	colour bool
@@ -25,8 +25,8 @@ const (
 	dim    = "2"
 )
 
-// newPage returns a page with colours, if out is a terminal and nobody minds
-// (https://no-color.org).
+// newPage returns a page, with colours if out is a terminal and they are not turned
+// off (https://no-color.org).
 func newPage(out io.Writer) *page {
 	p := &page{out: out}
 	if f, ok := out.(*os.File); ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" {
@@ -49,7 +49,7 @@ func (p *page) title(name, text string) { p.printf("%s: %s\n", p.in(bold, name),
 
 func (p *page) act(name, text string) { p.printf("\n%s  %s\n\n", p.in(bold, name), text) }
 
-// say writes a remark, each line of it under the one before.
+// say writes a remark of one or more lines.
 func (p *page) say(lines ...string) {
 	for _, line := range lines {
 		p.printf("            %s\n", line)
@@ -71,7 +71,7 @@ func (p *page) sum(t tally) {
 		plural(t.requests, "request"), t.answered, t.lost, plural(t.refreshes, "refresh"), t.wasted)))
 }
 
-// A row is a line of the timeline: what happened to one or many.
+// A row is a line of the timeline. It stands for one event, or for many of a kind.
 type row struct {
 	at    time.Time
 	last  time.Time
@@ -81,10 +81,10 @@ type row struct {
 	note  string
 	style string
 
-	watershed bool // keeps what came before it from what comes after
+	watershed bool // rows before and after it are not merged
 }
 
-// timeline writes what w has seen: a few lines, however many requests it were.
+// timeline writes what w has recorded, in a few lines however many requests there were.
 func (p *page) timeline(w *watch) {
 	calls, refreshes := w.seen()
 	for _, r := range summarise(moments(calls, refreshes)) {
@@ -102,7 +102,7 @@ func (p *page) timeline(w *watch) {
 	}
 }
 
-// moments are the rows before anything is put together.
+// moments returns the rows in order of time, before they are merged.
 func moments(calls []*call, refreshes []attempt) []row {
 	var rows []row
 	for _, c := range calls {
@@ -130,7 +130,7 @@ func moments(calls []*call, refreshes []attempt) []row {
 		case r.err != nil:
 			end.note, end.style = fmt.Sprintf("got no answer in %d ms", took), red
 		case r.status != 200:
-			end.note, end.style = fmt.Sprintf("turned down with %d, in %d ms", r.status, took), red
+			end.note, end.style = fmt.Sprintf("refused with %d, in %d ms", r.status, took), red
 		default:
 			end.note = fmt.Sprintf("done, in %d ms", took)
 		}
@@ -140,8 +140,7 @@ func moments(calls []*call, refreshes []attempt) []row {
 	return rows
 }
 
-// summarise puts like things into one row, as long as no refresh starts or ends
-// between them.
+// summarise merges rows of a kind, unless a refresh starts or ends between them.
 func summarise(moments []row) []row {
 	var rows []row
 	from := 0 // the first row after the last watershed
