@@ -742,15 +742,15 @@ var mutants = []mutant{
 	{
 		name:   "P8 a step down from https to http is not a step to another origin",
 		file:   "internal/origin/origin.go",
-		line:   "if !from.is(at) && (!named || !o.names(from)) {",
-		broken: "if from.host != at.host && (!named || !o.names(from)) {",
+		line:   "if !from.is(at) && (!named || !s.names(from)) {",
+		broken: "if from.host != at.host && (!named || !s.names(from)) {",
 		tests:  "OnRedirects|AlongRedirects",
 	},
 	{
 		name:   "P8 a refresh request follows a redirect to another origin",
 		file:   "internal/tokenserver/client.go",
 		line:   "if origin.Same(via[0].URL, req.URL) {",
-		broken: "if true {",
+		broken: "if origin.Same(via[0].URL, req.URL) || true {",
 		tests:  "NoRedirectLeaves",
 	},
 	{
@@ -914,7 +914,7 @@ var mutants = []mutant{
 		file:   "state.go",
 		line:   "cur.fetched && now < cur.certain && now < cur.obtained+pause {",
 		broken: "false && pause > 0 {",
-		tests:  "Refused|Endpoint|WhatARequestDoesAfter",
+		tests:  "Refused|WhatARequestDoesAfter",
 	},
 	{
 		name:   "the pause after a refresh holds in the last second of the lifetime",
@@ -928,7 +928,7 @@ var mutants = []mutant{
 		file:   "state.go",
 		line:   "if pause *= 2; pause >= longest {",
 		broken: "if pause >= longest {",
-		tests:  "Endpoint|IsStretched",
+		tests:  "PauseDoubles|IsStretched",
 	},
 	{
 		name:   "one refresh that does not help counts for each of its replays",
