@@ -61,7 +61,7 @@ func TestNewReports(t *testing.T) {
 		"HeaderValue for two headers": {
 			func(c *reauth.Config) {
 				c.Credential = struct{ hasHeaderValue }{&credential{headers: []string{"A", "B"}}}
-			}, `reauth: Config.Credential, a struct { reauth_test.hasHeaderValue }, has HeaderValue, so Headers must name one header, not ["A" "B"]`,
+			}, `reauth: the credential, a struct { reauth_test.hasHeaderValue }, has HeaderValue, so Headers must name one header, and not Cookie: it names ["A" "B"]`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
