@@ -745,7 +745,7 @@ var mutants = []mutant{
 		tests:  "Redirect|Origin|Token",
 	},
 	{
-		name:   "P8 a step down from https to http is no step to another origin",
+		name:   "P8 a step down from https to http is not a step to another origin",
 		file:   "internal/origin/origin.go",
 		line:   "if !from.is(at) && (!named || !s.names(from)) {",
 		broken: "if from.host != at.host && (!named || !s.names(from)) {",
