@@ -41,7 +41,7 @@ type cachedSession struct {
 }
 
 // A generation is one value of a session's token. It is never written to but for attend,
-// and for epoch and number when it is settled. What every request reads stands first.
+// and for epoch and number when it is settled. Fields that every request reads stand first.
 type generation struct {
 	attend atomic.Int64 // state.attention, for the fast path
 

@@ -11,8 +11,8 @@ import (
 	"github.com/reauth-go/reauth/internal/origin"
 )
 
-// Config says what a [Transport] works with. [New] copies it. What the fields point to
-// must not be changed afterwards.
+// Config says what a [Transport] works with. [New] copies it. The values
+// that its fields point to must not be changed afterwards.
 type Config struct {
 	// Refresher renews sessions. Required.
 	Refresher Refresher
@@ -43,9 +43,9 @@ type Config struct {
 	// [ErrSignInRequired].
 	Anonymous bool
 
-	// RequireSession makes a request or call whose context picks no session an error. Set
-	// it in a program with many sessions, so that forgetting [WithSession] can't act for
-	// another user.
+	// RequireSession makes a request or call for the session with the empty name an error.
+	// That is the session of a context that picks none. Set it in a program with many
+	// sessions, so that forgetting [WithSession] can't act for another user.
 	RequireSession bool
 
 	// Refused reports whether the API refused the access token. Nil means

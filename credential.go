@@ -43,8 +43,9 @@ import (
 // of its own, which returns "", or else its Apply is not called.
 type Credential interface {
 	// Apply writes the credential to req, a clone of the caller's request that is about
-	// to be sent. It may change req.Header and nothing else of req, and must not keep req
-	// or its header. tok has an access token.
+	// to be sent. It may set and delete fields of req.Header, and must change nothing
+	// else of req. It must not write into the values of req.Header, which it shares with
+	// the caller's request, and must not keep req or its header. tok has an access token.
 	//
 	// Apply is called concurrently, for every attempt of every request, so it should not
 	// wait for anything. An error fails the request without a refresh. It reaches the

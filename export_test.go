@@ -2,7 +2,7 @@ package reauth
 
 import "strconv"
 
-// What tests see of the cache of sessions.
+// The parts of the cache of sessions that tests use.
 
 // SetCacheLimit sets how many sessions stay cached.
 func (t *Transport) SetCacheLimit(n int) { t.sessions.limit = n }

@@ -21,8 +21,8 @@ import (
 
 const module = "github.com/reauth-go/reauth"
 
-// mayImport is which packages of this module a package may import. What is not listed
-// here is not part of the product.
+// mayImport is which packages of this module a package may import. A package that
+// is not listed here is not part of the product.
 var mayImport = map[string][]string{
 	"internal/ascii":       {},
 	"internal/body":        {},
@@ -139,7 +139,7 @@ func TestStateIsAValue(t *testing.T) {
 	})
 }
 
-// What the built-in types can do, a user's own can too.
+// A user's own types can do whatever the built-in ones can.
 func TestBuiltInTypesAreNotToldApart(t *testing.T) {
 	builtIn := []string{"HeaderCredential", "RefresherFunc", "MemoryStore"}
 	for _, file := range sources(t, ".", 0) {

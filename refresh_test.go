@@ -22,8 +22,8 @@ import (
 )
 
 // Tests of a refresh up to the token server's answer: lock, load, compare, ask; and of
-// when one starts early. What becomes of the answer is in refresh_save_test.go and
-// refresh_final_test.go.
+// when one starts early. Tests of what follows the answer are in
+// refresh_save_test.go and refresh_final_test.go.
 
 // signedInAndRefused is a sign-in whose token the API then refuses.
 func signedInAndRefused(t *testing.T, w *testworld.World) reauth.Token {

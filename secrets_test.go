@@ -17,8 +17,8 @@ import (
 	"github.com/reauth-go/reauth/internal/testworld"
 )
 
-// Foreign code may put whatever it was given into an error. What this package returns
-// and reports shows none of it.
+// Foreign code may put whatever it was given into an error. The errors and
+// events of this package show none of it.
 func TestErrorsOfForeignCodeShowNoSecret(t *testing.T) {
 	const secret = "s3cret" // contained in everything that is one
 	tok := reauth.Token{

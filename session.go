@@ -13,8 +13,8 @@ import (
 //
 //	client := &http.Client{Transport: tr.Session("ann")}
 //
-// It takes little memory, and can be kept or made anew for each use. It is safe for
-// concurrent use.
+// Make one with [Transport.Session]; the zero value does not work. It takes little memory,
+// and can be kept or made anew for each use. It is safe for concurrent use.
 type Session struct {
 	t    *Transport
 	name string
@@ -61,8 +61,8 @@ func (s *Session) enter(ctx context.Context, method string) (context.Context, *c
 
 // SignIn makes tok the session's token: the caller has signed the user in and hands over
 // what it got. The token is stored before any request carries it. From then on requests
-// go out with it, also those that were waiting to be sent. What a refresh in progress
-// brings is dropped, unless it is tok that is being refreshed. Requests that were refused
+// go out with it, also those that were waiting to be sent. The result of a refresh in
+// progress is dropped, unless it is tok that is being refreshed. Requests that were refused
 // under the token before are not replayed with this one. SignIn waits for the store's
 // answer even after ctx is done.
 //
@@ -92,8 +92,8 @@ func (s *Session) SignIn(ctx context.Context, tok Token) error {
 }
 
 // SignOut ends the session. It deletes the token from the store and then, if the
-// Refresher is a [Revoker], revokes it at the token server. What a refresh in progress
-// brings is dropped.
+// Refresher is a [Revoker], revokes it at the token server. The result of a refresh
+// in progress is dropped.
 //
 // Whatever the error, the session is signed out in this process from the moment of the
 // call, until a SignIn or until the store holds another token than the one given up.
@@ -121,8 +121,9 @@ func (s *Session) SignedIn(ctx context.Context) (bool, error) {
 }
 
 // Token returns a usable token of the session, refreshed if need be, with Expiry filled in
-// if it is known: for gRPC, WebSocket, and whatever else is not an http.Client. Errors are
-// those of a request: a *[RefreshError], or the cause of ctx.
+// if it is known: for gRPC, WebSocket, and whatever else is not an http.Client. Its errors
+// are *[RefreshError], the cause of ctx, and the error of [Config.RequireSession]. It also
+// returns an error if it is called by the session's own Refresher, for which it would wait.
 func (s *Session) Token(ctx context.Context) (Token, error) {
 	ctx, c, err := s.enter(ctx, "Token")
 	if err != nil {

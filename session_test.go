@@ -236,7 +236,7 @@ func TestPrintingShowsNoToken(t *testing.T) {
 func requireSession(c *reauth.Config, _ *testworld.World) { c.RequireSession = true }
 
 func TestRequireSession(t *testing.T) {
-	const want = "reauth: the context picks no session, and Config.RequireSession is set: use WithSession or Transport.Session"
+	const want = "reauth: neither WithSession nor Transport.Session names a session, and Config.RequireSession is set"
 	for name, call := range calls {
 		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			for _, m := range []methods{w.Transport, w.Transport.Session(""), w.Transport.Wrap(w.API).(methods)} {

@@ -38,7 +38,7 @@ type sessions struct {
 	ring   []*cachedSession // the values of byName, in the order in which hand looks at them
 	hand   int
 
-	// What is learned of the refresher; see startKind.
+	// Learned of the refresher while it is used; see startKind.
 	selfStarting, needsToken atomic.Bool
 
 	idle idleness

@@ -42,8 +42,8 @@ type Locker interface {
 	// it must be refused. If a lock can't be lost, its held is never done.
 	//
 	// Without a lease in their context the methods do what they do in any [Store], whoever
-	// holds the session, and take the lock from nobody. What is saved this way may be
-	// replaced by what the holder saves next. Take the lock first if that matters.
+	// holds the session, and take the lock from nobody. A token that is saved this
+	// way may be replaced by what the holder saves next. Take the lock first if that matters.
 	//
 	// unlock, called once, gives the session back.
 	Lock(ctx context.Context, session string) (held context.Context, unlock func(), err error)

@@ -42,8 +42,9 @@ type Transport struct {
 // RoundTrip implements [http.RoundTripper]. It sends req at most twice, and never writes
 // to it. The response's Request is req, without the token.
 //
-// Its errors are those of the base transport and of the [Credential], the cause of req's
-// context if that was done while req waited for a refresh, and *[RefreshError].
+// Its errors are those of the base transport and of the [Credential], the error of
+// [Config.RequireSession], the cause of req's context if that was done while req waited for
+// a refresh, and *[RefreshError].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	sc := scopeOf(req.Context())
 	return t.roundTrip(req, sc, sc.session)
@@ -214,7 +215,7 @@ func closeBody(body io.Closer) {
 	}
 }
 
-var errNoSession = errors.New("reauth: the context picks no session, and Config.RequireSession is set: use WithSession or Transport.Session")
+var errNoSession = errors.New("reauth: neither WithSession nor Transport.Session names a session, and Config.RequireSession is set")
 
 func (t *Transport) checkSession(name string) error {
 	if t.requireSession && name == "" {

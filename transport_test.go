@@ -242,7 +242,7 @@ func TestEventsOfARefreshInOrder(t *testing.T) {
 	})
 }
 
-// What a refused request does next depends on what has become of the token that it
+// The next step of a refused request depends on what has become of the token that it
 // carried.
 
 func TestRefusedUnderAnEarlierSignInGetsTheRefusal(t *testing.T) {

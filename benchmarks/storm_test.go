@@ -34,7 +34,7 @@ func BenchmarkStorm(b *testing.B) {
 				for b.Loop() {
 					b.StopTimer()
 					var arrived atomic.Int64
-					rt := lib.new(b, setup{base: instant{}, first: ended(), refresh: func(context.Context) (token, error) {
+					rt := lib.new(b, setup{base: instant{}, first: expired(), refresh: func(context.Context) (token, error) {
 						for arrived.Load() < int64(callers) {
 							runtime.Gosched()
 						}
@@ -70,8 +70,8 @@ func makeGoroutines(n int) {
 	all.Wait()
 }
 
-// ended returns a token that expired a while ago.
-func ended() token {
+// expired returns a token that expired a while ago.
+func expired() token {
 	t := fresh()
 	t.expiry = time.Now().Add(-time.Hour)
 	return t
@@ -119,7 +119,7 @@ func BenchmarkWaiting(b *testing.B) {
 			}
 			for range b.N {
 				land := make(chan struct{})
-				rt := lib.new(b, setup{base: instant{}, first: ended(), refresh: func(context.Context) (token, error) {
+				rt := lib.new(b, setup{base: instant{}, first: expired(), refresh: func(context.Context) (token, error) {
 					<-land
 					return fresh(), nil
 				}})

@@ -44,7 +44,7 @@ func TestStorm(t *testing.T) {
 		"reauth": once, "oauth2": once, "azcore": once, "cloudauth": once,
 	}, func(t *testing.T, s *scenario) []call {
 		s.refreshing, s.spans = refreshing, map[benchmarks.Span]int{}
-		s.start(t, token{access: "ended", expiry: time.Now().Add(-time.Second)})
+		s.start(t, token{access: "expired", expiry: time.Now().Add(-time.Second)})
 		return s.storm(t, callers)
 	})
 }
@@ -85,7 +85,7 @@ func TestFailingTokenServer(t *testing.T) {
 		"reauth": shared, "oauth2": inTurn, "azcore": inTurn, "cloudauth": inTurn,
 	}, func(t *testing.T, s *scenario) []call {
 		s.refreshing, s.down, s.spans = refreshing, true, map[benchmarks.Span]int{}
-		s.start(t, token{access: "ended", expiry: time.Now().Add(-time.Second)})
+		s.start(t, token{access: "expired", expiry: time.Now().Add(-time.Second)})
 		return s.storm(t, callers)
 	})
 }
@@ -101,7 +101,7 @@ func TestDeadline(t *testing.T) {
 		"reauth": kept, "oauth2": missed, "azcore": missed, "cloudauth": missed,
 	}, func(t *testing.T, s *scenario) []call {
 		s.refreshing = refreshing
-		s.start(t, token{access: "ended", expiry: time.Now().Add(-time.Second)})
+		s.start(t, token{access: "expired", expiry: time.Now().Add(-time.Second)})
 		var other sync.WaitGroup
 		other.Go(func() { s.call(t, t.Context(), 0) })
 		time.Sleep(time.Millisecond)

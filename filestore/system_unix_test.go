@@ -131,7 +131,7 @@ func TestASymbolicLinkLeadsNowhere(t *testing.T) {
 }
 
 // Opening a pipe would wait for a writer.
-func TestAPipeIsNoToken(t *testing.T) {
+func TestAPipeIsNotAToken(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, syscall.Mkfifo(pathOf(dir, "ann", ".json"), 0o600))
 	require.NoError(t, syscall.Mkfifo(pathOf(dir, "ann", ".lock"), 0o600))

@@ -427,7 +427,7 @@ func TestARefusalThatTheKeychainDoesNotTellIsAnError(t *testing.T) {
 	}
 }
 
-func TestAnErrorOfTheKeychainIsNoAbsence(t *testing.T) {
+func TestAnErrorOfTheKeychainIsNotAnAbsence(t *testing.T) {
 	k := new(memoryKeychain)
 	store := openOn(t, k, lockDir(t))
 	require.NoError(t, store.Save(t.Context(), "ann", ofSize(100)))

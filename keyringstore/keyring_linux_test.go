@@ -212,7 +212,7 @@ func TestNoDBusSessionIsAnError(t *testing.T) {
 }
 
 // go-keyring asks the Secret Service for a list of items first, and then for one of them.
-func TestALoadBesideADeleteIsNoError(t *testing.T) {
+func TestALoadBesideADeleteIsNotAnError(t *testing.T) {
 	startSecretService(t)
 	dir := lockDir(t)
 	ctx, stop := context.WithCancel(t.Context())

@@ -123,7 +123,7 @@ func TestEverySaveSetsTheTTL(t *testing.T) {
 
 	brief := redisstore.New(client, &redisstore.Options{TTL: 100 * time.Millisecond})
 	require.NoError(t, brief.Save(t.Context(), "ann", reauth.Token{AccessToken: "a"}))
-	eventually(t, "the token ends", func() bool {
+	eventually(t, "the token expires", func() bool {
 		_, ok, err := brief.Load(t.Context(), "ann")
 		return err == nil && !ok
 	})
@@ -195,7 +195,7 @@ func TestATokenThatAnotherProgramHasStoredIsLoaded(t *testing.T) {
 	assert.Equal(t, reauth.Token{AccessToken: "a", TokenType: "Bearer", RefreshToken: "r", Expiry: time.Date(2031, 1, 2, 3, 4, 5, 0, time.UTC)}, tok)
 }
 
-func TestATokenThatIsNoUTF8IsNotSaved(t *testing.T) {
+func TestATokenThatIsNotUTF8IsNotSaved(t *testing.T) {
 	s := startServer(t)
 	store := redisstore.New(s.client(t), nil)
 	held, unlock := mustLock(t, store, "ann")

@@ -268,7 +268,7 @@ func TestARowWithoutATokenIsAnErrorThatDoesNotShowIt(t *testing.T) {
 	})
 }
 
-func TestATokenThatIsNoTextIsNotStored(t *testing.T) {
+func TestATokenThatIsNotTextIsNotStored(t *testing.T) {
 	store := newStore(t, newSQLite(t), 0)
 	require.NoError(t, store.Save(t.Context(), "ann", token("1")))
 	for _, tok := range []reauth.Token{

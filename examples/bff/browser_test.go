@@ -116,11 +116,11 @@ func TestInChromiumTheKeyboardIsEnough(t *testing.T) {
 	require.NoError(t, err)
 	assert.Zero(t, unnamed)
 
-	w.do(chromedp.KeyEvent(" ")) // on the button that ends the access token, which lives for a minute here
+	w.do(chromedp.KeyEvent(" ")) // on the button that expires the access token, which lives for a minute here
 	w.wait(number("refreshed") + ` === 1 && ` + number("replayed") + ` >= 1`)
 	w.wait(`document.getElementById("status").textContent === "Running. No call has failed."`)
 	w.calm()
-	w.shoot("access-token-ended")
+	w.shoot("access-token-expired")
 	assert.Equal(t, 1, a.demo.Counts().Refreshes)
 
 	w.do(chromedp.KeyEvent("\t"))

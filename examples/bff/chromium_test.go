@@ -75,7 +75,7 @@ func newWindow(t *testing.T, parent context.Context, opts ...chromedp.ContextOpt
 		case *runtime.EventExceptionThrown:
 			w.problem("exception: %v", e.ExceptionDetails)
 		case *log.EventEntryAdded:
-			if e.Entry.Source != log.EntrySourceNetwork { // a 401 is no fault of the page
+			if e.Entry.Source != log.EntrySourceNetwork { // a 401 is not a fault of the page
 				w.problem("%s: %s", e.Entry.Source, e.Entry.Text)
 			}
 		}

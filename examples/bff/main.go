@@ -108,7 +108,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	case err != nil:
 		return opts, err
 	case flags.NArg() > 0:
-		return opts, fmt.Errorf("%q is no flag", flags.Arg(0))
+		return opts, fmt.Errorf("%q is not a flag", flags.Arg(0))
 	case opts.lifetime <= 0:
 		return opts, fmt.Errorf("-lifetime %s: a token has to live for a while", opts.lifetime)
 	}

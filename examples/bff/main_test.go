@@ -149,7 +149,7 @@ func TestFlags(t *testing.T) {
 	}{
 		"help":            {[]string{"-help"}, exitOK, "BFF_STORE_KEY"},
 		"unknown":         {[]string{"-adr", "x"}, exitUsage, "-adr"},
-		"argument":        {[]string{"serve"}, exitUsage, `"serve" is no flag`},
+		"argument":        {[]string{"serve"}, exitUsage, `"serve" is not a flag`},
 		"lifetime":        {[]string{"-lifetime", "0s"}, exitUsage, "-lifetime 0s"},
 		"address":         {[]string{"-addr", "127.0.0.1:99999"}, exitFailed, "-addr"},
 		"demo address":    {[]string{"-demo-addr", "nowhere"}, exitFailed, "-demo-addr"},

@@ -134,7 +134,7 @@ func TestACookieThatIsMadeUpTakesNoLock(t *testing.T) {
 	b.assertSignedOut()
 }
 
-func TestAFailedRefreshIsNoSignOut(t *testing.T) {
+func TestAFailedRefreshIsNotASignOut(t *testing.T) {
 	a := startApp(t, nil)
 	b := signedIn(t, a, "ann")
 	a.demo.ExpireAccess("ann")

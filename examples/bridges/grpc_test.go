@@ -226,7 +226,7 @@ func TestAFailedRefreshIsUnavailable(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range map[string]func(*world) error{
 		"refused": func(w *world) error { w.ExpireAccess(); return nil },
-		"known to have ended": func(w *world) error {
+		"known to have expired": func(w *world) error {
 			w.token.Expiry = time.Now().Add(-time.Minute)
 			return w.transport.SignIn(context.Background(), w.token)
 		},

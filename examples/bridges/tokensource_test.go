@@ -22,8 +22,8 @@ func (w *world) consumer(t *testing.T) *http.Client {
 	return &http.Client{Transport: &oauth2.Transport{Source: newTokenSource(t.Context(), w.transport), Base: base}}
 }
 
-// ended makes the session's token one that has ended, as far as anyone can tell.
-func (w *world) ended(t *testing.T) {
+// expire makes the session's token one that has expired by its Expiry and at the server.
+func (w *world) expire(t *testing.T) {
 	t.Helper()
 	w.ExpireAccess()
 	w.token.Expiry = time.Now().Add(-time.Minute)
@@ -33,7 +33,7 @@ func (w *world) ended(t *testing.T) {
 func TestConsumersOfAnExpiredTokenShareOneRefresh(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, reauthtest.Options{})
-	w.ended(t)
+	w.expire(t)
 	client := w.consumer(t)
 	assert.Equal(t,
 		reauthtest.Counts{Refreshes: 1, MaxUsesOfOneRefreshToken: 1, APISucceeded: many},

@@ -13,7 +13,7 @@ import (
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
-// twentyAtOnce runs the program twenty times at once, after the access token has ended.
+// twentyAtOnce runs the program twenty times at once, after the access token has expired.
 func twentyAtOnce(t *testing.T, s *reauthtest.Server) {
 	t.Helper()
 	before := s.Counts()

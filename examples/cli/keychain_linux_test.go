@@ -103,7 +103,7 @@ func TestDemoOnceWithTheKeychain(t *testing.T) {
 	assert.Equal(t, "20 runs at once: 20 successes, 1 refresh.\n", requireDone(t, "demo", "-once", "-store", "keychain"))
 }
 
-func TestNoKeychainIsNoFaultOfTheServer(t *testing.T) {
+func TestAMissingKeychainIsNotAFaultOfTheServer(t *testing.T) {
 	newHome(t)
 	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path="+filepath.Join(t.TempDir(), "none"))
 	t.Setenv("NOTES_STORE", "keychain")

@@ -25,7 +25,7 @@ import (
 const usage = `notes keeps notes on a server.
 
   notes sign-in [-user name]  sign in; asks for the password, or reads it from
-                              standard input if that is no terminal
+                              standard input if that is not a terminal
   notes sign-out              sign out, here and at the server
   notes status                say whether you are signed in, without asking the server
   notes whoami                say who the server takes you for

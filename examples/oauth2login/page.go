@@ -39,7 +39,7 @@ func (p *page) signedIn(tok *oauth2.Token) {
 	p.signIns++
 	p.printf("Signed in.\n")
 	if tok.RefreshToken == "" {
-		p.printf("There is no refresh token: when the access token ends you have to sign in again.\n" +
+		p.printf("There is no refresh token: when the access token expires you have to sign in again.\n" +
 			"Providers give one for the scope offline_access, or want another parameter in -auth-url.\n")
 	}
 }

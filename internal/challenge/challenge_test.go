@@ -140,7 +140,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// What RFC 9110 allows to be written is parsed back to the same challenges.
+// Every form that RFC 9110 allows is parsed back to the same challenges.
 func FuzzParseOfFormattedChallenges(f *testing.F) {
 	for seed := range byte(16) {
 		choices := make([]byte, 200)

@@ -19,8 +19,8 @@ import (
 
 // Stopped stops a process in the middle of its refresh (SIGSTOP) for longer than
 // its lease. Meanwhile another process refreshes and stores a newer token. When
-// the first goes on, its refresh succeeds; what it brings must not take the place
-// of the newer token. The stores that dsn opens have the lease given here.
+// the first goes on, its refresh succeeds. The token of that refresh must not take the
+// place of the newer one. The stores that dsn opens have the lease given here.
 func Stopped(t *testing.T, dsn string, lease time.Duration) {
 	arrived, answer := make(chan struct{}), make(chan struct{})
 	var refreshes atomic.Int32

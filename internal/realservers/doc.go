@@ -4,7 +4,7 @@
 // of the loopback interface, with access tokens that live two seconds. Tokens
 // really expire, so the tests take as long as that takes.
 //
-// A server counts what reaches it; what the tests say of refreshes is what the
-// server says. Where its packages are missing a test is skipped and tells how to
+// A server counts the requests that reach it, and the tests take the numbers of
+// refreshes from there. Where its packages are missing a test is skipped and tells how to
 // install them; with REAUTH_REQUIRE_ALL=1 in the environment it fails.
 package realservers

@@ -32,9 +32,9 @@ func renewFlask(p *program) renewal {
 
 var credentials = map[string]string{"username": "ann", "password": "correct horse"}
 
-// Who comes from a browser's way of doing it has a jar, which goes on sending the
-// cookies of the sign-in, and a header with the CSRF value that went with them.
-func TestAJarWithTheCookiesOfTheSignInIsNoObstacle(t *testing.T) {
+// A client that was written like a browser has a jar, which goes on sending the cookies
+// of the sign-in, and a header with the CSRF value that went with them.
+func TestAJarWithTheCookiesOfTheSignInDoesNotInterfere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, flaskJWT)
 	tok := w.mustSignInWithAWrongClock(t)

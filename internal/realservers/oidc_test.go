@@ -86,8 +86,8 @@ func TestSignOutRevokesTheTokensAtTheServer(t *testing.T) {
 	assert.ErrorIs(t, err, reauth.ErrSignInRequired, "the refresh token")
 }
 
-// Who presents a spent refresh token may have stolen it, so the server revokes all
-// that came from it, also what the session has by now.
+// A client that presents a spent refresh token may have stolen it, so the server revokes
+// all tokens that came from it, also those that the session has by now.
 func TestASpentRefreshTokenInOtherHandsRequiresSignInOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, oidcProvider)

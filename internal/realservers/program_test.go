@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What these tests do most is wait for tokens to expire, so more of them run at
-// once than there are processors.
+// These tests mostly wait for tokens to expire, so more of them run at once than there
+// are processors.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	chosen := false
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// missing skips the test for want of a program, unless none may be skipped.
+// missing skips the test because a program is missing, unless none may be skipped.
 func missing(t *testing.T, what, install string) {
 	t.Helper()
 	if os.Getenv("REAUTH_REQUIRE_ALL") == "1" {
@@ -120,7 +120,7 @@ func (p *program) counts(t *testing.T) counts {
 	return c
 }
 
-// revoke makes the program turn down the refresh token that it gave out last.
+// revoke makes the program refuse the refresh token that it gave out last.
 func (p *program) revoke(t *testing.T) {
 	t.Helper()
 	resp, err := http.Post(p.url+"/_test/revoke", "", nil)

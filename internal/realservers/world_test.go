@@ -55,8 +55,8 @@ func (w *world) mustSignIn(t *testing.T) reauth.Token {
 	return tok
 }
 
-// mustSignInWithAWrongClock signs in with a token that the Transport will take
-// for good long after the server does not.
+// mustSignInWithAWrongClock signs in with a token that the Transport takes for valid
+// long after the server refuses it.
 func (w *world) mustSignInWithAWrongClock(t *testing.T) reauth.Token {
 	t.Helper()
 	tok, err := w.signIn(t.Context())

@@ -16,7 +16,7 @@ const (
 	pathGood   = "/good"
 	pathSlow   = "/slow"
 	pathDenied = "/denied" // refuses whatever token it is shown
-	pathScope  = "/scope"  // answers 401 for want of a scope, which is no refusal
+	pathScope  = "/scope"  // answers 401 for want of a scope, which is not a refusal
 	pathAway   = "/away"   // redirects to a stranger
 	pathBack   = "/back"   // redirects to a stranger, who redirects back
 	pathUpload = "/upload"

@@ -92,8 +92,8 @@ func (p *process) call(n int) {
 	who := fmt.Sprintf("%s.%d", p.name, n)
 	next := time.Now()
 	for i := 1; ; i++ {
-		// What it does when is settled beforehand; what comes while it is still busy
-		// with something else is left out.
+		// The times of its actions are settled beforehand. An action that comes while it
+		// is still busy with another is left out.
 		d := w.chance.of(who, "")
 		next = next.Add(w.span(d, 1, 2*w.plan.pace))
 		if wait := time.Until(next); wait > 0 {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A chance is where all that is left to chance in a run comes from. What it says
-// depends on who asks, about what, when, and for the how manyth time, and on
+// A chance is where all that is left to chance in a run comes from. Its answer
+// depends on who asks, about what, when, and how many times before. It depends on
 // nothing that anybody else does.
 type chance struct {
 	seed  uint64
@@ -22,8 +22,8 @@ type asker struct {
 	slice               time.Duration
 }
 
-// slice is how long a fault stays what it is: who asks a little earlier or later,
-// because the library's jitter said so, mostly gets the same answer.
+// slice is how long a fault stays the same. A question that comes a little earlier or
+// later, because of the library's jitter, mostly gets the same answer.
 const slice = 100 * time.Millisecond
 
 func newChance(seed uint64) *chance {

@@ -13,7 +13,7 @@ const (
 	ruleRecovers   = "after the faults every session works again in every process"
 	ruleSignsIn    = "after the faults SignIn works"
 	ruleWait       = "Wait returns once nothing goes on"
-	ruleSpentLeft  = "what is stored in the end can be refreshed"
+	ruleSpentLeft  = "the token that is stored in the end can be refreshed"
 	ruleStartsOver = "a new process finds what the others left"
 	ruleQuiet      = "nothing goes on in the end"
 	ruleLocksFree  = "locks are given back"
@@ -30,8 +30,8 @@ func (w *world) recover(t *testing.T) {
 	// Retry-After or of refreshes that do not help, and half a minute of failures.
 	bound := 6 * time.Minute
 	if w.plan.lifetime < time.Second && w.plan.told != toldExactly && w.plan.told != toldAsText {
-		// A token may end while a replay carries it, and that it was about to end its
-		// owner does not know: it takes several of those pauses.
+		// A token may expire while a replay carries it. Its owner does not know that it was
+		// about to expire, so several of those pauses are needed.
 		bound = time.Hour
 	}
 	for round := 1; ; round++ {
@@ -117,7 +117,7 @@ func (w *world) startOver(t *testing.T) {
 	p := w.start(t, 0)
 	for _, s := range w.plan.sessions {
 		var err error
-		for range 5 { // a short-lived token may end on its way
+		for range 5 { // a short-lived token may expire on its way
 			if err = w.visitAgain(p, s, 1); err == nil {
 				break
 			}

@@ -54,11 +54,11 @@ func (p *process) hear(ctx context.Context, e reauth.Event) {
 			k.obtained.saveFailed = true
 		}
 	case reauth.EventSignInRequired:
-		if k.required && k.requiredFor == k.turnedDown && w.handlersTake() == 0 {
+		if k.required && k.requiredFor == k.refusedForGood && w.handlersTake() == 0 {
 			w.violatedLocked(ruleOnce, p, e.Session, "and nobody has signed in since")
 		}
 		k.required = !k.changed.Equal(now) // or somebody may have signed in a moment ago
-		k.requiredFor, k.failed, k.changed = k.turnedDown, time.Time{}, now
+		k.requiredFor, k.failed, k.changed = k.refusedForGood, time.Time{}, now
 		if !w.mayBeOut(p, e.Session, now) {
 			w.violatedLocked(ruleLoss, p, e.Session, "event %v, but the store holds %v", e.Kind, w.storage.held[e.Session])
 		}

@@ -60,7 +60,7 @@ var faultNames = [faultKinds]string{
 	refreshIgnoresContext: "token server: hangs, and its client ignores its context",
 	refreshAnswerLost:     "token server: answer lost",
 	refreshFailsAfter:     "token server: 500 after it has rotated",
-	refreshAnswerBroken:   "token server: answer is no JSON",
+	refreshAnswerBroken:   "token server: answer is not JSON",
 	refreshAnswerCut:      "token server: answer breaks off",
 	refreshPanics:         "refresher panics",
 	refreshExits:          "refresher ends its goroutine",

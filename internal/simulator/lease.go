@@ -14,8 +14,8 @@ var errLeaseLost = errors.New("the lease was lost")
 type leaseKey struct{}
 
 // A lease is one process's lock on a session. As long as the process runs it is
-// extended; it runs out while the process is frozen, and after its death. What is
-// written under a lease that has run out, or was given back, is refused.
+// extended. It runs out while the process is frozen, and after its death. A write
+// under a lease that has run out, or was given back, is refused.
 type lease struct {
 	p       *process
 	session string

@@ -18,7 +18,7 @@ type plan struct {
 	grain     time.Duration // all times are multiples of it: a coarse one makes things coincide
 	yields    bool          // the scheduler is offered a change at each choice
 
-	// What the Transports are told.
+	// The settings of the Transports.
 	timeout, pause, early time.Duration
 	buffer                int64
 	anonymous             bool
@@ -33,8 +33,8 @@ type plan struct {
 	tokensAre   tokenKind
 	skew        time.Duration // of its clock
 	rotates     bool
-	killsOld    bool // a refresh ends the access token before it
-	killsAccess bool // the end of a session ends its access tokens too
+	killsOld    bool // a refresh revokes the access token before it
+	killsAccess bool // the end of a session revokes its access tokens too
 	signInBare  bool // a sign-in sometimes brings a refresh token only
 
 	// How processes and leases are.
@@ -267,7 +267,7 @@ func (p *plan) String() string {
 		on   bool
 		text string
 	}{
-		{p.function, "RefresherFunc"}, {p.anonymous, "Anonymous"}, {p.killsOld, "a refresh ends the old access token"},
+		{p.function, "RefresherFunc"}, {p.anonymous, "Anonymous"}, {p.killsOld, "a refresh revokes the old access token"},
 		{p.handlerSignIn, "OnEvent signs in"},
 	} {
 		if o.on {

@@ -46,11 +46,11 @@ type process struct {
 // rules ask for it.
 type knowledge struct {
 	carried  map[*token]time.Time // when a request first carried it
-	last     *token               // what a request carried last
+	last     *token               // the token that a request carried last
 	changed  time.Time            // when the token last changed, as OnEvent heard
-	refused  map[*token]bool      // the API turned down its access token, here
-	final    map[*token]bool      // the token server turned down its refresh token, here
-	obtained *token               // what a refresh brought last
+	refused  map[*token]bool      // the API refused its access token here
+	final    map[*token]bool      // the token server refused its refresh token here for good
+	obtained *token               // the token that a refresh brought last
 	leases   []*lease             // those that have not been given back, also if they are lost
 	asking   int                  // refreshes under way
 	asked    time.Time            // when the first of them began
@@ -60,11 +60,11 @@ type knowledge struct {
 	outFailed  bool      // a SignOut has returned an error
 	loadFailed time.Time // when a Load last did
 
-	failed      time.Time     // when a refresh failed; zero if nothing is left of that
-	failedPause time.Duration // for how long no refresh may follow, at least
-	turnedDown  *token        // what was last turned down for good
-	required    bool          // OnEvent has heard that a sign-in is required
-	requiredFor *token        // what had been turned down then
+	failed         time.Time     // when a refresh failed; zero if nothing is left of that
+	failedPause    time.Duration // for how long no refresh may follow, at least
+	refusedForGood *token        // the last token that was refused for good
+	required       bool          // OnEvent has heard that a sign-in is required
+	requiredFor    *token        // refusedForGood at that time
 }
 
 // A turn is a call of SignIn or SignOut in a process.
@@ -77,7 +77,7 @@ type turn struct {
 
 // good returns the token that the process has for certain, and may use: a request
 // has carried it since the last change, nothing has refused it here, and it has not
-// ended as far as the process can know.
+// expired as far as the process can know.
 func (k *knowledge) good() *token {
 	t, now := k.last, time.Now()
 	switch {
@@ -220,7 +220,8 @@ func (p *process) thaw() {
 	}
 }
 
-// die ends the process. What it has sent may still arrive; nothing comes back.
+// die ends the process. A message that it has sent may still arrive, but it gets no
+// answer.
 func (p *process) die() {
 	w := p.w
 	w.mu.Lock()

@@ -27,7 +27,7 @@ type reply struct {
 	retryAfter time.Duration
 	final      bool
 	tok        *token
-	broken     bool // what it says is no JSON
+	broken     bool // what it says is not JSON
 	cut        bool // it breaks off
 	spent      *spend
 }
@@ -109,7 +109,7 @@ func (p *process) ask(ctx context.Context, presented string) (_ *reply, deaf boo
 		w.lose(v, r, "it was a 500")
 		return &reply{status: http.StatusInternalServerError}, deaf, nil
 	case w.strikes(d, refreshAnswerBroken):
-		w.lose(v, r, "it was no JSON")
+		w.lose(v, r, "it was not JSON")
 		return &reply{status: http.StatusOK, broken: true}, deaf, nil
 	case w.strikes(d, refreshAnswerCut):
 		w.lose(v, r, "it broke off")
@@ -168,7 +168,7 @@ func (w *world) deliver(p *process, session string, presented string, r *reply) 
 	switch {
 	case r.final:
 		if t := w.server.byRefresh[presented]; t != nil {
-			k.final[t], k.turnedDown = true, t
+			k.final[t], k.refusedForGood = true, t
 		}
 	case r.tok != nil:
 		w.note(p.name, session, "has %s", r.tok)
@@ -291,7 +291,7 @@ func (w *world) words(r *reply) string {
 	case toldAsText:
 		members = append(members, `"expires_in":"`+seconds+`"`)
 	case toldWhole:
-		members = append(members, `"expires_in":`+strconv.Itoa(int(t.ends.Sub(t.issued).Seconds())))
+		members = append(members, `"expires_in":`+strconv.Itoa(int(t.expires.Sub(t.issued).Seconds())))
 	case toldZero:
 		members = append(members, `"expires_in":0`)
 	case toldNegative:

@@ -16,24 +16,24 @@ const RuleTwice = "a refresh token is used once"
 // The rules that concern the token server and the store. Those about callers are
 // in judge.go, those about events in events.go.
 const (
-	ruleUnknownToken   = "what is presented to the token server is a refresh token"
+	ruleUnknownToken   = "only refresh tokens are presented to the token server"
 	ruleForeignRefresh = "a refresh token is presented for its own session"
 	ruleOneAtATime     = "a process refreshes a session once at a time"
 	ruleLocked         = "a refresh is made under the lock"
 	ruleKnownLost      = "no refresh is begun under a lease that is known to be lost"
-	ruleNeeded         = "a token is refreshed only if it ends or was refused"
+	ruleNeeded         = "a token is refreshed only if it expires or was refused"
 	rulePause          = "a token that a refresh has just brought is not refreshed because it is refused"
-	ruleFinal          = "what was turned down for good is not presented again"
+	ruleFinal          = "a refresh token that was refused for good is not presented again"
 	ruleAborted        = "nothing but RefreshTimeout ends a refresh request"
 	ruleHammer         = "after a failure the token server is left alone for a while"
 	ruleRevoked        = "only a sign-out revokes"
-	ruleWrite          = "what is written is written under the lock"
-	ruleNewLease       = "who signs in after a lease was lost takes another"
-	ruleSavedWhat      = "what is saved is a token of the session"
+	ruleWrite          = "the store is written to under the lock"
+	ruleNewLease       = "a sign-in after a lost lease takes another lease"
+	ruleSavedWhat      = "only tokens of the session are saved"
 	ruleBackwards      = "the store does not go back to an older token"
-	ruleResurrected    = "a refresh does not bring back what was deleted or replaced"
-	ruleSignedOut      = "a sign-out deletes what is stored"
-	ruleNotYet         = "a final answer that comes early takes effect when the token ends"
+	ruleResurrected    = "a refresh does not bring back a token that was deleted or replaced"
+	ruleSignedOut      = "a sign-out deletes the stored token"
+	ruleNotYet         = "a final answer that comes early takes effect when the token expires"
 	ruleDeleted        = "no session is deleted that the server still honours"
 )
 
@@ -74,12 +74,12 @@ func (w *world) beginVisit(p *process, session, presented string, asked time.Tim
 		violated(ruleForeignRefresh, "%v is of another session", t)
 	}
 	if !w.plan.rotates {
-		return v // which generation it is for, a refresh token that stays the same does not tell
+		return v // a refresh token that stays the same does not tell the generation
 	}
 	if k.final[t] {
 		violated(ruleFinal, "%v", t)
 	}
-	// Not what a SignIn has brought meanwhile.
+	// The rule does not hold for a token that a SignIn has brought meanwhile.
 	if _, known := k.carried[t]; known && t.generation > 1 && !k.failed.IsZero() && now.Before(k.failed.Add(k.failedPause)) {
 		violated(ruleHammer, "%v is refreshed %v after a failure; the pause is %v or more", t, now.Sub(k.failed), k.failedPause)
 	}
@@ -97,7 +97,7 @@ func (w *world) endVisit(v *visit) {
 func (w *world) judgeNeed(v *visit, k *knowledge) {
 	t, now := v.t, v.asked
 	if t.lifetime == 0 && !t.unknown {
-		w.tally.counts[countSkippedNeed].Add(1) // who knows what its owner thinks of it
+		w.tally.counts[countSkippedNeed].Add(1) // how its owner reads it cannot be known
 		return
 	}
 	window := w.plan.window(t.lifetime)
@@ -140,7 +140,7 @@ func (w *world) judgeRevocation(p *process, session, presented string) {
 	w.note(p.name, session, "gives back %s", t)
 	switch {
 	case t == nil:
-		w.violatedLocked(ruleUnknownToken, p, session, "given back is what nobody has issued")
+		w.violatedLocked(ruleUnknownToken, p, session, "nobody has issued the token that is given back")
 	case t.family.user != session:
 		w.violatedLocked(ruleForeignRefresh, p, session, "%v is given back for another session", t)
 	case !slices.ContainsFunc(p.know(session).turns, func(t *turn) bool { return t.family == nil }):
@@ -166,7 +166,7 @@ func (w *world) judgeWrite(ctx context.Context, p *process, session, what string
 	}
 }
 
-// judgeSave looks at what replaces what in the store. w.mu is held.
+// judgeSave looks at a token that replaces another in the store. w.mu is held.
 func (w *world) judgeSave(p *process, session string, t *token, tok reauth.Token) {
 	switch {
 	case t == nil || t.family.user != session || tok.RefreshToken != t.refresh || tok.AccessToken != t.access && !t.signedInBare:
@@ -201,7 +201,7 @@ func (w *world) judgeDelete(p *process, session string) {
 	}
 }
 
-// judgeFinal looks at the deletion of what was turned down. w.mu is held.
+// judgeFinal looks at the deletion of a token that was refused for good. w.mu is held.
 func (w *world) judgeFinal(p *process, session string) {
 	k, held := p.know(session), w.storage.held[session]
 	if held == nil || k.outFailed || k.isSigningOut() {
@@ -233,8 +233,8 @@ func (w *world) mayBeOut(p *process, session string, since time.Time) bool {
 	if !k.signOut.IsZero() || c.bad {
 		return true
 	}
-	// What it says may be what it saw when it last looked at the store, and the
-	// flight that did so may have taken its time.
+	// The process may say what it saw when it last looked at the store, and the flight
+	// that did so may have taken its time.
 	since = since.Add(-w.plan.refreshPause() - 6*(w.plan.timeout+100*time.Millisecond) - w.handlersTake())
 	return !c.lastBad.Before(since) || !k.loadFailed.Before(since) || p.halted(since)
 }

@@ -40,8 +40,8 @@ type token struct {
 	family          *family
 	generation      int
 	access, refresh string
-	issued, ends    time.Time
-	lifetime        time.Duration // as its owner was told; 0: nobody can say what he makes of it
+	issued, expires time.Time
+	lifetime        time.Duration // as its owner was told; 0: how the owner reads it cannot be known
 	unknown         bool          // its owner was told nothing
 	counted         time.Time     // from when lifetime counts at the earliest
 	by              *process      // whose refresh brought it; nil: it is of a sign-in
@@ -78,7 +78,7 @@ func (t *token) String() string {
 	return fmt.Sprintf("%s/%d/%d", t.family.user, t.family.number, t.generation)
 }
 
-// told is when the token ends by what its owner was told, at the earliest.
+// told is when the token expires at the earliest, by the lifetime its owner was told.
 func (t *token) told() time.Time { return t.counted.Add(t.lifetime) }
 
 func newServer(w *world) *server {
@@ -106,7 +106,7 @@ func (s *server) issue(f *family) *token {
 	if p.varied {
 		lifetime = s.w.span(d, lifetime/2, lifetime*3/2)
 	}
-	t.ends = t.issued.Add(lifetime)
+	t.expires = t.issued.Add(lifetime)
 	switch p.tokensAre {
 	case opaque:
 		t.access = fmt.Sprintf("a%s%016x", secretMark, d.next())
@@ -117,7 +117,7 @@ func (s *server) issue(f *family) *token {
 		}
 		enc := base64.RawURLEncoding.EncodeToString
 		t.access = enc([]byte(`{"alg":"HS256"}`)) + "." +
-			enc(fmt.Appendf(nil, `{"exp":%d,"iat":%d,"jti":"%x"}`, t.ends.Add(p.skew).Unix(), iat.Add(p.skew).Unix(), d.next())) +
+			enc(fmt.Appendf(nil, `{"exp":%d,"iat":%d,"jti":"%x"}`, t.expires.Add(p.skew).Unix(), iat.Add(p.skew).Unix(), d.next())) +
 			"." + secretMark
 	}
 	t.refresh = fmt.Sprintf("r%s%016x", secretMark, d.next())
@@ -132,10 +132,10 @@ func (s *server) issue(f *family) *token {
 	return t
 }
 
-// saysLifetime settles what the owner of t makes of its lifetime, for the rules
-// that ask when he may refresh it.
+// saysLifetime settles which lifetime the owner of t assumes, for the rules about when
+// it may refresh the token.
 func (t *token) saysLifetime(p *plan) {
-	lifetime := t.ends.Sub(t.issued)
+	lifetime := t.expires.Sub(t.issued)
 	switch {
 	case p.told == toldExactly, p.told == toldAsText:
 		t.lifetime = lifetime
@@ -164,7 +164,7 @@ func (s *server) handOver(t *token) reauth.Token {
 // accepts reports whether the API takes an access token. w.mu is held.
 func (s *server) accepts(t *token) bool {
 	f := t.family
-	return t.generation > f.floor && time.Now().Before(t.ends) && !(f.dead && s.w.plan.killsAccess)
+	return t.generation > f.floor && time.Now().Before(t.expires) && !(f.dead && s.w.plan.killsAccess)
 }
 
 // A visit is one refresh request.
@@ -182,7 +182,7 @@ type visit struct {
 func (s *server) refresh(v *visit) *token {
 	w, t := s.w, v.t
 	if t == nil || t.family.dead {
-		w.note(v.p.name, v.session, "token server: %s is turned down: its session has ended", t)
+		w.note(v.p.name, v.session, "token server: %s is refused: its session has ended", t)
 		return nil
 	}
 	if t.spent != nil {

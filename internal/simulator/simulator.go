@@ -4,9 +4,9 @@
 // many callers, over one store; a token server that rotates refresh tokens and
 // revokes a session whose token is presented twice; an API; and all the faults that
 // these have in real life. Processes freeze and die. Everything is decided by one
-// seed: which faults there are, when, and what the callers do. What happens is
-// watched from outside by rules that know what the library promises, and every
-// excuse for a lost session is counted.
+// seed: which faults there are, when, and what the callers do. Rules that
+// know the promises of the library watch the run from outside, and every excuse for a
+// lost session is counted.
 //
 // A seed decides the same every time, since no decision depends on the order in
 // which goroutines arrive at it: each is derived from the seed, from who asks, and
@@ -85,8 +85,8 @@ func (r *Report) String() string {
 }
 
 // Run runs the world of seed, in a synctest bubble of its own, and returns what it
-// found. It fails t only where it cannot go on; what the violations are worth is
-// the caller's to say. It must not be called within a bubble.
+// found. It fails t only where it cannot go on. The caller decides what to do about the
+// violations. It must not be called within a bubble.
 func Run(t *testing.T, seed uint64, o Options) (r *Report) {
 	t.Helper()
 	w := newWorld(seed, o)

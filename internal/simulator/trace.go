@@ -30,7 +30,7 @@ func (t *trace) note(process, session, format string, args ...any) {
 	t.lines = append(t.lines, line{time.Since(t.began), process, session, format, args})
 }
 
-// named says what a secret is to be called.
+// named gives a secret the name by which the trace shows it.
 func (t *trace) named(secret, name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

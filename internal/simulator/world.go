@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// A world is one run. What is true in it is guarded by mu, which is never held
-// while time passes.
+// A world is one run. Its state is guarded by mu, which is never held while time
+// passes.
 type world struct {
 	seed   uint64
 	plan   *plan

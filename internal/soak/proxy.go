@@ -99,8 +99,8 @@ func startProxy(target string) (*proxy, error) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		faults, next := apiFaults, http.Handler(pass)
 		if r.URL.Path == "/token" {
-			// It is read here, and passed on without its client's context: what the server
-			// has begun to do is not broken off.
+			// It is read here, and passed on without its client's context, so that
+			// the server finishes what it has begun.
 			body, err := io.ReadAll(r.Body)
 			if err != nil {
 				return

@@ -38,7 +38,9 @@ func TestNoRedirectLeavesTheOrigin(t *testing.T) {
 		}
 	}
 	// Nor can it change the target of a redirect that stays.
-	here := serve(t, func(w http.ResponseWriter, req *http.Request) { http.Redirect(w, req, "/v2", http.StatusTemporaryRedirect) })
+	here := serve(t, func(w http.ResponseWriter, req *http.Request) {
+		http.Redirect(w, req, "/v2", http.StatusTemporaryRedirect)
+	})
 	changing := &http.Client{CheckRedirect: func(req *http.Request, _ []*http.Request) error {
 		req.URL = strangersURL
 		return nil

@@ -87,7 +87,7 @@ func TestTokenOfAnswer(t *testing.T) {
 	assert.Equal(t, reauth.Token{AccessToken: "a"}, tok)
 }
 
-func TestAnswerThatIsNoTokenSaysWhy(t *testing.T) {
+func TestAnswerThatIsNotATokenSaysWhy(t *testing.T) {
 	const notAnObject = "the answer is not a JSON object"
 	for _, tc := range []struct {
 		shape      tokenserver.Shape

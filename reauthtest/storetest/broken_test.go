@@ -244,7 +244,7 @@ var defects = map[string]struct {
 	found string // the test that finds it
 	hangs bool   // by not ending
 }{
-	"absence is an error":                      {&leased{saysNothingOfErrors: true}, "AbsentIsNoError", false},
+	"absence is an error":                      {&leased{saysNothingOfErrors: true}, "AbsentIsNotAnError", false},
 	"the expiry is lost":                       {&leased{forgetsExpiry: true}, "WhatIsSavedIsLoaded", false},
 	"what was there is merged":                 {&leased{mergesExtra: true}, "SaveReplacesAll", false},
 	"deleted tokens stay":                      {&leased{keepsDeleted: true}, "DeleteIsForEverybody", false},

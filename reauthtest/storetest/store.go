@@ -67,7 +67,7 @@ func short(session string) string {
 	return session
 }
 
-func absentIsNoError(t *testing.T, s Storage) {
+func absentIsNotAnError(t *testing.T, s Storage) {
 	store, session := s.Open(t), "storetest absent"
 	mustBeAbsent(t, store, session)
 	assert.NoError(t, store.Delete(t.Context(), session), "to delete nothing is no error")

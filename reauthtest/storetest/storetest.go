@@ -49,7 +49,7 @@ func Run(t *testing.T, s Storage) {
 		name string
 		run  func(*testing.T, Storage)
 	}{
-		{"AbsentIsNoError", absentIsNoError},
+		{"AbsentIsNotAnError", absentIsNotAnError},
 		{"WhatIsSavedIsLoaded", whatIsSavedIsLoaded},
 		{"SaveReplacesAll", saveReplacesAll},
 		{"DeleteIsForEverybody", deleteIsForEverybody},

@@ -35,8 +35,8 @@ func newSession(base, origin string, opts *Options) (session, error) {
 		return session{}, err
 	}
 	return session{
-		// Whatever session the caller's context picks, if the caller uses package
-		// reauth as well.
+		// The handle is of this session whatever the caller's context picks, if the
+		// caller uses package reauth as well.
 		handle:    transport.Session(opts.Account),
 		entrance:  &jsonauth.Endpoint{URL: base + "/v1/sign-in", Client: plain},
 		transport: transport,

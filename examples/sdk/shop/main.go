@@ -52,7 +52,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	service.ExpireAccess()
-	fmt.Fprintln(out, "Ann's access token ends:   of which neither she nor the program hears")
+	fmt.Fprintln(out, "Her access token expires:  neither she nor the program is told")
 	if err := place(ctx, client, out, "biscuits", 12); err != nil {
 		return err
 	}

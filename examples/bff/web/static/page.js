@@ -243,7 +243,7 @@ function list(entries) {
 	return element;
 }
 
-/* What breaks it */
+/* The faults of the demo */
 
 async function demo(what) {
 	try {
