@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -390,6 +391,21 @@ func TestNeedsTokenKeepsTheRefresherFromBeingAsked(t *testing.T) {
 			status, err := w.Get(ctx)
 			require.NoError(t, err)
 			assert.Equal(t, http.StatusOK, status)
+		}, func(c *reauth.Config, w *testworld.World) { c.Refresher = needing{w.Authority, needs} })
+	}
+}
+
+// A session that is signed out stays cached for a day if the Refresher may answer without
+// a token. One that says it can't is not asked, so nothing is lost.
+func TestNeedsTokenLetsSignedOutSessionsBeForgotten(t *testing.T) {
+	for _, needs := range []bool{true, false} {
+		testworld.Case(t, fmt.Sprintf("NeedsToken=%t", needs), func(t *testing.T, w *testworld.World) {
+			w.Transport.SetCacheLimit(10)
+			w.SignInAs(t, "ann")
+			require.NoError(t, w.Transport.Session("ann").SignOut(t.Context()))
+			time.Sleep(time.Minute)
+			w.Transport.Evict()
+			assert.Equal(t, needs, w.Transport.Session("ann").Cached() == nil)
 		}, func(c *reauth.Config, w *testworld.World) { c.Refresher = needing{w.Authority, needs} })
 	}
 }
