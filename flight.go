@@ -84,7 +84,7 @@ func (f *flight) end(o *outcome) {
 	s := f.session
 	var void, signedOut bool
 	s.change(func(st *state, now time.Duration) {
-		if void = st.flight != f && !(f.over && st.epoch == f.epoch); void {
+		if void = st.flight != f && !f.over; void {
 			signedOut = st.signedOut != nil && st.signedOut.byCaller
 			return
 		}
