@@ -207,7 +207,11 @@ func (f *flight) abandon(what string) {
 	o := &outcome{err: err, stays: true}
 	s.change(func(st *state, _ time.Duration) {
 		f.abandoned = true
-		if f.refreshes && st.flight == f {
+		switch {
+		case st.flight != f || !f.refreshes:
+		case st.signedOut != nil: // it was looking for a sign-in, as in vain as with any other failure of the store
+			o.err = st.signedOut.err
+		default:
 			f.told = true
 			o.events = []Event{{Kind: EventRefreshFailed, Err: err, Took: s.owner.timeout + grace}}
 		}

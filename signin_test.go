@@ -460,3 +460,14 @@ func TestASignInWithARefreshTokenAloneRefreshesBeforeTheFirstRequest(t *testing.
 		assert.Equal(t, 20, w.API.Requests())
 	})
 }
+
+func TestASignedOutSessionStaysSoThoughTheStoreHangs(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		require.NoError(t, w.Transport.SignOut(t.Context()))
+		time.Sleep(time.Minute)
+		w.Store.OnCall("Load", func(context.Context) error { time.Sleep(time.Hour); return nil })
+		w.AssertSignInRequired(t)
+		assert.Zero(t, w.Events.Count(reauth.EventRefreshFailed))
+	})
+}

@@ -812,9 +812,17 @@ var mutants = []mutant{
 	{
 		name:   "P10 a refresh that is abandoned is not reported",
 		file:   "flight.go",
-		line:   "		if f.refreshes && st.flight == f {",
-		broken: "		if false {",
+		line:   "		case st.flight != f || !f.refreshes:",
+		broken: "		case true:",
 		tests:  "Promise10|AnAbandonedCall|APendingSaveThatHangs",
+	},
+	{
+		name:   "P6 a signed-out session is not so while the store hangs",
+		file:   "flight.go",
+		line:   "			o.err = st.signedOut.err
+",
+		broken: "",
+		tests:  "ASignedOutSessionStays",
 	},
 	{
 		name:   "P10 the extras of a token are shown in errors",
@@ -1034,8 +1042,8 @@ var mutants = []mutant{
 	{
 		name:   "a save that hangs counts as a failed refresh",
 		file:   "flight.go",
-		line:   "		if f.refreshes && st.flight == f {",
-		broken: "		if st.flight == f {",
+		line:   "		case st.flight != f || !f.refreshes:",
+		broken: "		case st.flight != f:",
 		tests:  "APendingSaveThatHangs",
 	},
 	{
