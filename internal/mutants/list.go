@@ -819,8 +819,7 @@ var mutants = []mutant{
 	{
 		name:   "P6 a signed-out session is not so while the store hangs",
 		file:   "flight.go",
-		line:   "			o.err = st.signedOut.err
-",
+		line:   "			o.err = st.signedOut.err\n",
 		broken: "",
 		tests:  "ASignedOutSessionStays",
 	},
