@@ -122,9 +122,12 @@ func New(cfg Config) (*Transport, error) {
 		}
 	}
 	headers := credentialHeaders(credential)
-	headerValue, _ := credential.(interface {
+	var headerValue func(Token) (string, error) // nil: there is no fast path
+	if c, ok := credential.(interface {
 		HeaderValue(Token) (string, error)
-	})
+	}); ok {
+		headerValue = c.HeaderValue
+	}
 	switch {
 	case cfg.Refresher == nil:
 		fault("Config.Refresher is required")
@@ -168,7 +171,8 @@ func New(cfg Config) (*Transport, error) {
 	m := &sessions{
 		refresher:     cfg.Refresher,
 		store:         cfg.Store,
-		validateToken: tokenValidator(credential),
+		headerValue:   headerValue,
+		validateToken: tokenValidator(credential, headerValue),
 		early:         cfg.EarlyRefresh,
 		timeout:       cfg.RefreshTimeout,
 		refreshPause:  cfg.RefreshPause,
@@ -176,9 +180,6 @@ func New(cfg Config) (*Transport, error) {
 		base:          time.Now(),
 		limit:         maxSessions,
 		byName:        make(map[string]*cachedSession),
-	}
-	if headerValue != nil {
-		m.headerValue = headerValue.HeaderValue
 	}
 	if r, ok := cfg.Refresher.(interface{ NeedsToken() bool }); ok {
 		m.declaresNeed = r.NeedsToken()
@@ -212,18 +213,15 @@ func validate(part any) error {
 
 // tokenValidator returns what SignIn asks whether requests can carry a token. An empty
 // access token is refreshed before its first use.
-func tokenValidator(c Credential) func(Token) error {
+func tokenValidator(c Credential, headerValue func(Token) (string, error)) func(Token) error {
 	if v, ok := c.(interface{ ValidateToken(Token) error }); ok {
 		return v.ValidateToken
 	}
 	return func(tok Token) error {
-		v, ok := c.(interface {
-			HeaderValue(Token) (string, error)
-		})
-		if !ok || tok.AccessToken == "" {
+		if headerValue == nil || tok.AccessToken == "" {
 			return nil
 		}
-		_, err := v.HeaderValue(tok)
+		_, err := headerValue(tok)
 		return err
 	}
 }

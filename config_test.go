@@ -177,3 +177,16 @@ func TestConfigDefaults(t *testing.T) {
 		assert.Equal(t, 30*time.Second, time.Since(began), "RefreshTimeout")
 	}, func(c *reauth.Config, _ *testworld.World) { c.Store = nil })
 }
+
+type refresherAndCredential struct {
+	reauth.Refresher
+	reauth.HeaderCredential
+}
+
+func (refresherAndCredential) Validate() error { return nil }
+
+func TestNewTakesAValueThatCannotBeCompared(t *testing.T) {
+	both := refresherAndCredential{Refresher: reauth.RefresherFunc(nil)}
+	_, err := reauth.New(reauth.Config{Origins: []string{reauth.AnyOrigin}, Refresher: both, Credential: both})
+	assert.NoError(t, err)
+}

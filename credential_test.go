@@ -481,3 +481,22 @@ func TestEmbeddedBuiltInTypesKeepTheirMethods(t *testing.T) {
 		}))
 	})
 }
+
+type panickyCredential struct{ reauth.HeaderCredential }
+
+func (c panickyCredential) HeaderValue(tok reauth.Token) (string, error) {
+	if strings.HasSuffix(tok.AccessToken, "2") {
+		panic("an odd token")
+	}
+	return c.HeaderCredential.HeaderValue(tok)
+}
+
+func TestAPanicInHeaderValueLosesNoToken(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		w.Revoke()
+		w.MustGet(t, http.StatusOK) // by Apply, with the second token
+		w.AssertStored(t, "secret-access-2")
+		assert.Equal(t, 1, w.MostSpent())
+	}, func(c *reauth.Config, _ *testworld.World) { c.Credential = panickyCredential{} })
+}

@@ -118,33 +118,24 @@ func elsewhere(err error) error {
 	return redact.Without(err, ErrSignInRequired, redact.ContextErrors...)
 }
 
-// withoutSignIn is elsewhere for the error of a Refresher. If that is a *RefreshError of
-// the refresher's own, what it says of the token server stays.
+// withoutSignIn is elsewhere for the error of a Refresher that does not require a sign-in.
+// If it is a *RefreshError of the refresher's own, and not below a *url.Error one of another
+// session, what it says of the token server stays.
 func withoutSignIn(err error) error {
 	if !errors.Is(err, ErrSignInRequired) {
 		return err
 	}
-	own, ok := errors.AsType[*RefreshError](err)
-	if ok && !requiresSignIn(own) && own.Err != nil && aboveURLError(err) {
-		said := *own
-		said.Err = elsewhere(own.Err)
-		return &said
-	}
-	return elsewhere(err)
-}
-
-// aboveURLError reports whether the first *RefreshError in the chain of err comes before
-// any *url.Error, so that it isn't that of another session.
-func aboveURLError(err error) bool {
-	for ; err != nil; err = errors.Unwrap(err) {
-		switch err.(type) {
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		switch e := inner.(type) {
 		case *RefreshError:
-			return true
+			said := *e
+			said.Err = elsewhere(e.Err)
+			return &said
 		case *url.Error:
-			return false
+			return elsewhere(err)
 		}
 	}
-	return false
+	return elsewhere(err)
 }
 
 // requiresSignIn reports whether err, of a Refresher, says that the user must sign in. An

@@ -291,3 +291,18 @@ func TestStoreWhoseOwnSessionIsReplacedMeanwhile(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatARefreshersOwnErrorSaysOfTheTokenServerStays(t *testing.T) {
+	elsewhere := &url.Error{Op: "Post", URL: "https://id.example.com/", Err: reauth.ErrSignInRequired}
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		w.Revoke()
+		w.Answer(testworld.Failing(&reauth.RefreshError{StatusCode: 503, RetryAfter: time.Minute, Err: elsewhere}))
+		_, err := w.Get(t.Context())
+		testworld.AssertTemporary(t, err)
+		re, ok := errors.AsType[*reauth.RefreshError](err)
+		require.True(t, ok)
+		assert.Equal(t, 503, re.StatusCode)
+		assert.Equal(t, time.Minute, re.RetryAfter)
+	})
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/reauth-go/reauth/internal/redact"
 )
 
 // A flight finds out what the store holds, and refreshes, adopts or saves accordingly.
@@ -51,12 +53,8 @@ type outcome struct {
 
 // depart starts a flight. It is called within change.
 func (s *cachedSession) depart(ctx context.Context, st *state, why start, needed *generation) *flight {
-	ctx = detach(ctx)
-	if SessionFromContext(ctx) != s.name {
-		ctx = WithSession(ctx, s.name)
-	}
 	f := &flight{
-		promise: newPromise[landing](), session: s, ctx: ctx, epoch: st.epoch,
+		promise: newPromise[landing](), session: s, ctx: naming(detach(ctx), s.name), epoch: st.epoch,
 		refreshes: why == startRefreshing, needed: needed,
 	}
 	st.flight = f
@@ -190,7 +188,7 @@ func call[T any](f *flight, ctx context.Context, what string, fn func(context.Co
 	if !watch.Stop() {
 		<-abandoned // from here on it is settled whether the lease is still there
 	}
-	if err != nil && ctx.Err() != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
+	if err != nil && ctx.Err() != nil && redact.ContextError(err) != nil {
 		err = errUnfinished
 	}
 	if err != nil {

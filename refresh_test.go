@@ -762,3 +762,42 @@ func TestASignInElsewhereIsAnAdoptionThoughItWasSeenBefore(t *testing.T) {
 		})
 	}
 }
+
+func TestAHandlerThatSignsInAndPanicsDoesNotTouchTheNewSession(t *testing.T) {
+	for name, expiry := range map[string]time.Duration{"after an early refresh": 100 * time.Second, "after one that was needed": time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var tr *reauth.Transport
+				failed := 0
+				tr, err := reauth.New(reauth.Config{
+					Origins: []string{reauth.AnyOrigin},
+					OnEvent: func(ctx context.Context, e reauth.Event) {
+						if e.Kind != reauth.EventRefreshFailed {
+							return
+						}
+						if failed++; failed == 1 {
+							assert.NoError(t, tr.SignIn(ctx, reauth.Token{RefreshToken: "other"}))
+							panic("a handler's fault")
+						}
+					},
+					Refresher: reauth.RefresherFunc(func(_ context.Context, old reauth.Token) (reauth.Token, error) {
+						if old.RefreshToken == "other" {
+							return reauth.Token{AccessToken: "new"}, nil
+						}
+						return reauth.Token{}, reauth.ErrSignInRequired
+					}),
+				})
+				require.NoError(t, err)
+				require.NoError(t, tr.SignIn(t.Context(), reauth.Token{AccessToken: "a", RefreshToken: "r", Expiry: time.Now().Add(expiry)}))
+				time.Sleep(99 * time.Second)
+				_, err = tr.Token(t.Context())
+				require.NoError(t, err, "it goes on with the new sign-in")
+				require.NoError(t, tr.Wait(t.Context()))
+				assert.Equal(t, 1, failed)
+				tok, err := tr.Token(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, "new", tok.AccessToken)
+			})
+		})
+	}
+}

@@ -354,3 +354,57 @@ func TestTransportAndSessionAreRefreshers(t *testing.T) {
 		})
 	}
 }
+
+type sessionCredential struct{ seen *[]string }
+
+func (c sessionCredential) Apply(req *http.Request, _ reauth.Token) error {
+	*c.seen = append(*c.seen, reauth.SessionFromContext(req.Context()))
+	return nil
+}
+
+func TestTheContextNamesTheSessionOfAHandle(t *testing.T) {
+	var seen []string
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		ctx := reauth.WithSession(t.Context(), "bob")
+		ann := w.Transport.Session("ann")
+		w.Events.On(func(ctx context.Context, e reauth.Event) { seen = append(seen, reauth.SessionFromContext(ctx)) })
+		w.Store.On(func(ctx context.Context, _ string) error {
+			seen = append(seen, reauth.SessionFromContext(ctx))
+			return nil
+		})
+		require.NoError(t, ann.SignIn(ctx, w.IssueFor("ann")))
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, testworld.APIURL, nil)
+		require.NoError(t, err)
+		resp, err := ann.RoundTrip(req)
+		require.NoError(t, err)
+		assert.Same(t, req, resp.Request)
+		w.Revoke()
+		_, err = ann.RoundTrip(req)
+		require.NoError(t, err)
+		require.NoError(t, ann.SignOut(ctx))
+		for _, name := range seen {
+			assert.Equal(t, "ann", name)
+		}
+		assert.Greater(t, len(seen), 8)
+	}, func(c *reauth.Config, _ *testworld.World) { c.Credential = sessionCredential{&seen} })
+}
+
+// A context whose type can't be compared.
+type oddContext struct {
+	context.Context
+	_ []int
+}
+
+func TestAContextNeedNotBeComparable(t *testing.T) {
+	var seen []string
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		ctx := oddContext{Context: reauth.WithSession(t.Context(), "ann")}
+		ann := w.Transport.Session("ann")
+		require.NoError(t, ann.SignIn(ctx, w.IssueFor("ann")))
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, testworld.APIURL, nil)
+		require.NoError(t, err)
+		_, err = ann.RoundTrip(req)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"ann", "ann"}, seen, "and again in the replay of a refusal")
+	}, func(c *reauth.Config, _ *testworld.World) { c.Credential = sessionCredential{&seen} })
+}

@@ -102,8 +102,8 @@ func (t *Transport) send(req *http.Request, session string, g *generation, body 
 	case g.value[0] != "":
 		header[t.headers[0]] = g.value[:]
 	default:
-		if ctx := naming(req.Context(), session); ctx != req.Context() {
-			clone = clone.WithContext(ctx)
+		if SessionFromContext(req.Context()) != session {
+			clone = clone.WithContext(WithSession(req.Context(), session))
 		}
 		if err := t.credential.Apply(clone, g.tok.clone()); err != nil {
 			closeBody(body)
