@@ -2,8 +2,11 @@ package reauth
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/reauth-go/reauth/internal/expiry"
@@ -12,20 +15,60 @@ import (
 
 var errSignedOut = fmt.Errorf("signed out: %w", ErrSignInRequired)
 
+// A signedOut is the state of a session that has no token and needs a sign-in.
+type signedOut struct {
+	err         *RefreshError // what requests get
+	byCaller    bool          // SignOut was called; false: the token server refused to refresh
+	given       []Token       // the tokens given up: none of them is a new sign-in
+	givenUnseen bool          // the store couldn't be read, so the first token it shows counts as given up too
+	undeleted   bool          // the store may still hold one of given
+	nextLook    time.Duration // the store isn't asked again before
+	since       time.Duration
+}
+
+// giveUp adds tokens to those given up.
+func (o *signedOut) giveUp(toks ...Token) {
+	for _, tok := range toks {
+		if !tok.isZero() && !slices.ContainsFunc(o.given, tok.is) {
+			o.given = append(o.given, tok.clone())
+		}
+	}
+}
+
+// holds reports whether the session is still signed out though the store shows tok: there
+// is none, if ok is false, or it is one of those given up. After a SignOut that is any
+// token of the same sign-in, because another process may have refreshed it meanwhile.
+func (o *signedOut) holds(tok Token, ok bool) bool {
+	if o.givenUnseen {
+		o.givenUnseen = false
+		if ok {
+			o.giveUp(tok)
+		}
+	}
+	if !ok {
+		o.undeleted = false
+	}
+	return !ok || slices.ContainsFunc(o.given, func(g Token) bool {
+		return g.is(tok) || o.byCaller && g.SignInID != "" && g.SignInID == tok.SignInID
+	})
+}
+
 // signIn makes tok the session's token, in the store and then here.
 func (s *cachedSession) signIn(ctx context.Context, tok Token) error {
 	now := time.Now()
 	tok = tok.clone()
+	tok.SignInID = rand.Text()
+	delete(tok.Extra, extraPrevious)
 	tok.Expiry = expiry.Stored(tok.AccessToken, tok.Expiry, now)
 	if err := s.owner.validateToken(tok); err != nil {
 		return err
 	}
 	g := s.newGeneration(tok, now, false)
-	lease, err := s.acquire(ctx)
+	lease, err := s.acquireSettled(ctx)
 	if err != nil {
 		return err
 	}
-	_, err = write(s, ctx, lease.held, "the store's Save", func(ctx context.Context) (saved bool, err error) {
+	_, err = write(s, ctx, lease, "the store's Save", func(ctx context.Context) (saved bool, err error) {
 		if s.isRefreshing(tok) {
 			// The flight brings the token after this very one. Replacing that would
 			// spend this one twice.
@@ -34,7 +77,10 @@ func (s *cachedSession) signIn(ctx context.Context, tok Token) error {
 		return true, s.owner.store.Save(ctx, s.name, g.tok.clone())
 	}, func(saved bool, err error) {
 		if saved && err == nil {
-			s.change(func(st *state, _ time.Duration) { st.turn(g, nil) })
+			s.change(func(st *state, _ time.Duration) {
+				st.turn(g, nil)
+				st.pending = nil
+			})
 		}
 	})
 	s.release(lease)
@@ -70,9 +116,15 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 		loaded bool
 	}
 	var had deleted
-	lease, err := s.acquire(ctx)
+	l, err := s.acquireSettled(ctx)
+	lockErr := err
+	if err != nil && !errors.Is(err, errStillOpen) && err != errLockTimeout && ctx.Err() == nil {
+		// Somebody who can't lock may still delete. But a process that refreshes meanwhile
+		// may save again, so the caller must know.
+		l, err = &lease{held: detach(ctx)}, nil
+	}
 	if err == nil {
-		had, err = write(s, ctx, lease.held, "the store's Delete", func(ctx context.Context) (deleted, error) {
+		had, err = write(s, ctx, l, "the store's Delete", func(ctx context.Context) (deleted, error) {
 			found, err := m.load(ctx, s.name)
 			had := deleted{found, err == nil}
 			if had.loaded && !had.ok {
@@ -83,7 +135,7 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 			}
 			return had, nil
 		}, func(had deleted, err error) {
-			// Once more, in case a SignIn came between.
+			// Once more, in case a SignIn or a save came between.
 			s.change(func(st *state, now time.Duration) {
 				o := &signedOut{
 					err: signedOutError, byCaller: true, givenUnseen: err != nil && !had.loaded, undeleted: err != nil,
@@ -92,10 +144,19 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 				if had.ok {
 					o.giveUp(had.tok)
 				}
+				if st.pending != nil {
+					pending = st.pending
+				}
 				st.giveUp(o)
+				if err == nil {
+					st.pending = nil
+				}
 			})
 		})
-		s.release(lease)
+		s.release(l)
+	}
+	if lockErr != nil {
+		err = errors.Join(lockErr, err)
 	}
 	s.change(func(st *state, now time.Duration) {
 		if st.signedOut == waiting { // the store was not reached
@@ -103,21 +164,35 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 		}
 	})
 
-	secrets := []string{had.tok.AccessToken, had.tok.RefreshToken}
+	secrets := had.tok.secrets()
 	last := had.tok
 	if before != nil {
-		secrets = append(secrets, before.tok.AccessToken, before.tok.RefreshToken)
-		if !had.ok || pending != nil {
+		secrets = append(secrets, before.tok.secrets()...)
+		if !had.ok {
 			last = before.tok
 		}
+	}
+	if pending != nil {
+		secrets = append(secrets, pending.tok.secrets()...)
+		last = pending.tok
 	}
 	if err != nil && redact.Text(err.Error(), secrets) != err.Error() {
 		err = harmless(err, secrets)
 	}
-	if !last.isZero() {
-		err = errors.Join(err, s.revoke(ctx, last))
-	}
+	err = errors.Join(err, m.unrevoked.again(ctx, s), s.revokeOrKeep(ctx, last))
 	m.emit(ctx, s.name, Event{Kind: EventSignedOut, Err: err})
+	return err
+}
+
+// revokeOrKeep revokes tok. What can't be revoked is kept for the next SignOut.
+func (s *cachedSession) revokeOrKeep(ctx context.Context, tok Token) error {
+	if tok.isZero() {
+		return nil
+	}
+	err := s.revoke(ctx, tok)
+	if err != nil {
+		s.owner.unrevoked.keep(s.owner.now(), s.name, tok)
+	}
 	return err
 }
 
@@ -184,4 +259,122 @@ func callBounded[T any](ctx context.Context, m *sessions, what string, late erro
 		return v, fmt.Errorf("%s: %w", what, r.err)
 	}
 	return r.value, nil
+}
+
+// unrevoked are the tokens whose revocation failed. The next SignOut of the session tries
+// again.
+type unrevoked struct {
+	mu   sync.Mutex
+	kept []unrevokedToken // the oldest first
+}
+
+type unrevokedToken struct {
+	session string
+	tok     Token
+	since   time.Duration
+}
+
+const (
+	mostUnrevoked    = 1024
+	longestUnrevoked = time.Hour
+)
+
+func (u *unrevoked) keep(now time.Duration, session string, tok Token) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.kept = slices.DeleteFunc(u.kept, func(k unrevokedToken) bool { return now-k.since > longestUnrevoked })
+	if over := len(u.kept) - mostUnrevoked + 1; over > 0 {
+		u.kept = slices.Delete(u.kept, 0, over)
+	}
+	u.kept = append(u.kept, unrevokedToken{session, tok.clone(), now})
+}
+
+// again revokes what is kept of the session. What fails again stays.
+func (u *unrevoked) again(ctx context.Context, s *cachedSession) error {
+	now := s.owner.now()
+	var mine []unrevokedToken
+	u.mu.Lock()
+	u.kept = slices.DeleteFunc(u.kept, func(k unrevokedToken) bool {
+		if k.session == s.name && now-k.since <= longestUnrevoked {
+			mine = append(mine, k)
+		}
+		return k.session == s.name
+	})
+	u.mu.Unlock()
+	var errs []error
+	for _, k := range mine {
+		errs = append(errs, s.revokeOrKeep(ctx, k.tok))
+	}
+	return errors.Join(errs...)
+}
+
+// A signing is one run of Config.SignIn, shared by all who wait for it.
+type signing struct {
+	*promise[error]
+	waiters int // guarded by session.mu
+	cancel  context.CancelFunc
+	failed  time.Duration // when it failed; guarded by session.mu
+}
+
+// signInAgain runs Config.SignIn for a request or call whose session needs a sign-in, which
+// err says, or joins the run that is up. If it reports false, the error that it returns is
+// the caller's. Each caller waits on its own context; the run ends when nobody waits.
+func (s *cachedSession) signInAgain(ctx context.Context, err error) (again bool, _ error) {
+	m := s.owner
+	if m.signIn == nil || !errors.Is(err, ErrSignInRequired) || scopeOf(ctx).isRefreshing(m) {
+		return false, err
+	}
+	s.mu.Lock()
+	run := s.signing
+	if run != nil && (run.waiters == 0 || run.failed != 0) && m.now() >= run.failed+m.refreshPause {
+		run = nil
+	}
+	if run == nil {
+		run = &signing{promise: newPromise[error]()}
+		var own context.Context
+		own, run.cancel = context.WithCancel(m.forFlight(ctx, s.name))
+		s.signing = run
+		m.begin()
+		go s.runSignIn(own, run) // ends when Config.SignIn and the store return
+	}
+	run.waiters++
+	s.mu.Unlock()
+	failed, ok := run.wait(ctx)
+	s.mu.Lock()
+	if run.waiters--; run.waiters == 0 {
+		run.cancel()
+	}
+	s.mu.Unlock()
+	switch {
+	case !ok:
+		return false, context.Cause(ctx)
+	case failed != nil:
+		return false, failed
+	}
+	return true, nil
+}
+
+func (s *cachedSession) runSignIn(ctx context.Context, run *signing) {
+	m := s.owner
+	defer m.end()
+	tok, err := await("Config.SignIn", func() (Token, error) { return m.signIn(m.within(ctx, s.name)) })
+	if err == nil && tok.isZero() {
+		err = errors.New("it returned neither a token nor an error")
+	}
+	if err == nil {
+		err = s.signIn(ctx, tok)
+	}
+	var failed error
+	if err != nil {
+		text := redact.Text("Config.SignIn: "+err.Error(), tok.secrets())
+		failed = refreshError(s.name, &redact.Error{Text: text, Chain: errors.Join(ErrSignInRequired, redact.Without(err, context.Canceled))})
+	}
+	s.mu.Lock()
+	if failed != nil {
+		run.failed = m.now()
+	} else if s.signing == run {
+		s.signing = nil
+	}
+	s.mu.Unlock()
+	run.keep(failed)
 }

@@ -1,94 +1,30 @@
 package reauth
 
 import (
+	"errors"
 	"math"
-	"slices"
 	"time"
+
+	"github.com/reauth-go/reauth/internal/evidence"
 )
 
 // A state is what a session knows, as plain data: no lock, no clock, no I/O. Its
 // methods are the rules. They take the time, on the clock of sessions.now, and return
 // what to do next. Only cachedSession.change calls those that write.
 type state struct {
-	epoch     uint64       // counts the sign-ins and sign-outs of this process
-	current   *generation  // nil: none is known
-	signedOut *signedOut   // why there is no current generation; nil: the store was not asked yet
-	flight    *flight      // the flight that is up
-	backoff   *backoff     // after a flight that failed
-	pending   *pendingSave // the current generation has not reached the store
-	rejected  *rejection   // the current generation can't be refreshed any more
-	futile    futility     // refreshes that didn't help
-}
-
-// A backoff is the pause after a flight that failed. A nil one is over.
-type backoff struct {
-	err   *RefreshError
-	until time.Duration // callers get err at once until then
-	pause time.Duration // the next failure doubles it
-}
-
-const (
-	firstBackoff      = time.Second
-	longestBackoff    = 30 * time.Second
-	longestRetryAfter = 5 * time.Minute
-)
-
-func (b *backoff) active(now time.Duration) bool { return b != nil && now < b.until }
-
-// A signedOut is the state of a session that has no token and needs a sign-in.
-type signedOut struct {
-	err         *RefreshError // what requests get
-	byCaller    bool          // SignOut was called; false: the token server refused to refresh
-	given       []Token       // the tokens given up: none of them is a new sign-in
-	givenUnseen bool          // the store couldn't be read, so the first token it shows counts as given up too
-	undeleted   bool          // the store may still hold one of given
-	nextLook    time.Duration // the store isn't asked again before
-	since       time.Duration
-}
-
-// giveUp adds tokens to those given up.
-func (o *signedOut) giveUp(toks ...Token) {
-	for _, tok := range toks {
-		if !slices.ContainsFunc(o.given, tok.same) {
-			o.given = append(o.given, tok.clone())
-		}
-	}
-}
-
-// holds reports whether the session is still signed out though the store shows tok:
-// there is none, if ok is false, or it is one of those given up.
-func (o *signedOut) holds(tok Token, ok bool) bool {
-	if o.givenUnseen {
-		o.givenUnseen = false
-		if ok {
-			o.giveUp(tok)
-		}
-	}
-	if !ok {
-		o.undeleted = false
-	}
-	return !ok || slices.ContainsFunc(o.given, tok.same)
-}
-
-// A pendingSave is a save of the current generation that the store has not accepted.
-// If nobody else has written, the store holds a token that this process has spent: the
-// one that it was last seen to hold, or one whose Save seemed to fail.
-type pendingSave struct {
-	spent []Token       // the latest last
-	next  time.Duration // when to try again
-}
-
-// mostSpent bounds what is remembered while a store fails. A Save is not expected to
-// take effect so many refreshes later.
-const mostSpent = 8
-
-func (p *pendingSave) hasSpent(tok Token) bool { return slices.ContainsFunc(p.spent, tok.same) }
-
-// A rejection is the token server's final answer to the refresh of a token that is
-// still good for requests.
-type rejection struct {
-	from Token
-	err  error
+	epoch     uint64          // counts the sign-ins and sign-outs that this process knows of
+	current   *generation     // nil: none is known
+	previous  *generation     // the one before, while it is good and current may not be known everywhere yet
+	signedOut *signedOut      // why there is no current generation; nil: the store was not asked yet
+	flight    *flight         // the flight that is up
+	backoff   *backoff        // after a flight that failed
+	pending   *pendingSave    // a token that has not reached the store
+	rejected  *rejection      // the current generation can't be refreshed any more
+	futile    futility        // refreshes that didn't help
+	memory    *memory         // tokens from before; nil: none
+	evidence  *evidence.Table // who has accepted the current generation; nil: no pause is on
+	pauses    evidence.Pauses // endpoints where a refresh didn't help
+	stale     bool            // the store may hold another token than current; see Transport.Forget
 }
 
 // A futility counts the refreshes whose replay was refused all the same.
@@ -116,25 +52,32 @@ func (f futility) stretch(pause time.Duration) time.Duration {
 }
 
 // A step is what a caller does next. Without use, wait and err the caller keeps the
-// answer that it has.
+// response that it has.
 type step struct {
-	use    *generation   // send the request with this one
-	wait   bool          // for the flight; if use is set too, that one is good meanwhile
-	err    *RefreshError // fail with this error
-	start  start         // first start a flight
-	needed *generation   // for start: the generation that its waiters can't use any more; nil if it is an early one
-	held   time.Duration // how long a refusal won't start a refresh; 0 if that isn't the reason
-	absent bool          // there was no current generation
+	use      *generation   // send the request with this one
+	fallback bool          // use is the generation before the current one
+	wait     bool          // for the flight; if use is set too, that one is good meanwhile
+	brief    bool          // with wait and use: no longer than briefWait
+	err      *RefreshError // fail with this error
+	start    start         // first start a flight
+	needed   *generation   // for start: the generation that its waiters can't use any more; nil if it is an early one
+	own      error         // why the caller keeps the response that refused
+	held     time.Duration // with own: how long such a refusal won't start a refresh
+	absent   bool          // there was no current generation
 }
 
 // A start says why a flight is started.
 type start int
 
 const (
-	startNothing start = iota
-	startSaving        // only to save what is pending
+	startNothing  start = iota
+	startSaving         // only to save what is pending
+	startChecking       // only to see what is stored
 	startRefreshing
 )
+
+// briefWait bounds the waits for what a request could do without.
+const briefWait = time.Second
 
 // next returns what a request does that has not been sent. One that is patient waits
 // for the next generation even if the current one is only about to expire.
@@ -149,23 +92,51 @@ func (st *state) next(now time.Duration, patient bool) step {
 	next := step{use: g}
 	if st.flight == nil {
 		switch {
+		case st.stale:
+			next.start = startChecking
 		case now >= g.early && st.rejected == nil && !st.backoff.active(now):
 			next.start = startRefreshing
-		case st.pending != nil && now >= st.pending.next:
+		case st.pending != nil && st.pending.lease == nil && now >= st.pending.next:
 			next.start = startSaving
 		}
 	}
-	next.wait = patient && now >= g.early && (next.start == startRefreshing || st.isRefreshing())
+	switch {
+	case st.stale:
+		next.wait, next.brief = true, true
+	case patient && now >= g.early:
+		next.wait = next.start == startRefreshing || st.isRefreshing()
+	case patient && st.isRefreshing() && st.flight.needed == g:
+		next.wait, next.brief = true, true // a refusal has shown that g won't do
+	}
 	return next
 }
 
-// refused returns what a request does whose attempt with g was refused. pause is
+// An attempt is a request that was sent with a token.
+type attempt struct {
+	gen      *generation
+	at       evidence.Endpoint // 0: not known
+	origin   evidence.Endpoint
+	fallback bool // gen was the generation before the current one
+}
+
+var (
+	errOtherSignIn  = errors.New("the request was sent under another sign-in")
+	errPermission   = errors.New("the refused token is itself the result of a refresh just now")
+	errStillRefused = errors.New("a refresh just now did not help at this endpoint")
+	errNotRenewable = errors.New("the session has nothing to refresh with")
+	errSameToken    = errors.New("the refresher returned the token that was refused")
+)
+
+// refused returns what a request does whose attempt was refused. pause is
 // Config.RefreshPause.
-func (st *state) refused(now time.Duration, g *generation, pause time.Duration) step {
-	cur := st.current
+func (st *state) refused(now time.Duration, a attempt, pause time.Duration) step {
+	cur, g := st.current, a.gen
+	if g == st.previous {
+		st.previous = nil
+	}
 	switch {
 	case g.epoch != st.epoch:
-		return step{} // sent under another sign-in: its refusal is the answer
+		return step{own: errOtherSignIn}
 	case cur == nil:
 		next := st.find(now)
 		next.absent = true
@@ -176,12 +147,62 @@ func (st *state) refused(now time.Duration, g *generation, pause time.Duration) 
 		return st.replace(now)
 	case st.backoff.active(now):
 		return step{err: st.backoff.err}
+	case st.rejected != nil && st.rejected.kept && now < min(cur.expires, st.rejected.look):
+		return step{own: errNotRenewable, held: st.rejected.look - now}
 	}
-	// A token this new has not been revoked: the refusal is about permission.
-	if pause := st.futile.stretch(pause); cur.fetched && now < cur.certain && now < cur.obtained+pause {
-		return step{held: cur.obtained + pause - now}
+	if prev := st.previous; prev != nil && now < min(prev.expires, cur.obtained+pause) &&
+		!st.evidence.Accepted(a.origin, cur.number, 0) {
+		return step{use: prev, fallback: true} // the API may not know the new token yet
+	}
+	if until := st.pauses[a.at]; now < until {
+		return step{own: errStillRefused, held: until - now}
+	}
+	// A token this new has not been revoked, so the refusal is about permission. But where
+	// it was accepted before, or the one before, the refusal is about the token.
+	fresh := cur.obtained + st.futile.stretch(pause)
+	if cur.fetched && now < min(cur.certain, fresh) && !st.evidence.Accepted(a.at, cur.number, 1) {
+		return step{own: errPermission, held: fresh - now}
 	}
 	return st.replace(now)
+}
+
+// judge takes note of how the API answered a replay. Refusals count only while the API
+// has not accepted a replay with the same generation: one endpoint that refuses every
+// token says nothing about the refresh.
+func (st *state) judge(now time.Duration, a attempt, refused bool, pause time.Duration) step {
+	g := a.gen
+	switch {
+	case g.epoch != st.epoch: // it says nothing about this sign-in
+	case !refused:
+		st.futile.count, st.futile.judged = 0, g.number
+		delete(st.pauses, a.at)
+	case a.fallback:
+		st.previous = nil
+		if st.current != nil && st.flight == nil && !st.backoff.active(now) {
+			return step{start: startRefreshing, needed: st.current}
+		}
+	case st.evidence.Accepted(a.at, g.number, 1):
+		if pause > 0 {
+			st.pauses.Set(now, a.at, now+pause)
+		}
+	case st.futile.judged != g.number && g.fetched:
+		st.futile.judged = g.number
+		if st.futile.count < math.MaxUint8 {
+			st.futile.count++
+		}
+	}
+	return step{}
+}
+
+// pauseIsOver reports whether no refusal of g would be handed over because g is new, so
+// that it need not be known who accepts it.
+func (st *state) pauseIsOver(now time.Duration, g *generation, pause time.Duration) bool {
+	for _, until := range st.pauses {
+		if now < until {
+			return false
+		}
+	}
+	return now >= g.obtained+st.futile.stretch(pause)
 }
 
 // find returns how to get a generation where there is none.
@@ -218,7 +239,10 @@ func (st *state) isRefreshing() bool { return st.flight != nil && st.flight.refr
 func (st *state) attention() time.Duration {
 	g := st.current
 	at := g.expires
-	if st.flight != nil {
+	switch {
+	case st.stale:
+		return 0
+	case st.flight != nil:
 		return at
 	}
 	if st.rejected == nil {
@@ -228,7 +252,7 @@ func (st *state) attention() time.Duration {
 		}
 		at = min(at, early)
 	}
-	if st.pending != nil {
+	if st.pending != nil && st.pending.lease == nil {
 		at = min(at, st.pending.next)
 	}
 	return at
@@ -240,15 +264,63 @@ func (st *state) settle(g *generation) {
 		st.futile.settled++
 		g.epoch, g.number = st.epoch, st.futile.settled
 		st.signedOut = nil
+		st.remember(g.tok, false)
+		if g.fetched {
+			if st.evidence == nil {
+				st.evidence = new(evidence.Table)
+			}
+			g.watch.Store(st.evidence)
+		}
 	}
-	st.backoff, st.rejected, st.pending = nil, nil, nil
+	st.backoff, st.rejected, st.previous, st.stale = nil, nil, nil, false
 	st.current = g
 }
 
-// leavePending notes that the current generation has not reached the store, which may
-// hold one of spent. A pause of 0 would make Wait try again and again.
-func (st *state) leavePending(now time.Duration, spent []Token, pause time.Duration) {
-	st.pending = &pendingSave{spent: spent[max(0, len(spent)-mostSpent):], next: now + max(pause, grace)}
+// renew makes g, which a refresh brought, the current generation. An early refresh
+// leaves the one before good for a while.
+func (st *state) renew(g *generation, early bool) {
+	before := st.current
+	st.settle(g)
+	if early {
+		st.previous = before
+	}
+}
+
+// remember notes that this process has had tok or, if spent is true, has exchanged it for
+// the next.
+func (st *state) remember(tok Token, spent bool) {
+	if st.memory == nil {
+		st.memory = new(memory)
+	}
+	st.memory.add(tok, spent)
+}
+
+// recalls reports whether this process has had tok, and whether it has exchanged it for
+// the next.
+func (st *state) recalls(tok Token) (had, spent bool) {
+	if st.memory == nil {
+		return false, false
+	}
+	return st.memory.find(tok)
+}
+
+// keeps reports whether l is kept for a pending save.
+func (st *state) keeps(l *lease) bool { return st.pending != nil && st.pending.lease == l }
+
+// leavePending notes that tok has not reached the store. The lease l is kept if it is not
+// nil. A pause of 0 would make Wait try again and again.
+func (st *state) leavePending(now time.Duration, tok Token, l *lease, pause time.Duration) {
+	p := &pendingSave{tok: tok.clone(), lease: l, since: now, report: now + reportPending}
+	if st.pending != nil {
+		p.since, p.report, p.tries = st.pending.since, st.pending.report, st.pending.tries
+	}
+	pause = max(pause, grace)
+	if l != nil { // other processes wait, so try soon
+		pause = min(pause, grace<<min(p.tries, 10))
+		p.tries++
+	}
+	p.next = now + pause
+	st.pending = p
 }
 
 // turn starts the next epoch with g or, if that is nil, signed out as o says. A flight
@@ -256,13 +328,14 @@ func (st *state) leavePending(now time.Duration, spent []Token, pause time.Durat
 func (st *state) turn(g *generation, o *signedOut) {
 	st.epoch++
 	st.flight = nil
-	st.futile.count, st.futile.judged = 0, 0
+	st.futile.count, st.futile.judged, st.pauses = 0, 0, nil
 	st.settle(g)
 	st.signedOut = o
 }
 
 // giveUp starts the next epoch signed out as o says. It adds to o the tokens that the
-// store may hold and that are not another sign-in.
+// store may hold and that are not another sign-in. What is pending stays so until the
+// store is known to hold nothing: another process could spend what is stored.
 func (st *state) giveUp(o *signedOut) {
 	switch {
 	case st.current != nil:
@@ -273,7 +346,7 @@ func (st *state) giveUp(o *signedOut) {
 		o.givenUnseen = o.givenUnseen && st.signedOut.givenUnseen
 	}
 	if st.pending != nil {
-		o.giveUp(st.pending.spent...)
+		o.giveUp(st.pending.tok)
 	}
 	if st.rejected != nil {
 		o.giveUp(st.rejected.from)
@@ -296,22 +369,6 @@ func (st *state) failed(now time.Duration, err *RefreshError, spread float64) {
 		err:   err,
 		until: now + max(jittered, min(err.RetryAfter, longestRetryAfter)),
 		pause: pause,
-	}
-}
-
-// judge takes note of how the API answered a replay that carried g. Refusals count
-// only while the API has not accepted a replay with the same generation: one endpoint
-// that refuses every token says nothing about the refresh.
-func (st *state) judge(g *generation, refused bool) {
-	switch {
-	case g.epoch != st.epoch: // it says nothing about this sign-in
-	case !refused:
-		st.futile.count, st.futile.judged = 0, g.number
-	case st.futile.judged != g.number && g.fetched:
-		st.futile.judged = g.number
-		if st.futile.count < math.MaxUint8 {
-			st.futile.count++
-		}
 	}
 }
 

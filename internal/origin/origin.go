@@ -385,3 +385,11 @@ func Same(a, b *url.URL) bool {
 	y, ok2 := originOf(b)
 	return ok && ok2 && x.is(y)
 }
+
+// Of returns the origin of a request's URL for an error.
+func Of(req *http.Request) string {
+	if req.URL == nil {
+		return "none"
+	}
+	return req.URL.Scheme + "://" + req.URL.Host
+}
