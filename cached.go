@@ -294,9 +294,12 @@ func (s *cachedSession) savePending(p *pendingSave) {
 	})
 }
 
-// holds is signedOut.holds.
+// holds is signedOut.holds. A token that this process has spent is not a sign-in either.
 func (s *cachedSession) holds(o *signedOut, tok Token, ok bool) (held bool) {
-	s.change(func(*state, time.Duration) { held = o.holds(tok, ok) })
+	s.change(func(st *state, _ time.Duration) {
+		_, spent := st.recalls(tok)
+		held = o.holds(tok, ok) || spent
+	})
 	return held
 }
 

@@ -21,6 +21,7 @@ type flight struct {
 
 	// Of the flight's own goroutine.
 	asked   time.Time // when the refresher was called
+	late    []Event   // to be reported once the lease is given back
 	secrets []string  // what no error may show
 
 	// Guarded by session.mu.
@@ -137,7 +138,9 @@ func (f *flight) end(o *outcome) {
 		}
 		return
 	}
-	for _, e := range o.events {
+	events := append(f.late, o.events...)
+	f.late = nil
+	for _, e := range events {
 		// Don't report a sign-out that a newer sign-in has superseded.
 		if e.Kind != EventSignInRequired || !f.isPast() {
 			f.emit(e)

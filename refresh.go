@@ -92,7 +92,9 @@ func (f *flight) run() *outcome {
 		return f.failure(err)
 	}
 	f.hold(l)
-	f.emit(Event{Kind: EventLocked, Took: time.Since(began)})
+	if s.owner.locker != nil {
+		f.late = append(f.late, Event{Kind: EventLocked, Took: time.Since(began)})
+	}
 
 	// More than once only if another process stores a token while the token server
 	// refuses the one before, and that has already expired.

@@ -50,7 +50,7 @@ func (f *flight) keepNew(l *lease, stored, from, tok Token) *outcome {
 			o.landing = landing{own: errSameToken}
 		}
 	}
-	f.store(o, l, stored, from, tok, settle)
+	f.store(o, l, stored, from, g.tok, settle)
 	return o
 }
 
@@ -69,7 +69,7 @@ func (f *flight) salvage(l *lease, stored, from, tok Token, cause error) *outcom
 	now := time.Now()
 	kept.Expiry = expiry.Stored(kept.AccessToken, kept.Expiry, now)
 	g := s.newGeneration(kept, now, false)
-	f.store(o, l, stored, from, kept, func(st *state, now time.Duration) {
+	f.store(o, l, stored, from, g.tok, func(st *state, now time.Duration) {
 		st.renew(g, false)
 		fail(st, now)
 	})
@@ -177,7 +177,7 @@ func (f *flight) pendingSaved(p *pendingSave) {
 	}
 	took := f.session.owner.now() - p.since
 	f.session.dropPending(p)
-	f.emit(Event{Kind: EventSavedLate, Took: took})
+	f.late = append(f.late, Event{Kind: EventSavedLate, Took: took})
 }
 
 // pendingFailed notes that another try to save tok failed.
@@ -198,7 +198,7 @@ func (f *flight) pendingFailed(l *lease, tok Token, p *pendingSave, err error) {
 		}
 	})
 	if report {
-		f.emit(Event{Kind: EventSaveFailed, Err: refreshError(s.name, err, f.secrets...)})
+		f.late = append(f.late, Event{Kind: EventSaveFailed, Err: refreshError(s.name, err, f.secrets...)})
 	}
 }
 

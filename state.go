@@ -301,7 +301,8 @@ func (st *state) recalls(tok Token) (had, spent bool) {
 	if st.memory == nil {
 		return false, false
 	}
-	return st.memory.find(tok)
+	i := st.memory.find(tok)
+	return i >= 0, i >= 0 && st.memory.spent&(1<<i) != 0
 }
 
 // keeps reports whether l is kept for a pending save.

@@ -226,28 +226,33 @@ func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
 // A memory is the tokens that this process has had of a session lately, hashed, so that
 // an older one which a store shows is known. The zero value remembers nothing.
 type memory struct {
-	hashes [mostRemembered]uint64 // 0: none
-	spent  uint8                  // a bit for each: this process has exchanged it for the next
-	next   uint8
+	values  [mostRemembered]uint64 // hashes; 0: none
+	signIns [mostRemembered]uint32 // hashes of SignInID; 0: none
+	spent   uint8                  // a bit for each: this process has exchanged it for the next
+	next    uint8
 }
 
 // mostRemembered bounds what is remembered of a session. A store is not expected to show
 // a token from before that many refreshes.
 const mostRemembered = 8
 
-// find reports whether tok is remembered, and whether it was spent.
-func (m *memory) find(tok Token) (had, spent bool) {
-	i := slices.Index(m.hashes[:], tok.hash())
-	return i >= 0, i >= 0 && m.spent&(1<<i) != 0
+// find returns the index of tok, or -1. A token without a SignInID may be of any sign-in.
+func (m *memory) find(tok Token) int {
+	values, signIn := tok.hashes()
+	for i := range m.values {
+		if m.values[i] == values && (m.signIns[i] == signIn || m.signIns[i] == 0 || signIn == 0) {
+			return i
+		}
+	}
+	return -1
 }
 
 // add remembers tok, which this process has exchanged for the next if spent is true.
 func (m *memory) add(tok Token, spent bool) {
-	hash := tok.hash()
-	i := slices.Index(m.hashes[:], hash)
+	i := m.find(tok)
 	if i < 0 {
 		i = int(m.next)
-		m.hashes[i] = hash
+		m.values[i], m.signIns[i] = tok.hashes()
 		m.spent &^= 1 << i
 		m.next = (m.next + 1) % mostRemembered
 	}
@@ -258,13 +263,16 @@ func (m *memory) add(tok Token, spent bool) {
 
 var tokenSeed = maphash.MakeSeed()
 
-// hash identifies the values of a token in memory. It is never 0.
-func (t Token) hash() uint64 {
+// hashes identify a token in memory. The first is never 0, the second only if there is no
+// SignInID.
+func (t Token) hashes() (values uint64, signIn uint32) {
 	var h maphash.Hash
 	h.SetSeed(tokenSeed)
-	for _, s := range [...]string{t.AccessToken, t.RefreshToken, t.SignInID} {
-		h.WriteString(s)
-		h.WriteByte(0)
+	h.WriteString(t.AccessToken)
+	h.WriteByte(0)
+	h.WriteString(t.RefreshToken)
+	if t.SignInID != "" {
+		signIn = uint32(maphash.String(tokenSeed, t.SignInID)) | 1
 	}
-	return h.Sum64() | 1
+	return h.Sum64() | 1, signIn
 }
