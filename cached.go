@@ -282,12 +282,13 @@ func (s *cachedSession) savePending(p *pendingSave) {
 		if st.pending != p {
 			return
 		}
-		if end := p.tok.RefreshExpiry; p.lease.lost() || !end.IsZero() && time.Now().After(end) {
-			st.leavePending(now, p.tok, nil, s.owner.refreshPause)
+		expired := !p.tok.RefreshExpiry.IsZero() && time.Now().After(p.tok.RefreshExpiry)
+		switch {
+		case expired:
+			st.leavePending(now, p.tok, nil, false, s.owner.refreshPause)
 			return
-		}
-		if st.flight != nil { // which may try itself
-			st.leavePending(now, p.tok, p.lease, s.owner.refreshPause)
+		case st.flight != nil: // which may try itself
+			st.leavePending(now, p.tok, p.lease, p.guard, s.owner.refreshPause)
 			return
 		}
 		s.depart(context.Background(), st, startSaving, nil, nil)

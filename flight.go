@@ -303,7 +303,7 @@ func (f *flight) failure(cause error) *outcome {
 				o.events = append(o.events, e)
 			}
 		case st.pending != nil && st.pending.next <= now:
-			st.leavePending(now, st.pending.tok, st.pending.lease, pause)
+			st.leavePending(now, st.pending.tok, st.pending.lease, st.pending.guard, pause)
 		}
 	}
 	return o

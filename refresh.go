@@ -233,7 +233,7 @@ func (f *flight) adoption(tok Token, kind EventKind) *outcome {
 	if !other && s.owner.now() >= g.expires {
 		return nil
 	}
-	o := &outcome{landing: landing{gen: g}, change: func(st *state, _ time.Duration) {
+	o := &outcome{landing: landing{gen: g, again: f.update != nil}, change: func(st *state, _ time.Duration) {
 		st.pending = nil // the store holds what isn't ours to replace
 		if other {
 			f.elsewhere = true

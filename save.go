@@ -13,7 +13,8 @@ import (
 // accepted. The store holds one that was spent for it, unless somebody else has written.
 type pendingSave struct {
 	tok    Token
-	lease  *lease        // kept so that no other process spends the spent token; nil: it was lost, or isn't needed
+	guard  bool          // the store holds a spent token, so the lease is kept while this is pending
+	lease  *lease        // nil: it was lost, or isn't kept
 	tries  int           // with that lease
 	next   time.Duration // when to try again
 	since  time.Duration
@@ -82,13 +83,11 @@ func (f *flight) salvage(l *lease, stored, from, tok Token, cause error) *outcom
 func (f *flight) store(o *outcome, l *lease, stored, from, tok Token, change func(*state, time.Duration)) {
 	s := f.session
 	pause := s.owner.refreshPause
+	guard := tok.RefreshToken != from.RefreshToken
 	failed := func(l *lease, err error) {
-		if tok.RefreshToken == from.RefreshToken {
-			l = nil
-		}
 		o.change = func(st *state, now time.Duration) {
 			change(st, now)
-			st.leavePending(now, tok, l, pause)
+			st.leavePending(now, tok, l, guard, pause)
 		}
 		o.events = append(o.events, Event{Kind: EventSaveFailed, Err: refreshError(s.name, err, f.secrets...)})
 	}
@@ -106,7 +105,7 @@ func (f *flight) store(o *outcome, l *lease, stored, from, tok Token, change fun
 		o.ifVoid = func(st *state, now time.Duration) {
 			if st.signedOut.undeleted { // what is stored is spent: see giveUp
 				st.remember(from, true)
-				st.leavePending(now, tok, l, pause)
+				st.leavePending(now, tok, l, guard, pause)
 				o.unsaved = Token{}
 			}
 		}
@@ -188,11 +187,8 @@ func (f *flight) pendingFailed(l *lease, tok Token, p *pendingSave, err error) {
 		if st.pending != p {
 			return
 		}
-		if p == nil || p.lease == nil {
-			l = nil
-		}
 		report = p == nil || now >= p.report
-		st.leavePending(now, tok, l, s.owner.refreshPause)
+		st.leavePending(now, tok, l, p == nil || p.guard, s.owner.refreshPause)
 		if report {
 			st.pending.report = now + reportPending
 		}
@@ -209,7 +205,13 @@ func (f *flight) save(l *lease, stored, tok Token) (saved bool, err error) {
 	s := f.session
 	return write(s, f.ctx, l, "the store's Save", func(ctx context.Context) (bool, error) {
 		if f.isVoid() {
-			if !look(s, func(st *state) bool { return st.signedOut != nil && st.signedOut.byCaller }) {
+			signedOut := false
+			s.change(func(st *state, _ time.Duration) {
+				if signedOut = st.signedOut != nil && st.signedOut.byCaller; signedOut {
+					st.signedOut.giveUp(tok)
+				}
+			})
+			if !signedOut {
 				return false, nil
 			}
 			now, err := s.owner.load(ctx, s.name)

@@ -1,7 +1,6 @@
 package reauth
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -224,13 +223,15 @@ func (s *cachedSession) runUpdate(ctx context.Context, fn updateFunc) (Token, er
 		switch {
 		case !ok:
 			return Token{}, context.Cause(ctx)
-		case !mine:
+		case !mine, got.again && got.fault == nil: // another token was found in the store first
 		case got.gen != nil:
 			return got.gen.tok.clone(), nil
 		case got.void:
 			return Token{}, &RefreshError{Session: s.name, Err: errMeanwhile}
+		case got.fault != nil:
+			return Token{}, got.fault
 		default:
-			return Token{}, cmp.Or(got.fault, got.err)
+			return Token{}, got.err
 		}
 	}
 }

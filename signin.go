@@ -308,25 +308,27 @@ func (u *unrevoked) again(ctx context.Context, s *cachedSession) error {
 	return errors.Join(errs...)
 }
 
-// A signing is one run of Config.SignIn, shared by all who wait for it.
+// A signing is one run of Config.SignIn, shared by all who wait for it. It is kept once it
+// is over, with its error.
 type signing struct {
 	*promise[error]
-	waiters int // guarded by session.mu
 	cancel  context.CancelFunc
-	failed  time.Duration // when it failed; guarded by session.mu
+	waiters int           // guarded by session.mu; once none is left the run is cancelled
+	until   time.Duration // guarded by session.mu: it has failed, and until then there is no other
 }
 
-// signInAgain runs Config.SignIn for a request or call whose session needs a sign-in, which
-// err says, or joins the run that is up. If it reports false, the error that it returns is
-// the caller's. Each caller waits on its own context; the run ends when nobody waits.
-func (s *cachedSession) signInAgain(ctx context.Context, err error) (again bool, _ error) {
+// signInAgain runs Config.SignIn for a request or call whose session needs a sign-in, as
+// cause says, or joins the run that is up. If it reports false, the error is the caller's.
+// Otherwise the caller looks again. Each caller waits on its own context; the run is
+// cancelled when nobody waits.
+func (s *cachedSession) signInAgain(ctx context.Context, cause error) (again bool, err error) {
 	m := s.owner
-	if m.signIn == nil || !errors.Is(err, ErrSignInRequired) || scopeOf(ctx).isRefreshing(m) {
-		return false, err
+	if m.signIn == nil || !errors.Is(cause, ErrSignInRequired) || scopeOf(ctx).isRefreshing(m) {
+		return false, cause
 	}
 	s.mu.Lock()
 	run := s.signing
-	if run != nil && (run.waiters == 0 || run.failed != 0) && m.now() >= run.failed+m.refreshPause {
+	if run != nil && run.until != 0 && m.now() >= run.until {
 		run = nil
 	}
 	if run == nil {
@@ -337,19 +339,27 @@ func (s *cachedSession) signInAgain(ctx context.Context, err error) (again bool,
 		m.begin()
 		go s.runSignIn(own, run) // ends when Config.SignIn and the store return
 	}
-	run.waiters++
+	cancelled := run.waiters < 0
+	if !cancelled {
+		run.waiters++
+	}
 	s.mu.Unlock()
-	failed, ok := run.wait(ctx)
+
+	err, ok := run.wait(ctx)
+	if cancelled { // there is one at a time, so the next one had to wait
+		return ok, context.Cause(ctx)
+	}
 	s.mu.Lock()
 	if run.waiters--; run.waiters == 0 {
+		run.waiters = -1
 		run.cancel()
 	}
 	s.mu.Unlock()
 	switch {
 	case !ok:
 		return false, context.Cause(ctx)
-	case failed != nil:
-		return false, failed
+	case err != nil:
+		return false, err
 	}
 	return true, nil
 }
@@ -359,19 +369,20 @@ func (s *cachedSession) runSignIn(ctx context.Context, run *signing) {
 	defer m.end()
 	tok, err := await("Config.SignIn", func() (Token, error) { return m.signIn(m.within(ctx, s.name)) })
 	if err == nil && tok.isZero() {
-		err = errors.New("it returned neither a token nor an error")
+		err = errors.New("Config.SignIn returned neither a token nor an error")
 	}
 	if err == nil {
 		err = s.signIn(ctx, tok)
 	}
 	var failed error
 	if err != nil {
-		text := redact.Text("Config.SignIn: "+err.Error(), tok.secrets())
-		failed = refreshError(s.name, &redact.Error{Text: text, Chain: errors.Join(ErrSignInRequired, redact.Without(err, context.Canceled))})
+		text := redact.Text("sign-in: "+err.Error(), tok.secrets())
+		chain := errors.Join(ErrSignInRequired, redact.Without(redact.Without(err, context.Canceled), context.DeadlineExceeded))
+		failed = refreshError(s.name, &redact.Error{Text: text, Chain: chain})
 	}
 	s.mu.Lock()
-	if failed != nil {
-		run.failed = m.now()
+	if cancelled := run.waiters < 0; failed != nil && !cancelled {
+		run.until = m.now() + max(m.refreshPause, 1)
 	} else if s.signing == run {
 		s.signing = nil
 	}

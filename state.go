@@ -308,15 +308,16 @@ func (st *state) recalls(tok Token) (had, spent bool) {
 // keeps reports whether l is kept for a pending save.
 func (st *state) keeps(l *lease) bool { return st.pending != nil && st.pending.lease == l }
 
-// leavePending notes that tok has not reached the store. The lease l is kept if it is not
-// nil. A pause of 0 would make Wait try again and again.
-func (st *state) leavePending(now time.Duration, tok Token, l *lease, pause time.Duration) {
-	p := &pendingSave{tok: tok.clone(), lease: l, since: now, report: now + reportPending}
-	if st.pending != nil {
-		p.since, p.report, p.tries = st.pending.since, st.pending.report, st.pending.tries
+// leavePending notes that tok has not reached the store. If guard is true the lease l,
+// unless nil, is kept until it does. A pause of 0 would make Wait try again and again.
+func (st *state) leavePending(now time.Duration, tok Token, l *lease, guard bool, pause time.Duration) {
+	p := &pendingSave{tok: tok.clone(), guard: guard, since: now, report: now + reportPending}
+	if before := st.pending; before != nil {
+		p.since, p.report, p.tries = before.since, before.report, before.tries
 	}
 	pause = max(pause, grace)
-	if l != nil { // other processes wait, so try soon
+	if guard && l != nil && l.ready != nil { // other processes wait, so try soon
+		p.lease = l
 		pause = min(pause, grace<<min(p.tries, 10))
 		p.tries++
 	}
