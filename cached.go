@@ -351,10 +351,12 @@ func (s *cachedSession) newGeneration(tok Token, counted time.Time, fetched bool
 	if tok.AccessToken != "" && m.headerValue != nil {
 		// A token that no header can carry is kept all the same, because the one before
 		// it is spent. Requests then fail with the Credential's error.
-		if v, err := m.headerValue(tok); err == nil {
-			g.value[0] = v
+		v, err := m.headerValue(tok)
+		if err != nil {
+			v = ""
 		}
-		if v := g.value[0]; strings.HasSuffix(v, tok.AccessToken) {
+		g.value[0] = v
+		if strings.HasSuffix(v, tok.AccessToken) {
 			g.tok.AccessToken = v[len(v)-len(tok.AccessToken):] // one string in memory for both
 		}
 	}
@@ -377,9 +379,9 @@ func (s *cachedSession) methodError(ctx context.Context, method string, err erro
 	if err == nil {
 		return nil
 	}
-	secrets := []string{tok.AccessToken, tok.RefreshToken}
+	secrets := tok.secrets()
 	if g := s.current.Load(); g != nil {
-		secrets = append(secrets, g.tok.AccessToken, g.tok.RefreshToken)
+		secrets = append(secrets, g.tok.secrets()...)
 	}
 	if ctx.Err() == nil || redact.Text(err.Error(), secrets) != err.Error() {
 		err = harmless(err, secrets)

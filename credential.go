@@ -3,6 +3,7 @@ package reauth
 import (
 	"errors"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 
@@ -147,4 +148,9 @@ func callerHas(h http.Header, names []string) bool {
 		}
 	}
 	return false
+}
+
+func isNilPointer(v any) bool {
+	r := reflect.ValueOf(v)
+	return r.Kind() == reflect.Pointer && r.IsNil()
 }

@@ -18,13 +18,13 @@ import (
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
-// A program calls an API for a user who has signed in. Its requests know nothing
-// of tokens: the one below is refused, a new token is fetched, and the request is
-// sent again.
+// A program calls an API for a user who has signed in. The code that sends requests
+// knows nothing of tokens. The one below is refused, the token is refreshed, and the
+// request is sent again.
 func ExampleNew() {
 	api, stop := startAPI(reauthtest.Options{})
 	defer stop()
-	signedIn := api.SignIn("ann") // what the sign-in page brought
+	signedIn := api.SignIn("ann") // the result of the sign-in page
 
 	transport, err := reauth.New(reauth.Config{
 		Refresher: &oauth.Refresher{TokenURL: api.TokenURL(), ClientID: "my-program"},
@@ -58,33 +58,8 @@ func ExampleNew() {
 	// refreshes: 1
 }
 
-// A service calls an API on its own behalf. Nobody signs in: the first request
-// fetches the first token.
-func ExampleNew_service() {
-	api, stop := startAPI(reauthtest.Options{ClientID: "billing", ClientSecret: "s3cr3t"})
-	defer stop()
-
-	transport, err := reauth.New(reauth.Config{
-		Refresher: &oauth.Refresher{
-			Grant:        oauth.ClientCredentials{},
-			TokenURL:     api.TokenURL(),
-			ClientID:     "billing",
-			ClientSecret: "s3cr3t", // from the environment, in earnest
-		},
-		Origins: []string{api.URL},
-	})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	client := &http.Client{Transport: transport}
-
-	fmt.Println(answerText(client.Get(api.APIURL("/invoices"))))
-	// Output: {"path":"/invoices","token":1,"user":"billing"}
-}
-
-// A program that calls http.Get throughout, or a library that does, is served by
-// giving http.DefaultClient a Transport. Requests to other places go out as
+// A program, or a library that it uses, calls http.Get throughout. A Transport in
+// http.DefaultClient authenticates those requests. Requests to other origins are sent as
 // before.
 func ExampleNew_defaultClient() {
 	api, stop := startAPI(reauthtest.Options{})
@@ -110,8 +85,8 @@ func ExampleNew_defaultClient() {
 	// {"path":"/me","token":1,"user":"ann"}
 }
 
-// An SDK keeps its users signed in without telling them how. Of this library they
-// see at most [reauth.ErrSignInRequired].
+// An SDK keeps its users signed in. All they see of this library is
+// [reauth.ErrSignInRequired].
 func Example_sdk() {
 	api, stop := startAPI(reauthtest.Options{})
 	defer stop()
@@ -141,8 +116,8 @@ func Example_sdk() {
 	// Output: {"path":"/orders","token":2,"user":"ann"}
 }
 
-// One Transport serves all users of a program. The context says whose request it
-// is; each session has its own token, and its own refreshes.
+// One Transport serves all users of a program. The context picks the session of each
+// request. A session has its own token and its own refreshes.
 func ExampleWithSession() {
 	api, stop := startAPI(reauthtest.Options{})
 	defer stop()
@@ -172,8 +147,25 @@ func ExampleWithSession() {
 	// {"path":"/me","token":2,"user":"bob"}
 }
 
-// A refresh endpoint that follows no standard. Only the answer that means "this
-// refresh token is no good" may sign the user out; all else passes.
+// A Session is a Transport bound to one session, for a program that makes a client for
+// each of its users.
+func ExampleTransport_Session() {
+	api, stop := startAPI(reauthtest.Options{})
+	defer stop()
+	transport := newTransport(api)
+
+	ann := transport.Session("ann")
+	if err := ann.SignIn(context.Background(), reauth.Token(api.SignIn("ann"))); err != nil {
+		fmt.Println(err)
+		return
+	}
+	client := &http.Client{Transport: ann}
+	fmt.Println(answerText(client.Get(api.APIURL("/me"))))
+	// Output: {"path":"/me","token":1,"user":"ann"}
+}
+
+// A refresh endpoint that follows no standard. Only the response that means "this refresh
+// token is not valid" may sign the user out. Every other failure is temporary.
 func ExampleRefresherFunc() {
 	api, stop := startJSONAPI("/auth/renew")
 	defer stop()
@@ -218,8 +210,8 @@ func ExampleRefresherFunc() {
 	// {"path":"/me","token":2,"user":"ann"}
 }
 
-// The sign-in itself goes through the same client. It must not wait for the token
-// that it is to bring.
+// The sign-in itself goes through the same client. It must not wait for the token that
+// it fetches.
 func ExampleWithoutAuth() {
 	api, stop := startAPI(reauthtest.Options{})
 	defer stop()
@@ -247,8 +239,8 @@ func ExampleWithoutAuth() {
 	// {"path":"/me","token":1,"user":"ann"}
 }
 
-// A shop that can be looked at without signing in: a visitor's requests go out
-// without a token, and what needs one answers 401.
+// A shop that visitors can browse without signing in. Their requests are sent without a
+// token, and a page that needs one answers 401.
 func ExampleConfig_anonymous() {
 	api, stop := startAPI(reauthtest.Options{})
 	defer stop()
@@ -274,9 +266,8 @@ func ExampleConfig_anonymous() {
 	// 401 Unauthorized
 }
 
-// A caller that gives up leaves a refresh behind, which may have spent the
-// refresh token by then. Before a program exits it waits for what is still under
-// way.
+// A caller that gives up leaves a refresh behind, which may already have used the refresh
+// token. Wait for it before the program exits.
 func ExampleTransport_Wait() {
 	api, stop := startAPI(reauthtest.Options{})
 	defer stop()
@@ -298,7 +289,7 @@ func ExampleTransport_Wait() {
 	fmt.Println(err)
 
 	answerRefresh()
-	fmt.Println(transport.Wait(context.Background())) // in earnest with a deadline
+	fmt.Println(transport.Wait(context.Background())) // in a real program with a deadline
 	fmt.Println("refreshed:", api.Counts().RefreshesGranted)
 	// Output:
 	// context canceled
@@ -306,8 +297,8 @@ func ExampleTransport_Wait() {
 	// refreshed: 1
 }
 
-// A token for what is no http.Client: a WebSocket, a gRPC call, a command that is
-// started with a token in its environment. Refresh reports one that was refused.
+// A token for something other than an http.Client: a WebSocket, a gRPC call, or a command
+// that is started with a token in its environment. Refresh reports that it was refused.
 func ExampleTransport_Token() {
 	api, stop := startAPI(reauthtest.Options{})
 	defer stop()
@@ -338,7 +329,7 @@ func ExampleTransport_Token() {
 	// connected: true
 }
 
-// What the library does, in a program's log. No entry ever holds a token.
+// The library's events in a program's log. No entry contains a token.
 func ExampleLogEvents() {
 	api, stop := startAPI(reauthtest.Options{})
 	defer stop()
@@ -365,13 +356,13 @@ func ExampleLogEvents() {
 		fmt.Println(err)
 	}
 	// Output:
-	// level=INFO msg="reauth: signed in" session=ann
-	// level=DEBUG msg="reauth: refresh started" session=ann
+	// level=INFO msg="reauth: signed_in" session=ann
+	// level=DEBUG msg="reauth: refresh_started" session=ann
 	// level=DEBUG msg="reauth: refreshed" session=ann
 }
 
-// OnEvent counts for a program's metrics, and tells its user interface when to
-// show the sign-in page: once, however many requests fail.
+// OnEvent tells a program's user interface when to show the sign-in page: once, however
+// many requests fail.
 func ExampleConfig_onEvent() {
 	api, stop := startAPI(reauthtest.Options{})
 	defer stop()
@@ -405,8 +396,8 @@ func ExampleConfig_onEvent() {
 	// true
 }
 
-// Three things a failed request can mean: the user must sign in, the token server
-// is out of order for now, or it has nothing to do with tokens.
+// A failed request can mean three things: the user must sign in, the token server has
+// failed for now, or it has nothing to do with tokens.
 func ExampleRefreshError() {
 	api, stop := startAPI(reauthtest.Options{})
 	defer stop()
@@ -457,14 +448,13 @@ func startAPI(opts reauthtest.Options) (api *reauthtest.Server, stop func()) {
 	}
 }
 
-// startJSONAPI starts an API that renews tokens at path, in JSON of its own
-// making.
+// startJSONAPI starts an API that refreshes tokens at path, in JSON of its own.
 func startJSONAPI(path string) (api *reauthtest.Server, stop func()) {
 	api, stop = startAPI(reauthtest.Options{})
 	api.HandleRefresh("POST "+path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var asked struct{ Refresh string }
 		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
-			http.Error(w, "no JSON", http.StatusBadRequest)
+			http.Error(w, "not JSON", http.StatusBadRequest)
 			return
 		}
 		issued, err := api.Refresh(asked.Refresh)
@@ -498,7 +488,7 @@ func signedInAs(api *reauthtest.Server, user string) *reauth.Transport {
 	return transport
 }
 
-// withoutTimes leaves out of a log what differs each time.
+// withoutTimes removes the times from a log.
 func withoutTimes(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == slog.TimeKey || a.Key == "took" {
 		return slog.Attr{}
@@ -506,7 +496,8 @@ func withoutTimes(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// answerText returns the body of a good answer, and the status or error of another.
+// answerText returns the body of a response with status 200, and otherwise the status or
+// the error.
 func answerText(resp *http.Response, err error) string {
 	if err != nil {
 		return err.Error()

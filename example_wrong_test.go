@@ -11,16 +11,15 @@ import (
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
-// Wrong: a token that is kept beside the library, and a Transport made anew for
-// each request. Only the Transport that refreshes learns of the new token. The
-// next one starts from the old, whose refresh token is spent by then; a server
-// that rotates refresh tokens takes that for theft and ends the session, for the
-// rightful owner too. The more requests there are at once, the sooner it happens.
+// Wrong: the program keeps a token of its own and makes a Transport for each request.
+// Only the Transport that refreshes learns of the new token. The next one starts from the
+// old token, whose refresh token has been used by then. A server that rotates refresh
+// tokens takes that for theft and revokes the session. The more requests there are at
+// once, the sooner it happens.
 //
-// Right: call New once, when the program starts, and SignIn once, when the user
-// does. From then on the token belongs to the Transport; where it is to outlive
-// the program, give it a Store. Several users need one Transport and
-// [reauth.WithSession], not several Transports.
+// Right: call New once, when the program starts, and SignIn once, when the user signs in.
+// From then on the token belongs to the Transport. Give it a Store if the token should
+// outlive the program. For several users use one Transport and [reauth.WithSession].
 func ExampleNew_oncePerRequestIsWrong() {
 	api, stop := startAPI(reauthtest.Options{})
 	defer stop()
@@ -48,9 +47,9 @@ func ExampleNew_oncePerRequestIsWrong() {
 
 	fmt.Println("first:", handle())
 	fmt.Println("second: must sign in again:", errors.Is(handle(), reauth.ErrSignInRequired))
-	fmt.Println("sessions that the server has ended:", api.Counts().SessionsRevoked)
+	fmt.Println("sessions that the server has revoked:", api.Counts().SessionsRevoked)
 	// Output:
 	// first: <nil>
 	// second: must sign in again: true
-	// sessions that the server has ended: 1
+	// sessions that the server has revoked: 1
 }

@@ -160,7 +160,7 @@ func TestThePendingSaveKeepsTheLockUntilItIsDone(t *testing.T) {
 				}
 				time.Sleep(time.Minute)
 				b.MustGet(t, http.StatusOK)
-				assert.Equal(t, 1, a.Refreshes())
+				assert.Equal(t, 1, a.Refreshes(), "%v %v", a.Asked(), a.CallTimes())
 				assert.Equal(t, 1, a.Events.Count(reauth.EventSavedLate))
 				assert.InDelta(t, 1+int(down/(15*time.Minute)), a.Events.Count(reauth.EventSaveFailed), 1)
 			})
@@ -254,7 +254,7 @@ func TestARefreshTokenBesideAnErrorIsKeptAndTheOldOneTriedOnce(t *testing.T) {
 				testworld.AssertTemporary(t, err)
 				if !meant {
 					a.Answer(testworld.Failing(reauth.ErrSignInRequired)) // to the salvaged one
-					a.Forgive("secret-refresh-1")                        // which was not spent
+					a.Forgive("secret-refresh-1")                         // which was not spent
 				}
 				b.MustGet(t, http.StatusOK) // another process starts from what is stored
 				tok, err := b.Transport.Token(t.Context())

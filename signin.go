@@ -207,7 +207,7 @@ func (s *cachedSession) revoke(ctx context.Context, tok Token) error {
 		return struct{}{}, revoker.Revoke(m.within(ctx, s.name), tok.clone())
 	})
 	if err != nil {
-		if clean := redact.Text(err.Error(), []string{tok.AccessToken, tok.RefreshToken}); clean != err.Error() {
+		if clean := redact.Text(err.Error(), tok.secrets()); clean != err.Error() {
 			err = &redact.Error{Text: clean}
 		}
 	}

@@ -13,436 +13,335 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/internal/testworld"
 )
 
-// Sign-ins and sign-outs that meet a flight at an awkward moment.
+// Tests of sign-ins and sign-outs that meet a refresh at an awkward moment.
 
-func TestARequestRefusedDuringASignInIsNotReplayedUnderIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := &answersLate{}
-		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = store })
-		w.signIn(t)
-		w.revoke()
-		store.by = 50 * time.Millisecond
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			assert.NoError(t, w.tr.SignIn(t.Context(), reauth.Token{AccessToken: "of-bob", RefreshToken: "bobs"}))
-		})
-		time.Sleep(10 * time.Millisecond) // the store has it, the SignIn has not returned
-		_, err := w.get(t.Context())
-		wg.Wait()
-		require.Error(t, err)
-		assert.Equal(t, []string{"Bearer secret-access-1"}, w.api.tokens())
-	})
-}
-
-// answersLate stores at once and says so later.
-type answersLate struct {
+// lateStore stores at once and says so later.
+type lateStore struct {
 	reauth.MemoryStore
 	by time.Duration
 }
 
-func (s *answersLate) Save(ctx context.Context, session string, tok reauth.Token) error {
+func (s *lateStore) Save(ctx context.Context, session string, tok reauth.Token) error {
 	err := s.MemoryStore.Save(ctx, session, tok)
 	time.Sleep(s.by)
 	return err
 }
 
-func TestASignInWhoseContextHasEndedDoesNothing(t *testing.T) {
+func TestARequestRefusedDuringASignInIsNotReplayedUnderIt(t *testing.T) {
+	store := new(lateStore)
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		store.by = 50 * time.Millisecond
+		signedIn := make(chan error, 1)
+		go func() { signedIn <- w.Transport.SignIn(t.Context(), anew) }()
+		time.Sleep(10 * time.Millisecond) // the store has it, the SignIn has not returned
+		_, err := w.Get(t.Context())
+		require.Error(t, err)
+		require.NoError(t, <-signedIn)
+		assert.Equal(t, []string{"Bearer secret-access-1"}, w.API.Tokens())
+	}, testworld.WithStore(store))
+}
+
+func TestASignInThatTheStoreTookIsNotAnErrorThoughItsContextIsDone(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		require.NoError(t, w.Transport.SignIn(ctx, w.Issue()))
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, 1, w.Events.Count(reauth.EventSignedIn))
+	}, testworld.WithStore(&lateStore{by: 50 * time.Millisecond}))
+}
+
+func TestASignInWhoseContextIsDoneDoesNothing(t *testing.T) {
 	for range 50 { // a select would choose at random
-		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = lockless{new(reauth.MemoryStore)} })
+		testworld.Run(t, func(t *testing.T, w *testworld.World) {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			require.ErrorIs(t, w.tr.SignIn(ctx, reauth.Token{AccessToken: "a-token"}), context.Canceled)
-			signedIn, err := w.tr.SignedIn(t.Context())
-			require.NoError(t, err)
-			assert.False(t, signedIn)
+			require.ErrorIs(t, w.Transport.SignIn(ctx, anew), context.Canceled)
+			w.AssertSignedIn(t, false)
+		}, withoutLock)
+	}
+}
+
+func TestASignInWithTheTokenThatIsBeingRefreshedDoesNotSpendItTwice(t *testing.T) {
+	for name, begin := range map[string]func(*testing.T, *testworld.World) reauth.Token{
+		"the current one": signedInAndRefused,
+		"the stored one, of the process before": func(t *testing.T, w *testworld.World) reauth.Token {
+			tok := w.Issue()
+			tok.Expiry = time.Now().Add(-time.Minute)
+			w.Store.Put(t, tok)
+			return tok
+		},
+	} {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			w.Latency = time.Second
+			tok := begin(t, w)
+			var wg sync.WaitGroup
+			wg.Go(func() { testworld.AssertAllOK(t, w.Storm(t.Context(), 5)) })
+			time.Sleep(100 * time.Millisecond)
+			require.NoError(t, w.Transport.SignIn(t.Context(), tok))
+			w.MustGet(t, http.StatusOK)
+			wg.Wait()
+			assert.Equal(t, 1, w.MostSpent())
 		})
 	}
 }
 
-// lockless hides that a store is a Locker.
-type lockless struct{ reauth.Store }
+// A flight that waits for the lock refreshes nothing yet: the process that has the lock
+// may sign out.
+func TestASignInOfTheTokenOfAWaitingFlightIsStored(t *testing.T) {
+	for name, begin := range map[string]func(*testing.T, *testworld.World) reauth.Token{
+		"the token is known here": func(t *testing.T, w *testworld.World) reauth.Token {
+			tok := signedInAndRefused(t, w)
+			synctest.Wait() // the lock is given back
+			return tok
+		},
+		"the token is in the store": func(t *testing.T, w *testworld.World) reauth.Token {
+			tok := w.Issue()
+			tok.Expiry = time.Now()
+			w.Store.Put(t, tok)
+			return tok
+		},
+	} {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			tok := begin(t, w)
+			unlock := w.Store.Hold(t)
+			w.Start(t.Context()) // the flight waits for the lock
+			w.Store.OnCall("Load", func(context.Context) error { time.Sleep(10 * time.Millisecond); return nil })
+			signedIn := make(chan error, 1)
+			go func() { signedIn <- w.Transport.SignIn(t.Context(), tok) }()
+			synctest.Wait()
+			w.Store.Clear(t) // the other process signs out
+			unlock()
+			require.NoError(t, <-signedIn)
+			time.Sleep(time.Second)
+			w.AssertSignedIn(t, true)
+		})
+	}
+}
 
-func TestASignInThatTheStoreTookIsNoErrorThoughItsContextEnded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := &answersLate{by: 50 * time.Millisecond}
-		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = store })
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		defer cancel()
-		require.NoError(t, w.tr.SignIn(ctx, w.issue()))
-		w.mustGet(t, http.StatusOK)
-		assert.Equal(t, 1, w.events.count(reauth.EventSignedIn))
+func TestAFailedSignInDoesNotVoidTheRefreshThatIsUp(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.Gate = make(chan struct{})
+		request := w.Start(t.Context())
+		w.Store.Fail("Save")
+		require.ErrorIs(t, w.Transport.SignIn(t.Context(), anew), testworld.ErrFault)
+		w.Store.On(nil)
+		close(w.Gate)
+		require.NoError(t, (<-request).Err)
+		w.AssertStored(t, "secret-access-2")
 	})
 }
 
-func TestASignInWithTheTokenThatIsBeingRefreshedDoesNotSpendItTwice(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.latency = time.Second
-		tok := w.signIn(t)
-		w.revoke()
-		var wg sync.WaitGroup
-		wg.Go(func() { assertAllOK(t, w.storm(t.Context(), 5)) })
-		time.Sleep(100 * time.Millisecond)
-		require.NoError(t, w.tr.SignIn(t.Context(), tok))
-		w.mustGet(t, http.StatusOK)
-		wg.Wait()
-		assert.Equal(t, 1, w.mostSpent())
+func TestAFinalAnswerDoesNotDeleteWhatASignInIsSaving(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.Entered, w.Gate = make(chan struct{}, 1), make(chan struct{})
+		w.Answer(testworld.Failing(testworld.ErrFinal))
+		request := w.Go(t.Context())
+		<-w.Entered
+		w.Store.OnCall("Load", func(context.Context) error { // after the answer
+			saving := make(chan struct{})
+			w.Store.OnCall("Save", func(context.Context) error { close(saving); time.Sleep(time.Second); return nil })
+			go func() { assert.NoError(t, w.Transport.SignIn(t.Context(), anew)) }()
+			<-saving
+			return nil
+		})
+		close(w.Gate)
+		require.Error(t, (<-request).Err)
+		time.Sleep(2 * time.Second)
+		w.AssertStored(t, "anew")
+		w.AssertSignedIn(t, true)
+		assert.Zero(t, w.Events.Count(reauth.EventSignInRequired))
 	})
 }
 
-func TestTheLeaseOfAHungFlightIsGivenBackAfterASignOut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := new(reauth.MemoryStore)
-		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = store })
+func TestTheLeaseOfAHungRefreshIsGivenBackAfterASignOut(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
 		hang := make(chan struct{})
-		w.answer(func(context.Context) (reauth.Token, error) { <-hang; return reauth.Token{}, errFault })
-		w.signIn(t)
-		w.revoke()
-		go func() { _, _ = w.get(t.Context()) }()
+		w.Answer(func(context.Context) (reauth.Token, error) { <-hang; return reauth.Token{}, testworld.ErrFault })
+		w.Go(t.Context())
 		time.Sleep(time.Second)
-		require.NoError(t, w.tr.SignOut(t.Context()))
+		require.NoError(t, w.Transport.SignOut(t.Context()))
 		time.Sleep(time.Minute)
-		_, unlock, err := store.Lock(t.Context(), "")
-		require.NoError(t, err)
-		unlock()
+		w.Store.Hold(t)()
 		close(hang)
 	})
 }
 
-func TestNothingIsRefreshedAfterASignOutDuringAnOwedSave(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := new(faultyStore)
-		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = store })
-		w.signIn(t)
-		w.revoke()
-		store.on(func(_ context.Context, call string) error {
-			if call == "Save" {
-				return errFault
-			}
-			return nil
-		})
-		w.mustGet(t, http.StatusOK) // refreshed, the save is owed
-		store.on(func(_ context.Context, call string) error {
-			if call == "Save" {
-				time.Sleep(time.Second)
-			}
-			return nil
-		})
+func TestNothingIsRefreshedAfterASignOutDuringAPendingSave(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		w.Store.OnCall("Save", func(context.Context) error { time.Sleep(time.Second); return nil })
 		time.Sleep(5 * time.Second)
-		w.revoke()
-		go func() { _, _ = w.get(t.Context()) }() // saves what is owed, then refreshes
+		w.Revoke()
+		w.Go(t.Context()) // saves what is pending, then refreshes
 		time.Sleep(500 * time.Millisecond)
-		require.NoError(t, w.tr.SignOut(t.Context()))
-		require.NoError(t, w.tr.Wait(t.Context()))
-		assert.Equal(t, 1, w.refreshes())
+		require.NoError(t, w.Transport.SignOut(t.Context()))
+		w.Wait(t)
+		assert.Equal(t, 1, w.Refreshes())
 	})
 }
 
 func TestAHandlerOfSignInRequiredMaySignIn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, func(c *reauth.Config, w *world) {
-			c.OnEvent = func(ctx context.Context, e reauth.Event) {
-				if e.Kind == reauth.EventSignInRequired {
-					assert.NoError(t, w.tr.SignIn(ctx, w.issue()))
-				}
-			}
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.Events.OnKind(reauth.EventSignInRequired, func(ctx context.Context) {
+			assert.NoError(t, w.Transport.SignIn(ctx, w.Issue()))
 		})
-		w.lifetime = time.Minute
-		w.signIn(t)
-		w.answer(func(context.Context) (reauth.Token, error) {
-			time.Sleep(time.Second) // all of the storm wait by then
-			return reauth.Token{}, reauth.ErrSignInRequired
-		})
+		w.Lifetime = time.Minute
+		w.SignIn(t)
+		refuseFinally(w, func() { time.Sleep(time.Second) }) // by then all of the storm wait
 		time.Sleep(time.Minute)
-		assertAllOK(t, w.storm(t.Context(), 5)) // not sent yet: they go on with the new sign-in
+		testworld.AssertAllOK(t, w.Storm(t.Context(), 5)) // not sent yet: they go on with the new sign-in
+	})
+}
+
+func TestASignInIsNotFollowedByTheNewsThatOneIsRequired(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.Events.OnKind(reauth.EventRefreshFailed, func(context.Context) { w.SignIn(t) })
+		signedInAndRefused(t, w)
+		w.Answer(testworld.Failing(testworld.ErrFinal))
+		_, err := w.Get(t.Context())
+		require.Error(t, err)
+		assert.Equal(t, []reauth.EventKind{
+			reauth.EventSignedIn, reauth.EventRefreshStarted, reauth.EventRefreshFailed, reauth.EventSignedIn,
+		}, w.Events.Kinds())
 	})
 }
 
 func TestNoRequestGoesOutWithATokenThatWasSignedOutMeanwhile(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, func(c *reauth.Config, _ *world) {
-			c.OnEvent = func(_ context.Context, e reauth.Event) {
-				if e.Kind == reauth.EventRefreshed {
-					time.Sleep(time.Second)
-				}
-			}
-		})
-		require.NoError(t, w.tr.SignIn(t.Context(), reauth.Token{RefreshToken: "alone"}))
-		failed := make(chan error, 1)
-		go func() { _, err := w.get(t.Context()); failed <- err }()
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.Events.OnKind(reauth.EventRefreshed, func(context.Context) { time.Sleep(time.Second) })
+		require.NoError(t, w.Transport.SignIn(t.Context(), reauth.Token{RefreshToken: "alone"}))
+		request := w.Go(t.Context())
 		time.Sleep(500 * time.Millisecond)
-		require.NoError(t, w.tr.SignOut(t.Context()))
-		require.ErrorIs(t, <-failed, reauth.ErrSignInRequired)
-		assert.Zero(t, w.api.requests())
+		require.NoError(t, w.Transport.SignOut(t.Context()))
+		require.ErrorIs(t, (<-request).Err, reauth.ErrSignInRequired)
+		assert.Zero(t, w.API.Requests())
 	})
 }
 
 func TestATokenOfAnUnusableTypeIsKeptAllTheSame(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.signIn(t)
-		w.revoke()
-		w.answer(func(context.Context) (reauth.Token, error) {
-			tok := w.issue()
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.Answer(func(context.Context) (reauth.Token, error) {
+			tok := w.Issue()
 			tok.TokenType = "Bearer\r\n"
 			return tok, nil
 		})
 		for range 3 {
-			_, err := w.get(t.Context())
+			_, err := w.Get(t.Context())
 			require.ErrorContains(t, err, "TokenType")
 			time.Sleep(time.Minute)
 		}
-		assert.Equal(t, 1, w.refreshes())
+		assert.Equal(t, 1, w.Refreshes())
 	})
 }
 
-func TestASignedOutSessionStaysSignedOutWhileTheStoreFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := new(faultyStore)
-		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = store })
-		w.signIn(t)
-		require.NoError(t, w.tr.SignOut(t.Context()))
-		store.on(func(context.Context, string) error { return errFault })
-		time.Sleep(time.Minute)
-		_, err := w.get(t.Context())
-		require.ErrorIs(t, err, reauth.ErrSignInRequired)
-	})
-}
-
-func TestASignInElsewhereAfterASignOutThatDidNotReachTheStoreIsNoticed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := new(faultyStore)
-		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = store })
-		w.signIn(t)
-		store.on(func(context.Context, string) error { return errFault })
-		require.ErrorIs(t, w.tr.SignOut(t.Context()), errFault)
-		store.on(nil)
-		require.NoError(t, store.Save(t.Context(), "", w.issue()))
+func TestASecondSignOutThatFailsGivesUpNoSignInElsewhere(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		require.NoError(t, w.Transport.SignOut(t.Context()))
+		w.Store.Fail()
+		require.ErrorIs(t, w.Transport.SignOut(t.Context()), testworld.ErrFault)
+		w.Store.On(nil)
+		w.Store.Put(t, w.Issue())
 		time.Sleep(5 * time.Second)
-		w.mustGet(t, http.StatusOK)
-		assert.Equal(t, 1, w.events.count(reauth.EventAdopted))
+		w.MustGet(t, http.StatusOK)
 	})
 }
 
-func TestASignOutGivesUpWhatTheStoreHoldsWhileASaveIsOwed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := new(faultyStore)
-		w := owing(t, store)
-		store.on(func(context.Context, string) error { return errFault })
-		require.ErrorIs(t, w.tr.SignOut(t.Context()), errFault)
-		store.on(nil)
-		assertStored(t, store, "secret-access-1") // which was spent
-		time.Sleep(time.Minute)
-		_, err := w.get(t.Context())
-		assert.ErrorIs(t, err, reauth.ErrSignInRequired)
-		assert.Zero(t, w.events.count(reauth.EventAdopted))
-		assert.Equal(t, 1, w.refreshes())
-	})
-}
-
-func TestASignOutGivesUpAnothersTokenThatWasTurnedDown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := new(faultyStore)
-		w := newWorld(t, keptIn(store))
-		w.signIn(t)
-		theirs := w.issue()
-		theirs.Expiry = time.Now()
-		store.put(t, theirs)
-		w.answer(func(context.Context) (reauth.Token, error) {
-			store.on(onCall("Load", fails))
-			return reauth.Token{}, errTurnedDown
-		})
-		_, err := w.get(t.Context())
-		assertPassing(t, err)
-		store.on(func(context.Context, string) error { return errFault })
-		require.ErrorIs(t, w.tr.SignOut(t.Context()), errFault)
-		store.on(nil)
-		time.Sleep(time.Minute)
-		_, err = w.get(t.Context())
-		assert.ErrorIs(t, err, reauth.ErrSignInRequired)
-		assert.Equal(t, 1, w.refreshes(), "it is not presented again")
-	})
-}
-
-func TestASecondSignOutThatFailsStillKnowsWhatWasGivenUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := new(faultyStore)
-		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = store })
-		w.signIn(t)
-		require.NoError(t, w.tr.SignOut(t.Context()))
-		store.on(func(context.Context, string) error { return errFault })
-		require.ErrorIs(t, w.tr.SignOut(t.Context()), errFault)
-		store.on(nil)
-		require.NoError(t, store.Save(t.Context(), "", w.issue())) // somebody signs in elsewhere
-		time.Sleep(5 * time.Second)
-		w.mustGet(t, http.StatusOK)
-	})
-}
-
-func TestALoadThatIgnoresItsContextDoesNotHoldUpASignIn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := new(faultyStore)
-		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store = lockless{store} })
-		w.signIn(t)
-		w.revoke()
-		hang := make(chan struct{})
-		first := true
-		store.on(func(_ context.Context, call string) error {
-			if call == "Load" && first {
-				first = false
-				<-hang
-			}
-			return nil
-		})
-		go func() { _, _ = w.get(t.Context()) }()
-		time.Sleep(time.Second)
-		began := time.Now()
-		w.signIn(t)
-		assert.Zero(t, time.Since(began))
-		w.mustGet(t, http.StatusOK)
-		close(hang)
-	})
-}
-
-func TestASignOutThatOvertakesAnotherStillKnowsWhatWasGivenUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := new(faultyStore)
-		w := newWorld(t, func(c *reauth.Config, _ *world) { c.Store, c.RefreshPause = store, -1 })
-		w.signIn(t)
+func TestASignOutThatOvertakesAnotherKnowsWhatThatGaveUp(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
 		free := make(chan struct{})
-		store.on(func(ctx context.Context, call string) error {
-			if call != "Lock" {
-				return nil
-			}
-			<-free
-			return errFault
-		})
+		w.Store.OnCall("Lock", func(context.Context) error { <-free; return testworld.ErrFault })
 		var wg sync.WaitGroup
-		wg.Go(func() { assert.ErrorIs(t, w.tr.SignOut(t.Context()), errFault) })
+		wg.Go(func() { assert.ErrorIs(t, w.Transport.SignOut(t.Context()), testworld.ErrFault) })
 		synctest.Wait() // the first has not reached the store
 		ctx, cancel := context.WithCancel(t.Context())
-		wg.Go(func() { assert.ErrorIs(t, w.tr.SignOut(ctx), context.Canceled) })
+		wg.Go(func() { assert.ErrorIs(t, w.Transport.SignOut(ctx), context.Canceled) })
 		synctest.Wait()
 		cancel()
 		close(free)
 		wg.Wait()
 
-		store.on(nil) // it still holds what was given up
-		_, err := w.get(t.Context())
-		require.ErrorIs(t, err, reauth.ErrSignInRequired)
-		assert.Empty(t, w.api.tokens())
-	})
+		w.Store.On(nil) // it still holds what was given up
+		w.AssertSignInRequired(t)
+		assert.Empty(t, w.API.Tokens())
+	}, lifetimes(0))
 }
 
-func TestASignOutGivesUpWhatTheFlightThatIsUpHasSeen(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := new(faultyStore)
-		w := newWorld(t, keptIn(store))
-		w.signIn(t)
-		theirs := w.issue() // of another process, and expired
-		theirs.Expiry = time.Now()
-		store.put(t, theirs)
-		w.entered, w.gate = make(chan struct{}), make(chan struct{})
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			_, err := w.get(t.Context())
-			assert.ErrorIs(t, err, reauth.ErrSignInRequired)
+func TestALoadThatIgnoresItsContextDoesNotHoldUpASignIn(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		hang := make(chan struct{})
+		w.Store.OnCall("Load", func(context.Context) error {
+			if w.Store.Count("Load") == 1 {
+				<-hang
+			}
+			return nil
 		})
-		<-w.entered // the refresh from theirs is under way
-		store.on(func(context.Context, string) error { return errFault })
-		require.ErrorIs(t, w.tr.SignOut(t.Context()), errFault)
-		close(w.gate)
-		wg.Wait()
-		store.on(nil)
+		w.Go(t.Context())
+		time.Sleep(time.Second)
+		began := time.Now()
+		w.SignIn(t)
+		assert.Zero(t, time.Since(began))
+		w.MustGet(t, http.StatusOK)
+		close(hang)
+	}, withoutLock)
+}
+
+func TestAFailedSignOutGivesUpWhatTheRefreshThatIsUpHasSeen(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		w.Store.Put(t, reauth.Token{AccessToken: "theirs", RefreshToken: "theirs", Expiry: time.Now()})
+		w.Revoke()
+		w.Entered, w.Gate = make(chan struct{}), make(chan struct{})
+		request := w.Go(t.Context())
+		<-w.Entered // the refresh from theirs is in progress
+		w.Store.Fail()
+		require.ErrorIs(t, w.Transport.SignOut(t.Context()), testworld.ErrFault)
+		close(w.Gate)
+		assert.ErrorIs(t, (<-request).Err, reauth.ErrSignInRequired)
+		w.Store.On(nil)
 		time.Sleep(time.Minute)
-		_, err := w.get(t.Context())
-		assert.ErrorIs(t, err, reauth.ErrSignInRequired)
-		assert.Equal(t, 1, w.refreshes(), "it is not presented again")
+		w.AssertSignInRequired(t)
+		assert.Equal(t, 1, w.Refreshes(), "it is not spent again")
 	})
 }
 
-func TestWhatComesAfterASignInIsNotRevokedThoughThatHasEnded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var revoked []string
-		w := newWorld(t, revokingWith(&revoked))
-		w.signIn(t)
-		w.revoke()
-		late := make(chan struct{})
-		w.answer(func(context.Context) (reauth.Token, error) { <-late; return w.issue(), nil }, failing(errTurnedDown))
-		var wg sync.WaitGroup
-		wg.Go(func() { _, _ = w.get(t.Context()) })
-		synctest.Wait()
-		w.signIn(t) // the flight is void
-		w.revoke()
-		_, err := w.get(t.Context())
-		require.ErrorIs(t, err, reauth.ErrSignInRequired)
-		close(late)
-		wg.Wait()
-		require.NoError(t, w.tr.Wait(t.Context()))
-		assert.Empty(t, revoked)
-	})
-}
-
-func TestASignInWithTheStoredTokenThatIsBeingRefreshedDoesNotSpendItTwice(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := new(faultyStore)
-		w := newWorld(t, keptIn(store))
-		w.latency = time.Second
-		tok := w.issue()
-		tok.Expiry = time.Now().Add(-time.Minute)
-		store.put(t, tok) // by the process before this one
-		w.revoke()
-		var wg sync.WaitGroup
-		wg.Go(func() { assertAllOK(t, w.storm(t.Context(), 5)) })
-		time.Sleep(100 * time.Millisecond)
-		require.NoError(t, w.tr.SignIn(t.Context(), tok))
-		w.mustGet(t, http.StatusOK)
-		wg.Wait()
-		assert.Equal(t, 1, w.mostSpent())
-	})
-}
-
-func TestASignOutThatFailsGivesUpWhatAFlightIsStoring(t *testing.T) {
+func TestAFailedSignOutGivesUpWhatARefreshIsSaving(t *testing.T) {
 	for name, tc := range map[string]struct {
-		patience time.Duration // of who signs out
+		patience time.Duration // of the sign-out
 		fails    []string
 	}{
-		"the store fails":  {time.Minute, []string{"Load", "Delete"}},
-		"its context ends": {10 * time.Millisecond, nil},
+		"the store fails":     {time.Minute, []string{"Load", "Delete"}},
+		"its context is done": {10 * time.Millisecond, []string{"none"}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				store := new(faultyStore)
-				w := newWorld(t, keptIn(store))
-				w.signIn(t)
-				w.revoke()
-				saving := make(chan struct{})
-				store.on(onCall("Save", func(context.Context) error {
-					close(saving)
-					time.Sleep(100 * time.Millisecond)
-					return nil
-				}))
-				go func() { _, _ = w.get(t.Context()) }()
-				<-saving
-				store.on(func(_ context.Context, call string) error {
-					if slices.Contains(tc.fails, call) {
-						return errFault
-					}
-					return nil
-				})
-				ctx, cancel := context.WithTimeout(t.Context(), tc.patience)
-				defer cancel()
-				require.Error(t, w.tr.SignOut(ctx))
-				time.Sleep(time.Second) // the Save is done
-				store.on(nil)
-				time.Sleep(time.Minute)
-				assertSignedIn(t, w, false)
-				_, err := w.get(t.Context())
-				assert.ErrorIs(t, err, reauth.ErrSignInRequired)
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			signedInAndRefused(t, w)
+			saving := make(chan struct{})
+			w.Store.OnCall("Save", func(context.Context) error {
+				close(saving)
+				time.Sleep(100 * time.Millisecond)
+				return nil
 			})
+			w.Go(t.Context())
+			<-saving
+			w.Store.Fail(tc.fails...)
+			ctx, cancel := context.WithTimeout(t.Context(), tc.patience)
+			defer cancel()
+			require.Error(t, w.Transport.SignOut(ctx))
+			time.Sleep(time.Second) // the Save is done
+			w.Store.On(nil)
+			time.Sleep(time.Minute)
+			w.AssertSignedIn(t, false)
+			w.AssertSignInRequired(t)
 		})
 	}
 }
@@ -454,188 +353,97 @@ func TestATokenThatIsBeingSavedDuringASignOutIsRevokedOnce(t *testing.T) {
 		want []string
 	}{
 		"it is saved":        {nil, []string{"secret-refresh-2"}},
-		"it cannot be saved": {errFault, []string{"secret-refresh-1", "secret-refresh-2"}},
+		"it cannot be saved": {testworld.ErrFault, []string{"secret-refresh-1", "secret-refresh-2"}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var revoked []string
-				store := new(faultyStore)
-				w := newWorld(t, keptIn(store), revokingWith(&revoked))
-				w.signIn(t)
-				w.revoke()
-				saving, free := make(chan struct{}), make(chan struct{})
-				store.on(onCall("Save", func(context.Context) error { close(saving); <-free; return tc.save }))
-				go func() { _, _ = w.get(t.Context()) }()
-				<-saving
-				var wg sync.WaitGroup
-				wg.Go(func() { assert.NoError(t, w.tr.SignOut(t.Context())) })
-				synctest.Wait()
-				close(free)
-				wg.Wait()
-				require.NoError(t, w.tr.Wait(t.Context()))
-				slices.Sort(revoked)
-				assert.Equal(t, tc.want, revoked)
-			})
-		})
+		var revoked []string
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			signedInAndRefused(t, w)
+			saving, free := make(chan struct{}), make(chan struct{})
+			w.Store.OnCall("Save", func(context.Context) error { close(saving); <-free; return tc.save })
+			w.Go(t.Context())
+			<-saving
+			signedOut := make(chan error, 1)
+			go func() { signedOut <- w.Transport.SignOut(t.Context()) }()
+			synctest.Wait()
+			close(free)
+			require.NoError(t, <-signedOut)
+			w.Wait(t)
+			slices.Sort(revoked)
+			assert.Equal(t, tc.want, revoked)
+		}, testworld.RevokingInto(&revoked))
 	}
 }
 
-func TestARefusalUnderAnEarlierSignInDoesNotLengthenThePause(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, func(c *reauth.Config, _ *world) { c.RefreshPause = time.Second })
-		w.signIn(t)
-		w.revoke()
-		slow := make(chan struct{})
-		w.api.decide = func(req *http.Request) int {
-			if req.Header.Get("Authorization") == "Bearer secret-access-2" {
-				<-slow
-				return http.StatusUnauthorized
-			}
-			return 0
-		}
-		var wg sync.WaitGroup
-		wg.Go(func() { _, _ = w.get(t.Context()) })
-		synctest.Wait() // its replay is under way
-		tok := w.signIn(t)
-		close(slow)
-		wg.Wait()
-		for range 2 {
-			next, err := w.tr.Refresh(t.Context(), tok)
-			require.NoError(t, err)
-			tok = next
-			time.Sleep(1100 * time.Millisecond)
-		}
-		assert.Equal(t, 3, w.refreshes())
+func TestWhatARefreshBringsAfterASignInIsNotRevokedThoughThatHasEnded(t *testing.T) {
+	var revoked []string
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		late := make(chan struct{})
+		w.Answer(func(context.Context) (reauth.Token, error) { <-late; return w.Issue(), nil }, testworld.Failing(testworld.ErrFinal))
+		request := w.Start(t.Context())
+		signedInAndRefused(t, w) // the refresh is void
+		w.AssertSignInRequired(t)
+		close(late)
+		<-request
+		w.Wait(t)
+		assert.Empty(t, revoked)
+	}, testworld.RevokingInto(&revoked))
+}
+
+func TestTheLockIsFreeWhileWhatCameTooLateIsRevoked(t *testing.T) {
+	var free chan struct{}
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		free = make(chan struct{})
+		w.Latency = time.Second
+		signedInAndRefused(t, w)
+		w.Go(t.Context())
+		time.Sleep(100 * time.Millisecond)
+		go func() { _ = w.Transport.SignOut(t.Context()) }()
+		time.Sleep(2 * time.Second) // the refresh is done, and void
+		began := time.Now()
+		w.Store.Hold(t)()
+		assert.Zero(t, time.Since(began))
+		close(free)
+	}, func(c *reauth.Config, w *testworld.World) {
+		c.Refresher = testworld.Revoker{Refresher: w.Authority, RevokeFunc: func(context.Context, reauth.Token) error { <-free; return nil }}
 	})
 }
 
 func TestASignInElsewhereThatWasSeenIsNotForgottenWhenTheStoreFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := new(faultyStore)
-		w := newWorld(t, keptIn(store))
-		w.signIn(t)
-		require.NoError(t, w.tr.SignOut(t.Context()))
-		theirs := w.issue()
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		require.NoError(t, w.Transport.SignOut(t.Context()))
+		theirs := w.Issue()
 		theirs.Expiry = time.Now()
-		store.put(t, theirs)
+		w.Store.Put(t, theirs)
 		time.Sleep(time.Minute)
-		w.answer(failing(errFault))
-		_, err := w.get(t.Context())
-		assertPassing(t, err)
+		w.Answer(testworld.Failing(testworld.ErrFault))
+		w.AssertTemporaryFailure(t)
 		time.Sleep(time.Minute)
-		store.on(onCall("Load", fails))
-		_, err = w.get(t.Context())
-		assertPassing(t, err)
+		w.Store.Fail("Load")
+		w.AssertTemporaryFailure(t)
 
-		store.on(nil)
-		store.clear(t) // and nobody is signed in any more
+		w.Store.On(nil)
+		w.Store.Clear(t) // and nobody is signed in any more
 		time.Sleep(time.Minute)
-		_, err = w.get(t.Context())
-		assert.ErrorIs(t, err, reauth.ErrSignInRequired)
+		w.AssertSignInRequired(t)
 	})
 }
 
 func TestASignInElsewhereThatHasGoneAgainLeavesTheSessionSignedOut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := new(faultyStore)
-		w := newWorld(t, keptIn(store), func(c *reauth.Config, w *world) {
-			c.Refresher = reauth.RefresherFunc(func(context.Context, reauth.Token) (reauth.Token, error) { return w.issue(), nil })
-		})
-		w.signIn(t)
-		require.NoError(t, w.tr.SignOut(t.Context()))
-		theirs := w.issue()
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SelfStarting = true
+		w.SignIn(t)
+		require.NoError(t, w.Transport.SignOut(t.Context()))
+		theirs := w.Issue()
 		theirs.Expiry = time.Now()
-		store.put(t, theirs)
+		w.Store.Put(t, theirs)
 		time.Sleep(time.Minute)
-		store.on(onCall("Lock", func(context.Context) error { store.clear(t); return nil }))
+		w.Store.OnCall("Lock", func(context.Context) error { w.Store.Clear(t); return nil })
 		for range 2 {
-			_, err := w.get(t.Context())
-			require.ErrorIs(t, err, reauth.ErrSignInRequired, "a refresher that needs no token is not asked")
+			w.AssertSignInRequired(t) // a refresher that needs no token is not asked
 			time.Sleep(time.Minute)
 		}
+		assert.Zero(t, w.Refreshes())
 	})
-}
-
-func TestASignInIsNotFollowedByTheNewsThatOneIsRequired(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, func(c *reauth.Config, w *world) {
-			c.OnEvent = func(ctx context.Context, e reauth.Event) {
-				w.events.add(ctx, e)
-				if e.Kind == reauth.EventRefreshFailed {
-					w.signIn(t) // as by a request that has been told in the meantime
-				}
-			}
-		})
-		w.signIn(t)
-		w.revoke()
-		w.answer(failing(errTurnedDown))
-		_, err := w.get(t.Context())
-		require.Error(t, err)
-		assert.Equal(t, []reauth.EventKind{
-			reauth.EventSignedIn, reauth.EventRefreshStarted, reauth.EventRefreshFailed, reauth.EventSignedIn,
-		}, w.events.kinds())
-	})
-}
-
-func TestTheLockIsFreeWhileWhatCameTooLateIsRevoked(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := new(faultyStore)
-		free := make(chan struct{})
-		w := newWorld(t, keptIn(store), func(c *reauth.Config, w *world) {
-			w.latency = time.Second
-			c.Refresher = revoking{c.Refresher, func(context.Context, reauth.Token) error { <-free; return nil }}
-		})
-		w.signIn(t)
-		w.revoke()
-		go func() { _, _ = w.get(t.Context()) }()
-		time.Sleep(100 * time.Millisecond)
-		go func() { _ = w.tr.SignOut(t.Context()) }()
-		time.Sleep(2 * time.Second) // the refresh is done, and void
-		began := time.Now()
-		_, unlock, err := store.MemoryStore.Lock(t.Context(), "")
-		require.NoError(t, err)
-		unlock()
-		assert.Zero(t, time.Since(began))
-		close(free)
-	})
-}
-
-// A flight that waits for the lock refreshes nothing yet: whoever has the lock may
-// sign out.
-func TestASignInOfTheTokenOfAWaitingFlightIsStored(t *testing.T) {
-	for name, arrange := range map[string]func(*testing.T, *world, *faultyStore) reauth.Token{
-		"the token is known here": func(t *testing.T, w *world, _ *faultyStore) reauth.Token {
-			tok := w.signIn(t)
-			w.revoke()
-			synctest.Wait() // the lock is given back
-			return tok
-		},
-		"the token is in the store": func(t *testing.T, w *world, store *faultyStore) reauth.Token {
-			tok := w.issue()
-			tok.Expiry = time.Now()
-			store.put(t, tok)
-			return tok
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				store := new(faultyStore)
-				w := newWorld(t, keptIn(store))
-				tok := arrange(t, w, store)
-				_, unlock, err := store.MemoryStore.Lock(t.Context(), "") // another process
-				require.NoError(t, err)
-				go func() { _, _ = w.get(t.Context()) }()
-				synctest.Wait() // the flight waits for the lock
-				store.on(onCall("Load", func(context.Context) error { time.Sleep(10 * time.Millisecond); return nil }))
-				var wg sync.WaitGroup
-				wg.Go(func() { assert.NoError(t, w.tr.SignIn(t.Context(), tok)) })
-				synctest.Wait()
-				store.clear(t) // the other process signs out
-				unlock()
-				wg.Wait()
-				time.Sleep(time.Second)
-				assertSignedIn(t, w, true)
-			})
-		})
-	}
 }

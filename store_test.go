@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,14 +19,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/internal/testworld"
 )
 
-func TestMemoryStoreZeroValueIsReady(t *testing.T) {
+func TestAZeroMemoryStoreIsReady(t *testing.T) {
 	var store reauth.MemoryStore
 	_, ok, err := store.Load(t.Context(), "ann")
 	require.NoError(t, err)
 	assert.False(t, ok)
-	require.NoError(t, store.Delete(t.Context(), "ann"), "nothing to delete is no error")
+	require.NoError(t, store.Delete(t.Context(), "ann"), "there is nothing to delete")
 
 	require.NoError(t, store.Save(t.Context(), "ann", reauth.Token{AccessToken: "a"}))
 	require.NoError(t, store.Save(t.Context(), "", reauth.Token{AccessToken: "b"}))
@@ -39,7 +43,7 @@ func TestMemoryStoreZeroValueIsReady(t *testing.T) {
 	assert.True(t, ok, "another session's")
 }
 
-func TestMemoryStoreSharesNothingWithItsCallers(t *testing.T) {
+func TestAMemoryStoreSharesNothingWithItsCallers(t *testing.T) {
 	var store reauth.MemoryStore
 	saved := reauth.Token{AccessToken: "a", Extra: map[string]string{"scope": "read"}}
 	require.NoError(t, store.Save(t.Context(), "", saved))
@@ -53,7 +57,7 @@ func TestMemoryStoreSharesNothingWithItsCallers(t *testing.T) {
 	assert.Equal(t, "read", again.Extra["scope"])
 }
 
-func TestMemoryStoreLockKeepsOthersOffOneSession(t *testing.T) {
+func TestTheLockOfAMemoryStoreKeepsOthersOffOneSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var store reauth.MemoryStore
 		var wg sync.WaitGroup
@@ -81,7 +85,7 @@ func TestMemoryStoreLockKeepsOthersOffOneSession(t *testing.T) {
 	})
 }
 
-func TestMemoryStoreLockEndsItsWaitWithItsContext(t *testing.T) {
+func TestTheLockOfAMemoryStoreIsWaitedForUntilTheContextIsDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var store reauth.MemoryStore
 		_, unlock, err := store.Lock(t.Context(), "")
@@ -93,12 +97,12 @@ func TestMemoryStoreLockEndsItsWaitWithItsContext(t *testing.T) {
 
 		unlock()
 		_, unlock, err = store.Lock(t.Context(), "")
-		require.NoError(t, err, "who gave up waiting holds nothing")
+		require.NoError(t, err, "a wait that ended holds nothing")
 		unlock()
 	})
 }
 
-func TestMemoryStoreHeldHasTheValuesOfItsContextButNotItsEnd(t *testing.T) {
+func TestTheLeaseOfAMemoryStoreHasTheValuesOfItsContextButNotItsEnd(t *testing.T) {
 	type key struct{}
 	var store reauth.MemoryStore
 	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "mine"))
@@ -110,25 +114,53 @@ func TestMemoryStoreHeldHasTheValuesOfItsContextButNotItsEnd(t *testing.T) {
 	unlock()
 }
 
-// unlocked is a store that does not lock.
-type unlocked struct{ reauth.Store }
+func TestAMemoryStoreKeepsNoEntryForAFreeLock(t *testing.T) {
+	var store reauth.MemoryStore
+	assertSizes := func(wantLocks, wantTokens int) {
+		t.Helper()
+		locks, tokens := store.Sizes()
+		assert.Equal(t, wantLocks, locks)
+		assert.Equal(t, wantTokens, tokens)
+	}
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			if i%3 == 0 {
+				cancel()
+			}
+			defer cancel()
+			if _, unlock, err := store.Lock(ctx, strconv.Itoa(i%5)); err == nil {
+				unlock()
+			}
+		})
+	}
+	wg.Wait()
+	assertSizes(0, 0)
+	_, unlock, err := store.Lock(t.Context(), "")
+	require.NoError(t, err)
+	require.NoError(t, store.Save(t.Context(), "", reauth.Token{AccessToken: "a"}))
+	assertSizes(1, 1)
+	unlock()
+	require.NoError(t, store.Delete(t.Context(), ""))
+	assertSizes(0, 0)
+}
 
-func TestTransportWorksOverAStoreThatDoesNotLock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := new(faultyStore)
-		w := newWorld(t, keptIn(unlocked{store}))
-		w.latency = 100 * time.Millisecond
-		w.signIn(t)
-		w.revoke()
-		assertAllOK(t, w.storm(t.Context(), 50))
-		assert.Equal(t, 1, w.refreshes())
-		assert.Zero(t, store.count("Lock"))
-		require.NoError(t, w.tr.SignOut(t.Context()))
-		_, err := w.get(t.Context())
-		require.ErrorIs(t, err, reauth.ErrSignInRequired)
-		w.signIn(t)
-		w.mustGet(t, http.StatusOK)
-	})
+// withoutLock is a store that does not lock.
+func withoutLock(c *reauth.Config, w *testworld.World) { c.Store = testworld.Unlocked{Store: w.Store} }
+
+func TestAStoreThatDoesNotLock(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.Latency = 100 * time.Millisecond
+		signedInAndRefused(t, w)
+		testworld.AssertAllOK(t, w.Storm(t.Context(), 50))
+		assert.Equal(t, 1, w.Refreshes())
+		assert.Zero(t, w.Store.Count("Lock"))
+		require.NoError(t, w.Transport.SignOut(t.Context()))
+		w.AssertSignInRequired(t)
+		w.SignIn(t)
+		w.MustGet(t, http.StatusOK)
+	}, withoutLock)
 }
 
 var secretToken = reauth.Token{
@@ -137,7 +169,7 @@ var secretToken = reauth.Token{
 	Extra:  map[string]string{"id_token": "secret-id"},
 }
 
-func TestTokenTellsWhatItHoldsButNotTheSecrets(t *testing.T) {
+func TestATokenTellsWhatItHoldsButNotTheSecrets(t *testing.T) {
 	for _, c := range []struct {
 		tok  reauth.Token
 		want string
@@ -153,7 +185,7 @@ func TestTokenTellsWhatItHoldsButNotTheSecrets(t *testing.T) {
 	}
 }
 
-func TestTokenShowsNoSecretWhateverTheVerb(t *testing.T) {
+func TestATokenShowsNoSecretWhateverTheVerb(t *testing.T) {
 	type holder struct {
 		Token   reauth.Token
 		Pointer *reauth.Token
@@ -171,7 +203,7 @@ func TestTokenShowsNoSecretWhateverTheVerb(t *testing.T) {
 	assert.Equal(t, secretToken.String(), fmt.Sprintf("%d", secretToken))
 }
 
-func TestTokenShowsNoSecretInALog(t *testing.T) {
+func TestATokenShowsNoSecretInALog(t *testing.T) {
 	var out bytes.Buffer
 	for _, handler := range []slog.Handler{slog.NewJSONHandler(&out, nil), slog.NewTextHandler(&out, nil)} {
 		slog.New(handler).Info("signed in", "token", secretToken, "pointer", &secretToken, slog.Group("of", "ann", secretToken))
@@ -180,7 +212,7 @@ func TestTokenShowsNoSecretInALog(t *testing.T) {
 	assert.Contains(t, out.String(), "expires 2030-01-02T03:04:05Z")
 }
 
-func TestTokenJSONRoundTrips(t *testing.T) {
+func TestATokenSurvivesJSON(t *testing.T) {
 	text, err := json.Marshal(secretToken)
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"access_token":"secret-a","token_type":"secret-type","refresh_token":"secret-r",
@@ -194,7 +226,7 @@ func TestTokenJSONRoundTrips(t *testing.T) {
 	assert.Equal(t, `{"access_token":"a"}`, string(text))
 }
 
-func TestTokenThatJSONWouldChangeHasNone(t *testing.T) {
+func TestATokenThatJSONWouldChangeHasNone(t *testing.T) {
 	const odd = "secret-\xff"
 	for field, tok := range map[string]reauth.Token{
 		"AccessToken": {AccessToken: odd}, "TokenType": {TokenType: odd}, "RefreshToken": {RefreshToken: odd},
@@ -213,7 +245,7 @@ func TestTokenThatJSONWouldChangeHasNone(t *testing.T) {
 	assert.True(t, expiry.Equal(back.Expiry))
 }
 
-func TestTokenReadsTheJSONOfXOAuth2(t *testing.T) {
+func TestATokenReadsTheJSONOfXOAuth2(t *testing.T) {
 	// As golang.org/x/oauth2 writes a Token: without an expiry it is the zero time.
 	var tok reauth.Token
 	require.NoError(t, json.Unmarshal([]byte(`{"access_token":"a","token_type":"bearer","refresh_token":"r",
@@ -238,4 +270,59 @@ func TestTokenReadsTheJSONOfXOAuth2(t *testing.T) {
 	assert.Equal(t, "secret-type", theirs.TokenType)
 	assert.Equal(t, "secret-r", theirs.RefreshToken)
 	assert.True(t, secretToken.Expiry.Equal(theirs.Expiry))
+}
+
+// FuzzStoredToken hands over whatever a store may hold, as JSON. A request is then
+// answered or fails with an error that shows nothing of it; and it ends.
+func FuzzStoredToken(f *testing.F) {
+	for _, text := range []string{
+		`{}`, `null`, `[]`, `{"access_token":"a"}`, `{"refresh_token":"r"}`,
+		`{"access_token":"a","token_type":"bearer","refresh_token":"r","expiry":"2030-01-02T03:04:05Z","extra":{"id_token":"i"}}`,
+		`{"access_token":"a","expiry":"0001-01-01T00:00:00Z"}`, `{"access_token":"a","expiry":"9999-12-31T23:59:59Z"}`,
+		`{"access_token":"a b\r\nX: y","token_type":"B\u0000"}`, `{"access_token":"a","token_type":"Basic x"}`,
+		`{"access_token":"eyJhbGciOiJub25lIn0.eyJleHAiOjEuOGUxOH0.","refresh_token":"r"}`,
+		`{"access_token":"eyJhbGciOiJub25lIn0.eyJleHAiOi0xfQ.x","refresh_token":"r"}`,
+		`{"access_token":"` + strings.Repeat("é", 3000) + `"}`,
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var tok reauth.Token
+		if err := json.Unmarshal([]byte(text), &tok); err != nil {
+			t.Skip("no store can hold it")
+		}
+		store := new(reauth.MemoryStore)
+		require.NoError(t, store.Save(t.Context(), "", tok))
+		tr, err := reauth.New(reauth.Config{
+			Refresher: reauth.RefresherFunc(func(context.Context, reauth.Token) (reauth.Token, error) {
+				return reauth.Token{}, errors.New("not now")
+			}),
+			Origins: []string{"https://api.example.com"},
+			Store:   store,
+			Base: testworld.RoundTripper(func(req *http.Request) (*http.Response, error) {
+				for _, value := range req.Header.Values("Authorization") {
+					assert.NotContains(t, value, "\n")
+					assert.NotContains(t, value, "\r")
+				}
+				return testworld.Respond(req, http.StatusOK, ""), nil
+			}),
+		})
+		require.NoError(t, err)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://api.example.com", nil)
+		require.NoError(t, err)
+		resp, err := tr.RoundTrip(req)
+		if err == nil {
+			require.NoError(t, resp.Body.Close())
+		} else {
+			for _, secret := range []string{tok.AccessToken, tok.RefreshToken} {
+				if len(secret) > 20 {
+					assert.False(t, strings.Contains(err.Error(), secret), "the error shows a token")
+				}
+			}
+		}
+		require.NoError(t, tr.Wait(t.Context()))
+		kept, ok, err := store.Load(t.Context(), "")
+		require.NoError(t, err)
+		assert.True(t, ok && kept.AccessToken == tok.AccessToken && kept.RefreshToken == tok.RefreshToken, "the store no longer has it")
+	})
 }

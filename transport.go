@@ -118,7 +118,7 @@ func (t *Transport) send(req *http.Request, g *generation, body io.ReadCloser) (
 	default:
 		if err := t.credential.Apply(clone, g.tok.clone()); err != nil {
 			closeBody(body)
-			return nil, fmt.Errorf("reauth: credential: %w", harmless(err, []string{g.tok.AccessToken, g.tok.RefreshToken}))
+			return nil, fmt.Errorf("reauth: credential: %w", harmless(err, g.tok.secrets()))
 		}
 	}
 	resp, err := t.base.RoundTrip(clone)
@@ -335,6 +335,13 @@ func (t *Transport) over(base http.RoundTripper) *Transport {
 	w := *t
 	w.base = orDefaultTransport(base)
 	return &w
+}
+
+func orDefaultTransport(base http.RoundTripper) http.RoundTripper {
+	if base == nil {
+		return http.DefaultTransport
+	}
+	return base
 }
 
 // WrappedRoundTripper returns the base transport, for code that looks through wrappers.

@@ -20,8 +20,8 @@ var bodies = []struct {
 	length int64 // as the request states it
 }{{"1KiB", 1 << 10, 1 << 10}, {"64KiB", 64 << 10, 64 << 10}, {"streamed", 64 << 10, -1}}
 
-// BenchmarkBody is the hot path with a body that can be read only once: a library
-// that means to send it again has to keep it. The base reads it to its end.
+// BenchmarkBody is the hot path with a body that can be read only once. A library
+// that can send it again has to keep it. The base reads it to its end.
 func BenchmarkBody(b *testing.B) {
 	for _, c := range bodies {
 		for _, lib := range slices.Concat([]library{base, floor}, libraries) {
@@ -44,10 +44,10 @@ func BenchmarkBody(b *testing.B) {
 	}
 }
 
-// TestBodyAgain has a request refused whose body can be read only once: who sends it
-// again, and whole?
+// TestBodyAgain has the API refuse a request whose body can be read only once, and
+// checks which libraries send it again, and whole.
 func TestBodyAgain(t *testing.T) {
-	again := map[string]bool{"reauth": true, "azcore": true, "appkit": true} // others hand over the 401
+	again := map[string]bool{"reauth": true, "azcore": true, "appkit": true} // the others return the 401
 	for _, lib := range slices.Concat([]library{floor}, libraries) {
 		t.Run(lib.name, func(t *testing.T) {
 			var o benchmarks.Outcome
@@ -86,7 +86,7 @@ func TestBodyAgain(t *testing.T) {
 	}
 }
 
-// comparing is a base that reads each body, and keeps whether it was text.
+// comparing is a base that reads each body, and records whether it was text.
 type comparing struct {
 	base  http.RoundTripper
 	text  []byte
@@ -103,21 +103,21 @@ func (c *comparing) RoundTrip(req *http.Request) (*http.Response, error) {
 	return c.base.RoundTrip(req)
 }
 
-// A onceBody is a body that is nothing but an io.ReadCloser, such as that of a
-// request which is passed on. It allocates nothing.
+// A onceBody is only an io.ReadCloser, like the body of a proxied request. It
+// allocates nothing.
 type onceBody struct {
 	text []byte
 	rest bytes.Reader
 }
 
 func (b *onceBody) Read(p []byte) (int, error) {
-	return b.rest.Read(p[:min(len(p), 4<<10)]) // as much as a connection brings at a time
+	return b.rest.Read(p[:min(len(p), 4<<10)]) // as much as a connection delivers at a time
 }
 
 func (b *onceBody) Close() error { return nil }
 
 // reading is a base that reads the body as net/http does, into a buffer that it
-// keeps, and then answers.
+// reuses, and then answers.
 type reading struct{ buffers sync.Pool }
 
 func (r *reading) RoundTrip(req *http.Request) (*http.Response, error) {

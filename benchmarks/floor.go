@@ -1,17 +1,17 @@
-// Package benchmarks measures reauth beside the libraries that people use now.
+// Package benchmarks compares the cost of reauth with that of other libraries.
 //
-// It is all in tests and benchmarks; see the README. The only thing here is the
-// floor that they are measured against.
+// Everything is in tests and benchmarks; see the README. This file has the floor that
+// they are compared with.
 package benchmarks
 
 import "net/http"
 
-// A Floor is the least that an http.RoundTripper which puts a token on requests
-// can do and keep its contract: the caller's request and header are not to be
-// written to, so it makes one copy of each. It has one token for ever, whose
-// header value all requests share, and looks at nothing.
+// A Floor does the least that an http.RoundTripper can do that puts a token on
+// requests and keeps its contract. It must not write to the caller's request and
+// header, so it makes one copy of each. It has a single token, whose header value all
+// requests share, and checks nothing.
 //
-// It was written before anything was measured, and is not to be made faster.
+// It was written before anything was measured, and must not be made faster.
 type Floor struct {
 	Base  http.RoundTripper
 	Value []string // of the Authorization header

@@ -21,8 +21,8 @@ import (
 const manySessions = 100_000
 
 // BenchmarkHotPath is a request with a fresh token and without a body. The base
-// answers at once, and nothing is measured of a network. What is compared follows
-// one upon the other.
+// answers at once, without a network. The libraries to compare run one after the
+// other.
 func BenchmarkHotPath(b *testing.B) {
 	made := map[string]http.RoundTripper{}
 	all := slices.Concat([]library{base, floor}, libraries)
@@ -60,11 +60,11 @@ func BenchmarkHotPath(b *testing.B) {
 	}
 }
 
-// BenchmarkManySessions is the hot path with another session of 100,000 each time:
-// one after the other, in the order in which they signed in, or drawn at random,
-// which has the processor wait for memory. Requests are made, outside the time that
-// is measured, shortly before they are sent, as in a program; so it is the sessions
-// alone that it has not at hand. The floor gets the same requests.
+// BenchmarkManySessions is the hot path with another of 100,000 sessions each time.
+// They come in the order in which they signed in, or at random, which makes the
+// processor wait for memory. As in a program, requests are made shortly before they
+// are sent, but outside the measured time. Only the sessions are therefore not in the
+// processor's caches. The floor gets the same requests.
 func BenchmarkManySessions(b *testing.B) {
 	tr := newTransport(b, setup{base: instant{}, refresh: noRefresh}, nil)
 	tok := fresh()
@@ -99,7 +99,7 @@ func BenchmarkManySessions(b *testing.B) {
 
 // sendInBatches sends b.N requests with the contexts that next returns.
 func sendInBatches(b *testing.B, rt http.RoundTripper, workers, headers int, next func() context.Context) {
-	const batch = 1024 // so few that they are at hand, so many that it does not matter that workers start
+	const batch = 1024 // few enough to stay in the caches, many enough to make starting workers irrelevant
 	model := newRequest(b, b.Context(), headers)
 	requests := make([][]*http.Request, workers)
 	b.ReportAllocs()
@@ -163,7 +163,7 @@ func TestTheHotPathAllocatesWhatTheFloorDoes(t *testing.T) {
 	}
 }
 
-// fresh returns a token that does not end during a benchmark, of a usual length.
+// fresh returns a token of a usual length that does not expire during a benchmark.
 func fresh() token {
 	return token{access: strings.Repeat("x", 256), expiry: time.Now().Add(24 * time.Hour)}
 }
@@ -179,9 +179,9 @@ func newRequest(tb testing.TB, ctx context.Context, headers int) *http.Request {
 	return req
 }
 
-// A caller is the context of a goroutine that sends requests. It holds what they
-// are answered with, so that answering allocates nothing, and no two goroutines
-// write to the same answer.
+// A caller is the context of a goroutine that sends requests. It holds the response
+// that they get, so that answering allocates nothing, and no two goroutines write to
+// the same response.
 type caller struct {
 	context.Context
 	answer *http.Response
@@ -207,7 +207,7 @@ func (instant) RoundTrip(req *http.Request) (*http.Response, error) { return ans
 
 func answerOf(req *http.Request) *http.Response {
 	c, ok := req.Context().(*caller)
-	if !ok { // a library has put its own context around it
+	if !ok { // a library has wrapped the context
 		c = req.Context().Value(callerKey{}).(*caller)
 	}
 	return c.answer

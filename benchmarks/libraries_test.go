@@ -26,26 +26,25 @@ const (
 	apiURL    = apiOrigin + "/me"
 )
 
-// A token is what all the libraries know of one.
+// A token has what all the libraries know of one.
 type token struct {
 	access string
 	expiry time.Time // zero: not known
 }
 
-// A setup is what a library has to work with.
+// A setup configures a library.
 type setup struct {
 	base    http.RoundTripper
-	first   token // the library starts with it, and does not judge it before it is used
+	first   token // the library starts with it, and does not check it before it is used
 	refresh func(context.Context) (token, error)
-	early   time.Duration // how long before its end a token is refreshed; 0: the library's default
+	early   time.Duration // how long before it expires a token is refreshed; 0: the library's default
 
-	// bubble says that this is a synctest bubble, in which a goroutine that waits
-	// for a mutex stops the clock. A library that holds one while it refreshes gets
-	// a turnstile.
+	// bubble is set in a synctest bubble, in which a goroutine that waits for a mutex
+	// stops the clock. A library that holds one while it refreshes gets a turnstile.
 	bubble bool
 }
 
-var errNoRefresh = errors.New("nothing is to be refreshed here")
+var errNoRefresh = errors.New("nothing needs a refresh here")
 
 func noRefresh(context.Context) (token, error) { return token{}, errNoRefresh }
 
@@ -55,7 +54,7 @@ type library struct {
 	new  func(testing.TB, setup) http.RoundTripper
 }
 
-// What the libraries are measured against.
+// These are what the libraries are compared with.
 var (
 	base = library{"base", func(_ testing.TB, s setup) http.RoundTripper { return s.base }}
 
@@ -97,7 +96,7 @@ func reauthToken(t token) reauth.Token {
 	return reauth.Token{AccessToken: t.access, RefreshToken: "refresh", Expiry: t.expiry}
 }
 
-// newOAuth2 is golang.org/x/oauth2. Its sources are given no context.
+// newOAuth2 is golang.org/x/oauth2. Its sources get no context.
 func newOAuth2(_ testing.TB, s setup) http.RoundTripper {
 	var source oauth2.TokenSource = tokenSource(func() (*oauth2.Token, error) {
 		next, err := s.refresh(context.Background())
@@ -121,9 +120,9 @@ type tokenSource func() (*oauth2.Token, error)
 
 func (f tokenSource) Token() (*oauth2.Token, error) { return f() }
 
-// newTurnstile returns a function that lets one through at a time, until what it
-// returns is called. In front of a library that holds a mutex for as long as it
-// refreshes it changes only what the others wait on.
+// newTurnstile returns a function that lets one caller through at a time, until the
+// function it returns is called. In front of a library that holds a mutex while it
+// refreshes, it changes only what the other callers wait on.
 func newTurnstile() (enter func() (leave func())) {
 	slot := make(chan struct{}, 1)
 	return func() func() {
@@ -132,10 +131,10 @@ func newTurnstile() (enter func() (leave func())) {
 	}
 }
 
-// newAzcore is azcore's bearer token policy. A policy works in a pipeline, of
-// which is turned off what can be.
+// newAzcore is azcore's bearer token policy. A policy needs a pipeline. Everything
+// that can be turned off in it is off.
 func newAzcore(tb testing.TB, s setup) http.RoundTripper {
-	// It has no other way to be given a token than to ask for one.
+	// The only way to give it a token is to let it ask for one.
 	given := s
 	given.refresh = func(context.Context) (token, error) { return s.first, nil }
 	c := &azCredential{setup: given}
@@ -158,7 +157,7 @@ func (c *azCredential) GetToken(ctx context.Context, _ policy.TokenRequestOption
 	}
 	tok := azcore.AccessToken{Token: next.access, ExpiresOn: next.expiry}
 	if tok.ExpiresOn.IsZero() {
-		tok.ExpiresOn = time.Now().Add(24 * time.Hour) // it takes none without
+		tok.ExpiresOn = time.Now().Add(24 * time.Hour) // it requires one
 	}
 	if c.early != 0 {
 		tok.RefreshOn = tok.ExpiresOn.Add(-c.early)
@@ -197,17 +196,17 @@ func (nowhere) RoundTrip(*http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
 }
 
-// newAppkit is go-appkit's bearer round tripper. Where tokens come from it leaves
-// to its user.
+// newAppkit is go-appkit's bearer round tripper. It leaves the source of tokens to its
+// user.
 func newAppkit(_ testing.TB, s setup) http.RoundTripper {
 	p := &appkitProvider{setup: s, slot: make(chan struct{}, 1)}
 	p.current.Store(&s.first)
 	return httpclient.NewAuthBearerRoundTripper(s.base, p)
 }
 
-// An appkitProvider is the least that go-appkit's user has to write: it keeps a
-// token, fetches another when that has ended or been invalidated, and lets one
-// fetch at a time. Nobody waits for longer than its context lasts.
+// An appkitProvider is the least that go-appkit's user has to write. It keeps a token,
+// fetches another when that has expired or been invalidated, and allows one fetch at a
+// time. No caller waits longer than its context allows.
 type appkitProvider struct {
 	setup
 	current atomic.Pointer[token]
@@ -245,9 +244,9 @@ func (p *appkitProvider) fresh() *token {
 
 func (p *appkitProvider) Invalidate() { p.current.Store(nil) }
 
-// newCloudAuth is cloud.google.com/go/auth/httptransport, by the shortest way in.
+// newCloudAuth is cloud.google.com/go/auth/httptransport, with the least code.
 func newCloudAuth(tb testing.TB, s setup) http.RoundTripper {
-	// It has no other way to be given a token than to ask for one.
+	// The only way to give it a token is to let it ask for one.
 	refresh := func(context.Context) (token, error) { return s.first, nil }
 	provider := auth.NewCachedTokenProvider(tokenProvider(func(ctx context.Context) (*auth.Token, error) {
 		next, err := refresh(ctx)

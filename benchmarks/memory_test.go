@@ -14,12 +14,12 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// What a Transport keeps at most, as its documentation says.
+// The number of sessions that a Transport keeps at most, as its documentation says.
 const cachedSessions = 131_072
 
-// BenchmarkAtRest is how much memory a session takes of which nothing is going
-// on, without the strings of its token: where the tokens are in a store of
-// another process, and in a MemoryStore.
+// BenchmarkAtRest measures the memory that an idle session takes, not counting the
+// strings of its token, with tokens in a store of another process and in a
+// MemoryStore.
 func BenchmarkAtRest(b *testing.B) {
 	b.Run("lib=reauth/case=elsewhere", func(b *testing.B) {
 		for b.Loop() {
@@ -33,8 +33,8 @@ func BenchmarkAtRest(b *testing.B) {
 	})
 }
 
-// BenchmarkEvicted is how much memory stays of a session that has been forgotten
-// for others.
+// BenchmarkEvicted measures the memory that remains of a session that was evicted for
+// others.
 func BenchmarkEvicted(b *testing.B) {
 	b.Run("lib=reauth/case=elsewhere", func(b *testing.B) {
 		for b.Loop() {
@@ -49,13 +49,13 @@ func TestASessionAtRestTakesAtMost600Bytes(t *testing.T) {
 }
 
 func TestNothingStaysOfAnEvictedSession(t *testing.T) {
-	// What else goes on in the process may come to a byte or two for each. Whatever
-	// is kept of a session is more: its name alone takes 16 bytes.
+	// Other activity in the process may add a byte or two for each. Anything that is
+	// kept of a session is more, since its name alone takes 16 bytes.
 	assert.Less(t, perEvictedSession(t), 16.0)
 }
 
-// perSession returns what each of 100,000 sessions adds to the heap, without what
-// the strings of its token take by themselves.
+// perSession returns the memory that each of 100,000 sessions adds to the heap, not
+// counting the strings of its token.
 func perSession(tb testing.TB, store reauth.Store, fill func(testing.TB, *reauth.Transport, int, int)) float64 {
 	before := memoryInUse()
 	tr := newTransport(tb, setup{base: instant{}, refresh: noRefresh}, store)
@@ -76,8 +76,8 @@ func memoryOfStrings() int64 {
 	return after - before
 }
 
-// perEvictedSession returns what each session adds to the heap that takes the
-// place of another.
+// perEvictedSession returns the memory that each session adds to the heap when it
+// takes the place of another.
 func perEvictedSession(tb testing.TB) float64 {
 	const evicted = cachedSessions / 4
 	tr := newTransport(tb, setup{base: instant{}, refresh: noRefresh}, elsewhere{})
@@ -105,8 +105,8 @@ func signInAll(tb testing.TB, tr *reauth.Transport, from, to int) {
 	require.NoError(tb, tr.Wait(tb.Context()))
 }
 
-// longToken returns a token as long as a JSON Web Token, whose strings no other
-// token shares.
+// longToken returns a token as long as a JSON Web Token. It shares its strings with
+// no other token.
 func longToken() reauth.Token {
 	return reauth.Token{
 		AccessToken:  strings.Repeat("a", 900),
@@ -115,8 +115,8 @@ func longToken() reauth.Token {
 	}
 }
 
-// elsewhere is a store in another process: it has a token for every session, and
-// nothing of it is in this one's memory.
+// elsewhere stands for a store in another process. It has a token for every session,
+// and keeps nothing in memory.
 type elsewhere struct{}
 
 func (elsewhere) Load(context.Context, string) (reauth.Token, bool, error) {
@@ -128,7 +128,7 @@ func (elsewhere) Delete(context.Context, string) error             { return nil 
 // memoryInUse returns the bytes that are in use on the heap and for stacks.
 func memoryInUse() int64 {
 	runtime.GC()
-	runtime.GC() // the first leaves what finalizers and pools hold
+	runtime.GC() // the first run leaves what finalizers and pools hold
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc + m.StackInuse)

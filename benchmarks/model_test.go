@@ -16,7 +16,7 @@ import (
 // A model is a token server and an API, without the servers. Its times are those
 // of the bubble it is in.
 type model struct {
-	lifetime   time.Duration // of the tokens it issues; 0: without end
+	lifetime   time.Duration // of the tokens it issues; 0: they do not expire
 	refreshing time.Duration // how long a refresh takes
 	down       bool          // the token server fails
 	answering  func(*http.Request) time.Duration
@@ -24,11 +24,11 @@ type model struct {
 	mu        sync.Mutex
 	began     time.Time
 	issued    int
-	good      map[string]time.Time // access tokens, and until when they are good; zero: without end
+	good      map[string]time.Time // access tokens, and when they expire; zero: never
 	seen      map[string]bool      // the access tokens that the API has seen
 	requests  int
 	refreshes int
-	spans     map[benchmarks.Span]int // those without a Count, and how many there are of each; nil: not wanted
+	spans     map[benchmarks.Span]int // those without a Count, and how many there are of each; nil: not recorded
 }
 
 func newModel() *model {
@@ -40,7 +40,7 @@ func newModel() *model {
 	}
 }
 
-// issue returns a new token. The ones before it stay good for as long as they said.
+// issue returns a new token. The tokens before it stay valid until they expire.
 func (m *model) issue() token {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -53,7 +53,7 @@ func (m *model) issue() token {
 	return t
 }
 
-// revoke makes the API refuse what has been issued so far.
+// revoke makes the API refuse all tokens issued so far.
 func (m *model) revoke() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -79,8 +79,8 @@ func (m *model) refresh(ctx context.Context) (token, error) {
 	return m.issue(), nil
 }
 
-// RoundTrip is the API. It refuses a token as soon as it sees it, and says so
-// as long after as it says anything.
+// RoundTrip is the API. It decides about a token when the request arrives, and answers
+// after its usual time.
 func (m *model) RoundTrip(req *http.Request) (*http.Response, error) {
 	start := time.Now()
 	status, kind := http.StatusUnauthorized, benchmarks.SpanRefused
@@ -96,7 +96,7 @@ func (m *model) RoundTrip(req *http.Request) (*http.Response, error) {
 		Header: http.Header{}, Body: http.NoBody, Request: req,
 	}
 	if status == http.StatusUnauthorized {
-		// The one challenge that azcore sends a request again for.
+		// The only challenge for which azcore sends a request again.
 		resp.Header.Set("WWW-Authenticate", `Bearer error="insufficient_claims", claims="e30="`)
 	}
 	return resp, nil
@@ -144,7 +144,7 @@ func (m *model) timeline() []benchmarks.Span {
 	return spans
 }
 
-// pass lets time go by, unless ctx ends before.
+// pass waits, unless ctx is done before.
 func pass(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()

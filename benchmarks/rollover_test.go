@@ -17,13 +17,13 @@ import (
 const (
 	rollovers     = 100
 	tokenLifetime = time.Minute
-	earlyRefresh  = tokenLifetime / 10 // for all libraries; of reauth it is the default, from which it takes up to a fifth
+	earlyRefresh  = tokenLifetime / 10 // for all libraries; it is the default of reauth, which subtracts up to a fifth
 	workers       = 100                // each sends a request every second
 	secondsShown  = 300
 )
 
-// TestRollover has 100 requests a second, spaced evenly, go on while a token that
-// lasts a minute is replaced 100 times by refreshes of 200 ms.
+// TestRollover sends 100 requests a second, evenly spaced, while a token of one minute
+// is replaced 100 times by refreshes of 200 ms.
 func TestRollover(t *testing.T) {
 	quiet := runRollover(t, "none", libraries[0], 0)
 	assert.Equal(t, apiLatency, quiet.Worst)
@@ -32,7 +32,7 @@ func TestRollover(t *testing.T) {
 	for _, lib := range libraries {
 		expected, ok := worst[lib.name]
 		if !ok {
-			continue // go-appkit's user decides when to refresh
+			continue // its user decides when to refresh
 		}
 		t.Run(lib.name, func(t *testing.T) {
 			o := runRollover(t, lib.name, lib, tokenLifetime)
@@ -44,8 +44,8 @@ func TestRollover(t *testing.T) {
 	}
 }
 
-// runRollover goes on until there were 100 rollovers, or until there should have
-// been. A lifetime of 0 is without end.
+// runRollover runs until there were 100 rollovers, or until there should have been. A
+// lifetime of 0 means that the token does not expire.
 func runRollover(t *testing.T, name string, lib library, lifetime time.Duration) benchmarks.Outcome {
 	var o benchmarks.Outcome
 	synctest.Test(t, func(t *testing.T) {
@@ -94,7 +94,7 @@ func runRollover(t *testing.T, name string, lib library, lifetime time.Duration)
 	return o
 }
 
-// quantile returns the time in which a part of the requests were done.
+// quantile returns the time within which a part of the requests were done.
 func quantile(took map[time.Duration]int, part float64) time.Duration {
 	total, sum := 0, 0
 	for _, n := range took {

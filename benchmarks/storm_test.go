@@ -17,10 +17,10 @@ import (
 
 const mostCallers = 10_000
 
-// BenchmarkStorm is the time from the first of many callers to the answer of the
-// last, where all find that the token has ended. The token server takes as long as
-// the callers take to arrive, so that what is measured is goroutines and locks.
-// The floor is one goroutine that refreshes, and a channel for the others.
+// BenchmarkStorm measures the time from the first of many callers to the answer of the
+// last, when all find that the token has expired. The token server takes as long as
+// the callers take to arrive, so that the rest is goroutines and locks. The floor is
+// one goroutine that refreshes, and a channel for the others.
 func BenchmarkStorm(b *testing.B) {
 	makeGoroutines(mostCallers)
 	for _, callers := range []int{1, 100, mostCallers} {
@@ -57,9 +57,9 @@ func BenchmarkStorm(b *testing.B) {
 	}
 }
 
-// makeGoroutines has n goroutines exist at once, and end. The runtime keeps what it
-// needs to run them for those that come later, and never frees it: without this,
-// whatever is measured first would pay for it.
+// makeGoroutines starts n goroutines that exist at the same time, and ends them. The
+// runtime keeps the memory to run them for later ones and never frees it. Without
+// this, the first benchmark would pay for it.
 func makeGoroutines(n int) {
 	end := make(chan struct{})
 	var all sync.WaitGroup
@@ -70,7 +70,7 @@ func makeGoroutines(n int) {
 	all.Wait()
 }
 
-// ended returns a token that has ended a while ago.
+// ended returns a token that expired a while ago.
 func ended() token {
 	t := fresh()
 	t.expiry = time.Now().Add(-time.Hour)
@@ -81,7 +81,7 @@ var stormFloor = library{"floor", func(_ testing.TB, s setup) http.RoundTripper 
 	return &oneFlight{setup: s, landed: make(chan struct{})}
 }}
 
-// A oneFlight is the least that can be done about one token that has ended.
+// A oneFlight is the least that can be done about one expired token.
 type oneFlight struct {
 	setup
 	leader   atomic.Bool
@@ -106,8 +106,8 @@ func (f *oneFlight) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// BenchmarkWaiting is how much memory a caller takes that waits for a refresh,
-// its goroutine's stack included.
+// BenchmarkWaiting measures the memory of a caller that waits for a refresh, including
+// its goroutine's stack.
 func BenchmarkWaiting(b *testing.B) {
 	const callers = mostCallers
 	makeGoroutines(callers)

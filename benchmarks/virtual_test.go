@@ -18,7 +18,7 @@ import (
 
 const apiLatency = 10 * time.Millisecond
 
-// want is what an Outcome is compared with.
+// want is compared with an Outcome.
 type want struct {
 	answered, refused, failed int
 	refreshes                 int
@@ -30,7 +30,7 @@ func TestStorm(t *testing.T) {
 	once := want{answered: callers, refreshes: 1, last: refreshing + apiLatency}
 	replayed := want{answered: callers, refreshes: 1, last: apiLatency + refreshing + apiLatency}
 	handedOver := want{refused: callers, last: apiLatency}
-	// The token has been revoked, of which the callers learn by a 401.
+	// The token has been revoked, which the callers learn from a 401.
 	scenarios(t, "storm-refused", map[string]want{
 		"reauth": replayed, "oauth2": handedOver, "azcore": replayed, "appkit": replayed, "cloudauth": handedOver,
 	}, func(t *testing.T, s *scenario) []call {
@@ -39,7 +39,7 @@ func TestStorm(t *testing.T) {
 		s.revoke()
 		return s.storm(t, callers)
 	})
-	// It has ended, as was known.
+	// The token is known to have expired.
 	scenarios(t, "storm-ended", map[string]want{
 		"reauth": once, "oauth2": once, "azcore": once, "cloudauth": once,
 	}, func(t *testing.T, s *scenario) []call {
@@ -49,9 +49,8 @@ func TestStorm(t *testing.T) {
 	})
 }
 
-// TestLateRefusals has requests under way whose token is revoked meanwhile. The
-// API refuses them one after the other, when the first of them has long brought a
-// new token.
+// TestLateRefusals revokes the token of requests that are under way. The API refuses
+// them one after the other, long after the first refusal has led to a new token.
 func TestLateRefusals(t *testing.T) {
 	const callers = 50
 	last := callers*20*time.Millisecond + apiLatency
@@ -76,8 +75,8 @@ func TestLateRefusals(t *testing.T) {
 	})
 }
 
-// TestFailingTokenServer has callers find that their token has ended, and a token
-// server that takes 200 ms to say that it cannot help.
+// TestFailingTokenServer has callers with an expired token, and a token server that
+// takes 200 ms to answer with an error.
 func TestFailingTokenServer(t *testing.T) {
 	const callers, refreshing = 50, 200 * time.Millisecond
 	shared := want{failed: callers, refreshes: 1, last: refreshing}
@@ -91,8 +90,8 @@ func TestFailingTokenServer(t *testing.T) {
 	})
 }
 
-// TestDeadline has a caller with 50 ms to spare come upon a refresh that takes
-// 700 ms and was started by another.
+// TestDeadline has a caller with a deadline of 50 ms wait for a refresh that takes
+// 700 ms and was started by another caller.
 func TestDeadline(t *testing.T) {
 	const refreshing = 700 * time.Millisecond
 	const deadline = 50 * time.Millisecond
@@ -128,8 +127,8 @@ type call struct {
 	status int // 0: an error
 }
 
-// scenarios runs a scenario with each library that has a say in it: with
-// go-appkit much is its user's affair. What run returns is what the callers saw.
+// scenarios runs a scenario with each library that supports it, since go-appkit leaves
+// much to its user. The function run returns what the callers got.
 func scenarios(t *testing.T, name string, wants map[string]want, run func(*testing.T, *scenario) []call) {
 	for _, lib := range libraries {
 		expected, ok := wants[lib.name]

@@ -52,7 +52,7 @@ func (n names) value(tok reauth.Token, cookie string) string {
 }
 
 // put replaces the session's cookies in h with the given ones, and writes the value of
-// the cookie csrf into the CSRF header.
+// the cookie csrf, which is one of them, into the CSRF header.
 func (n names) put(h http.Header, tok reauth.Token, csrf string, cookies ...string) error {
 	var pairs []string
 	for _, line := range take(h, "Cookie") {
@@ -77,9 +77,6 @@ func (n names) put(h http.Header, tok reauth.Token, csrf string, cookies ...stri
 		h["Cookie"] = []string{strings.Join(pairs, "; ")}
 	}
 	if value := tok.Extra[csrf]; value != "" && csrf != "" && n.csrfHeader != "" {
-		if !ascii.IsFieldValue(value) {
-			return fmt.Errorf("reauth: the value of the cookie %q has a character that a header cannot carry", csrf)
-		}
 		take(h, n.csrfHeader)
 		h.Set(n.csrfHeader, value)
 	}

@@ -19,10 +19,11 @@ import (
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/filestore"
 	"github.com/reauth-go/reauth/internal/needs"
+	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
-// A disk is where a file system of 64 KiB is mounted.
+// A disk is the mount point of a file system of 64 KiB.
 type disk string
 
 func newDisk(t *testing.T) disk {
@@ -46,7 +47,7 @@ func asRoot(program string, args ...string) error {
 	return nil
 }
 
-// fill leaves no room on the disk. What it returns gives the room back.
+// fill leaves no room on the disk. The function it returns frees the room.
 func (d disk) fill(t *testing.T) (empty func()) {
 	t.Helper()
 	ballast := filepath.Join(string(d), "ballast")
@@ -60,7 +61,7 @@ func (d disk) fill(t *testing.T) (empty func()) {
 	return func() { require.NoError(t, os.Remove(ballast)) }
 }
 
-// writeProtect makes the disk one that can only be read. What it returns undoes that.
+// writeProtect makes the disk read-only. The function it returns undoes that.
 func (d disk) writeProtect(t *testing.T) (undo func()) {
 	t.Helper()
 	require.NoError(t, asRoot("mount", "-o", "remount,ro", string(d)))
@@ -79,18 +80,18 @@ func TestADiskThatCannotBeWrittenToSignsNobodyOut(t *testing.T) {
 			disk := newDisk(t)
 			dir := filepath.Join(string(disk), "sessions")
 			server := reauthtest.NewServer(t, reauthtest.Options{})
-			owed := make(chan error, 100)
+			pending := make(chan error, 100)
 			base := new(http.Transport)
 			t.Cleanup(base.CloseIdleConnections)
 			transport, err := reauth.New(reauth.Config{
-				Refresher:    &reauth.OAuth2Refresher{TokenURL: server.TokenURL(), ClientID: "test"},
+				Refresher:    &oauth.Refresher{TokenURL: server.TokenURL(), ClientID: "test"},
 				Origins:      []string{server.URL},
 				Base:         base,
 				Store:        open(t, dir),
-				RefreshPause: -1, // an owed save is tried again every 100 ms
+				RefreshPause: -1, // a pending save is tried again every 100 ms
 				OnEvent: func(_ context.Context, e reauth.Event) {
-					if e.Kind == reauth.EventSaveOwed {
-						owed <- e.Err
+					if e.Kind == reauth.EventSaveFailed {
+						pending <- e.Err
 					}
 					assert.NotContains(t, []reauth.EventKind{reauth.EventRefreshFailed, reauth.EventSignInRequired}, e.Kind)
 				},
@@ -109,18 +110,18 @@ func TestADiskThatCannotBeWrittenToSignsNobodyOut(t *testing.T) {
 			}
 			signedIn := server.SignIn("ann")
 			require.NoError(t, transport.SignIn(t.Context(), reauth.Token(signedIn)))
-			another := open(t, dir) // as a process has that has seen nothing of all this
+			another := open(t, dir) // like another process, which has seen nothing of this
 
 			end := fault.begin(disk, t)
 			for refreshes := 1; refreshes <= 3; refreshes++ {
 				server.ExpireAccess()
 				get()
 				select {
-				case err := <-owed:
+				case err := <-pending:
 					require.ErrorIs(t, err, fault.err)
 					require.ErrorContains(t, err, "filestore: save "+pathOf(dir, "", ".json")+": "+fault.err.Error())
 				default:
-					require.Fail(t, "the save is not owed")
+					require.Fail(t, "no save is pending")
 				}
 				require.Equal(t, refreshes, server.Counts().Refreshes)
 				signedIn, err := transport.SignedIn(t.Context())
@@ -141,7 +142,7 @@ func TestADiskThatCannotBeWrittenToSignsNobodyOut(t *testing.T) {
 				get()
 				tok, _, err := another.Load(t.Context(), "")
 				return err == nil && tok.AccessToken == current.AccessToken
-			}, 30*time.Second, 5*time.Millisecond, "the save is still owed")
+			}, 30*time.Second, 5*time.Millisecond, "the save is still pending")
 			require.NoError(t, transport.Wait(t.Context()))
 			assert.Equal(t, 3, server.Counts().Refreshes)
 			assert.Zero(t, server.Counts().ReusesDetected)
@@ -149,8 +150,8 @@ func TestADiskThatCannotBeWrittenToSignsNobodyOut(t *testing.T) {
 	}
 }
 
-// userFolder returns a folder of a user who has to keep to permissions, which the
-// test then is: who is root need not.
+// userFolder returns a folder of a user who is bound by permissions, and makes the test
+// run as that user, because root is not.
 func userFolder(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -12,7 +12,7 @@ import (
 // read returns the content of a file.
 func read(ctx context.Context, root *os.Root, file string) (data []byte, err error) {
 	err = insist(ctx, func() error {
-		info, err := root.Lstat(file) // before it is opened: to open a pipe is to wait for its other end
+		info, err := root.Lstat(file) // before it is opened, because opening a pipe waits for its other end
 		if err != nil {
 			return err
 		}
@@ -25,9 +25,9 @@ func read(ctx context.Context, root *os.Root, file string) (data []byte, err err
 	return data, err
 }
 
-// replace makes data the content of the token's file of the session called name. It is
-// written to a file of its own, which is then given the name: whoever reads, and
-// whenever the process is killed, there is the old content or the new.
+// replace makes data the content of the token file of the session called name. It
+// writes a temporary file and renames it. A reader, or a process that is killed at any
+// time, therefore finds either the old content or the new.
 func replace(ctx context.Context, root *os.Root, name string, data []byte) (err error) {
 	temporary := name + "." + rand.Text() + temporarySuffix
 	f, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -75,8 +75,8 @@ const (
 	insistDelay = 10 * time.Millisecond
 )
 
-// insist calls do again if it fails because another program has the file open, as can
-// happen on Windows: a virus scanner, an indexer. They soon let go of it.
+// insist calls do again if it fails because another program has the file open, such as
+// a virus scanner or an indexer on Windows. They soon close it.
 func insist(ctx context.Context, do func() error) error {
 	end := time.Now().Add(insistFor)
 	for {

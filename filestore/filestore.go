@@ -1,18 +1,18 @@
-// Package filestore keeps the tokens of sessions in files, for command-line tools
-// and services of one machine: whatever processes open the same folder share the
-// sessions in it, and refresh each of them once.
+// Package filestore keeps the tokens of sessions in files, for command-line tools and
+// for services on one machine. Processes that open the same folder share the sessions
+// in it and refresh each of them once.
 //
 //	store, err := filestore.New(filepath.Join(configDir, "mytool", "sessions"), nil)
 //	transport, err := reauth.New(reauth.Config{Store: store, ...})
 //
-// Each session has a file of its own, which is replaced as a whole: a process that
-// is killed in the middle of a Save leaves the token from before. While a token is
-// refreshed its session is locked by flock(2), or LockFileEx on Windows; the
-// operating system frees that lock when the process ends, however it ends.
+// Each session has a file of its own, which is replaced as a whole. A process that is
+// killed during a Save leaves the previous token. While a token is refreshed its
+// session is locked by flock(2), or by LockFileEx on Windows. The operating system
+// releases that lock when the process ends, for whatever reason.
 //
-// The folder must be on a local disk. On file systems of a network, and in folders
-// that a program copies to other machines, the lock may keep nobody off, so that
-// two processes spend one refresh token. Package redisstore or sqlstore is for
+// The folder must be on a local disk. On a network file system, and in a folder that a
+// program copies to other machines, the lock may not exclude other machines, so that
+// two processes spend one refresh token. Use package redisstore or sqlstore for
 // several machines.
 package filestore
 
@@ -29,15 +29,16 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// Options are the options of [New]. There are none as yet.
+// Options are the options of [New]. There are none yet.
 type Options struct{}
 
-// A Store is a [reauth.Store] and a [reauth.Locker] over a folder. [New] makes one;
-// the zero value does not work. It holds nothing open, so that there is nothing to
-// close, and is safe for concurrent use, also with other Stores on the same folder.
+// A Store is a [reauth.Store] and a [reauth.Locker] over a folder. Create it with
+// [New]; the zero value does not work. It keeps no file open, except for locks, and
+// does not need to be closed. It is safe for concurrent use, also with other Stores on
+// the same folder.
 //
-// Reading and writing files cannot be interrupted: the methods look at their context
-// before they begin, and while they wait for others.
+// Reading and writing files cannot be interrupted. The methods check their context
+// before they begin, and while they wait for a lock.
 type Store struct {
 	dir string // absolute
 }
@@ -47,21 +48,21 @@ var (
 	_ reauth.Locker = (*Store)(nil)
 )
 
-// New returns a Store that keeps its files in the folder dir. What is missing of the
-// path is created, for the user alone (mode 0700). A relative dir is made absolute at
+// New returns a Store that keeps its files in the folder dir. It creates the missing
+// parts of the path for the user alone (mode 0700). A relative dir is made absolute at
 // once, so that a later change of the working directory does not move it. Nil opts
 // mean the zero Options.
 //
-// On Unix, a folder that is there already may be one that others can list, but not
-// one that they can write to: that is an error here, and of every method if it comes
-// about later. On Windows the permissions of a file are those that it inherits from
-// its folder; choose one inside the user's profile, as os.UserConfigDir is.
+// On Unix, an existing folder may be listed by others, but if others may write to it,
+// that is an error of New, and of every method if it happens later. On Windows a file
+// inherits the permissions of its folder; choose one inside the user's profile, such
+// as os.UserConfigDir.
 //
-// New also removes what processes that were killed while they wrote have left in the
-// folder, once that is ten minutes old.
+// New also removes temporary files that are ten minutes old, which processes leave
+// that were killed while writing.
 func New(dir string, opts *Options) (*Store, error) {
 	if dir == "" {
-		return nil, errors.New(`filestore: New: dir "" names no folder`)
+		return nil, errors.New(`filestore: New: dir "" must name a folder`)
 	}
 	path, err := filepath.Abs(dir)
 	if err != nil {
@@ -80,12 +81,12 @@ func New(dir string, opts *Options) (*Store, error) {
 	return s, nil
 }
 
-// Format writes where the store is, whatever the verb.
+// Format writes the folder of the store, whatever the verb.
 func (s *Store) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "*filestore.Store[%s]", s.dir) }
 
-// Load implements [reauth.Store]. A file that does not hold a token, that is no
-// regular file or, on Unix, that others than its owner may read or write, is an error
-// that names it, as is a folder that has gone missing.
+// Load implements [reauth.Store]. It is an error that names the file if the file does
+// not contain a token, is not a regular file or, on Unix, may be read or written by
+// others than its owner. A missing folder is an error, too.
 func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, error) {
 	file := nameOf(session) + tokenSuffix
 	tok, ok, err := s.load(ctx, file)
@@ -95,9 +96,9 @@ func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, e
 	return tok, ok, nil
 }
 
-// Save implements [reauth.Store]. Once it has returned, the token outlasts a crash of
-// the machine. If it fails, what was stored before is still there, unless the error is
-// that of the last step, which makes the folder itself last.
+// Save implements [reauth.Store]. After it has returned, the token survives a crash of
+// the machine. If it fails, the previous token is still stored, unless the last step
+// has failed, which syncs the folder.
 func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) error {
 	name := nameOf(session)
 	data, err := encode(tok)
@@ -120,17 +121,17 @@ func (s *Store) Delete(ctx context.Context, session string) error {
 	return nil
 }
 
-// The names of the files of a session: that of its token, of its lock, and of the next
-// token while that is being written.
+// The names of the files of a session, which hold its token, its lock, and the next
+// token while it is being written.
 const (
 	tokenSuffix     = ".json"
 	lockSuffix      = ".lock"
 	temporarySuffix = ".tmp"
 )
 
-// nameOf returns what the names of a session's files begin with. A hash in hexadecimal
-// digits is a good name on every file system, whatever bytes the session consists of,
-// and is no other session's name either where upper and lower case are one.
+// nameOf returns the beginning of the names of a session's files. A hash in hexadecimal
+// is a valid name on every file system, whatever bytes the session's name has. It is
+// also unique where upper and lower case are the same.
 func nameOf(session string) string {
 	sum := sha256.Sum256([]byte(session))
 	return hex.EncodeToString(sum[:])
@@ -140,7 +141,7 @@ func (s *Store) load(ctx context.Context, file string) (tok reauth.Token, ok boo
 	if ctx.Err() != nil {
 		return reauth.Token{}, false, context.Cause(ctx)
 	}
-	root, err := s.open() // without the folder nobody knows whether there is a token
+	root, err := s.open() // without the folder it is not known whether there is a token
 	if err != nil {
 		return reauth.Token{}, false, err
 	}
@@ -156,8 +157,7 @@ func (s *Store) load(ctx context.Context, file string) (tok reauth.Token, ok boo
 	return tok, err == nil, err
 }
 
-// write calls do with the folder, under the lease of session that ctx carries, if it
-// does.
+// write calls do with the folder, under the lease of session if ctx carries one.
 func (s *Store) write(ctx context.Context, session string, do func(*os.Root) error) error {
 	if l, ok := ctx.Value(leaseKey{s, session}).(*lease); ok {
 		if err := l.enter(); err != nil {
@@ -176,7 +176,7 @@ func (s *Store) write(ctx context.Context, session string, do func(*os.Root) err
 	return do(root)
 }
 
-// errorOf says which file an error is about, and says it once.
+// errorOf adds the file to an error, unless the error names it already.
 func (s *Store) errorOf(operation, file string, err error) error {
 	switch e := err.(type) {
 	case *fs.PathError:

@@ -111,7 +111,7 @@ func TestAFileThatHoldsNoTokenIsAnErrorThatNamesItOnly(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 			tok, ok, err := store.Load(t.Context(), "ann")
-			require.ErrorContains(t, err, "filestore: load "+path+": the file does not hold the JSON of a token")
+			require.ErrorContains(t, err, "filestore: load "+path+": the file does not contain the JSON of a token")
 			assert.NotContains(t, err.Error(), "secret")
 			assert.False(t, ok)
 			assert.Zero(t, tok)
@@ -138,7 +138,7 @@ func TestATokenThatJSONCannotHoldIsNotSaved(t *testing.T) {
 	requireStored(t, store, "ann", "before")
 }
 
-func TestWhatAKilledProcessLeavesIsRemovedOnceItIsOld(t *testing.T) {
+func TestOldTemporaryFilesOfKilledProcessesAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	store := open(t, dir)
 	save(t, store, "ann", "whole")
@@ -170,11 +170,11 @@ func TestASaveThatFailsLeavesNothingBehind(t *testing.T) {
 	assert.Equal(t, []string{filepath.Base(path)}, files(t, dir))
 
 	_, _, err = store.Load(t.Context(), "ann")
-	require.ErrorContains(t, err, "no regular file")
+	require.ErrorContains(t, err, "not a regular file")
 }
 
-// Where the folder has gone, an unmounted disk say, nobody is signed out: that would be
-// final.
+// If the folder is missing, for example on an unmounted disk, nobody is signed out,
+// because that would be final.
 func TestAMissingFolderIsAFault(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sessions")
 	store := open(t, dir)
@@ -193,7 +193,7 @@ func TestAMissingFolderIsAFault(t *testing.T) {
 	requireStored(t, store, "ann", "1")
 }
 
-func TestNothingIsBegunUnderAContextThatHasEnded(t *testing.T) {
+func TestNothingIsStartedWithADoneContext(t *testing.T) {
 	store := open(t, t.TempDir())
 	save(t, store, "ann", "before")
 	cause := fmt.Errorf("cause")

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// makeFolder creates a folder, and those above it, for the user alone.
+// makeFolder creates a folder and its parents for the user alone.
 func makeFolder(path string) error {
 	err := os.Mkdir(path, 0o700)
 	if parent := filepath.Dir(path); errors.Is(err, fs.ErrNotExist) && parent != path {
@@ -20,17 +20,17 @@ func makeFolder(path string) error {
 		err = os.Mkdir(path, 0o700)
 	}
 	if errors.Is(err, fs.ErrExist) {
-		return nil // whether it is a folder shows when it is opened
+		return nil // opening it shows whether it is a folder
 	}
 	if err != nil {
 		return err
 	}
-	if err := os.Chmod(path, 0o700); err != nil { // the umask may have taken the user's own rights
+	if err := os.Chmod(path, 0o700); err != nil { // the umask may have removed the user's own rights
 		return err
 	}
 	parent, err := os.OpenRoot(filepath.Dir(path))
 	if errors.Is(err, fs.ErrPermission) {
-		return nil // one that the user cannot list is not the user's to sync
+		return nil // a folder that the user cannot list cannot be synced
 	}
 	if err != nil {
 		return err
@@ -39,8 +39,8 @@ func makeFolder(path string) error {
 	return syncFolder(parent)
 }
 
-// open opens the folder, of which no name leads out. It is opened for each operation:
-// one that was deleted, and created anew by another process, is found again.
+// open opens the folder as a root from which no name escapes. Each operation opens it
+// anew, so that a folder which another process has deleted and recreated is found.
 func (s *Store) open() (*os.Root, error) {
 	root, err := os.OpenRoot(s.dir)
 	if err != nil {
@@ -57,15 +57,15 @@ func (s *Store) open() (*os.Root, error) {
 	return root, nil
 }
 
-// abandonedAfter is how old a temporary file gets before its writer is taken for dead.
-// It takes milliseconds to write one. If the writer lives all the same, its Save fails,
-// since there is nothing left to be given the token's name.
+// abandonedAfter is the age at which a temporary file counts as abandoned. Writing one
+// takes milliseconds. If its writer is alive all the same, its Save fails, because the
+// file to rename is missing.
 const abandonedAfter = 10 * time.Minute
 
 var temporaryRE = regexp.MustCompile(`^[0-9a-f]{64}\.[A-Z2-7]+\.tmp$`)
 
-// sweep removes abandoned temporary files, as far as that can be done. New is the place
-// for it: what leaves such files is processes that were killed, and each has called New.
+// sweep removes abandoned temporary files as far as possible. New calls it, because
+// killed processes leave such files, and each of them has called New.
 func sweep(root *os.Root) {
 	folder, err := root.Open(".")
 	if err != nil {

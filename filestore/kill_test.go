@@ -23,9 +23,9 @@ import (
 	"github.com/reauth-go/reauth/filestore"
 )
 
-const writerVariable = "FILESTORE_WRITER" // holds the folder of a process that writes until it is killed
+const writerVariable = "FILESTORE_WRITER" // names the folder for a process that writes until it is killed
 
-// numbered is a token of several KiB whose parts tell whether they belong together.
+// numbered is a token of several KiB whose parts show whether they belong together.
 func numbered(n int) reauth.Token {
 	id := strconv.Itoa(n)
 	return reauth.Token{
@@ -42,8 +42,8 @@ func number(tok reauth.Token) (n int, ok bool) {
 	return n, err == nil && tok.RefreshToken == want.RefreshToken && tok.Extra["id_token"] == want.Extra["id_token"]
 }
 
-// writeUntilKilled counts the stored token up, as refreshes do, and prints each number
-// once it is stored.
+// writeUntilKilled increments the number of the stored token, as refreshes do, and
+// prints each number after it is stored.
 func writeUntilKilled(dir string) {
 	store, err := filestore.New(dir, nil)
 	for err == nil {
@@ -74,9 +74,9 @@ func countUp(store *filestore.Store) error {
 	return nil
 }
 
-// TestKilledAtAnyMoment kills 200 processes that write, each at a moment of chance.
-// Whatever a process has said to be stored is stored after it; what it was about to
-// store is there as a whole or not at all; and its lock is free.
+// TestKilledAtAnyMoment kills 200 processes that write, each at a random moment. A token
+// that a process has reported as stored is stored afterwards. The token that it was
+// about to store is there as a whole or not at all, and its lock is free.
 func TestKilledAtAnyMoment(t *testing.T) {
 	folders, kills := 4, 50
 	if testing.Short() {
@@ -115,13 +115,13 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	})
 	t.Logf("%d processes killed; %d while they wrote the temporary file, %d between its renaming and their saying so",
 		folders*kills, leftovers.Load(), unheard.Load())
-	if !testing.Short() { // else there are too few to be sure
+	if !testing.Short() { // otherwise there are too few to be sure
 		assert.NotZero(t, leftovers.Load(), "none was killed while it wrote")
 	}
 }
 
 // killWriter starts a process that writes, kills it, and returns the last number that
-// it said to be stored.
+// it reported as stored.
 func killWriter(t *testing.T, self, dir string) int {
 	t.Helper()
 	cmd, stdout := startWriter(t, self, dir)
@@ -129,7 +129,7 @@ func killWriter(t *testing.T, self, dir string) int {
 	require.NoError(t, cmd.Process.Kill())
 	said, err := io.ReadAll(stdout)
 	require.NoError(t, err)
-	_ = cmd.Wait() // says that it was killed
+	_ = cmd.Wait() // reports that it was killed
 	lines := strings.Fields(string(said))
 	require.NotEmpty(t, lines)
 	last, err := strconv.Atoi(lines[len(lines)-1])
@@ -137,8 +137,8 @@ func killWriter(t *testing.T, self, dir string) int {
 	return last
 }
 
-// startWriter starts a process that writes, and waits until it has begun. The test has
-// to kill it.
+// startWriter starts a process that writes, and waits until it has begun. The test must
+// kill it.
 func startWriter(t *testing.T, self, dir string) (*exec.Cmd, io.Reader) {
 	t.Helper()
 	cmd := exec.Command(self)

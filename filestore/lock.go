@@ -13,29 +13,29 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// Who waits for the lock looks at it again and again: the system has no way of waiting
-// that a context could end. The next look comes after a tenth of the time waited so far,
-// within these bounds, so that a short wait ends promptly and a long one costs little.
+// A waiter polls the lock, because the system has no way of waiting that a context
+// could end. It pauses for a tenth of the time waited so far, within these bounds, so
+// that a short wait ends promptly and a long one costs little.
 const (
 	shortestDelay = time.Millisecond
 	longestDelay  = 10 * time.Millisecond
 )
 
 var (
-	errUnlocked = errors.New("the lock was given back")
+	errUnlocked = errors.New("the lock was released")
 	errLockGone = errors.New("the lock was lost: somebody removed its file")
 )
 
-// leaseKey is where a context carries a lease of a session.
+// leaseKey is the context key of a lease of a session.
 type leaseKey struct {
 	store   *Store
 	session string
 }
 
-// Lock implements [reauth.Locker]. The lock is on a file beside that of the token, which
-// is empty and stays there for good: to remove it is to take the lock away from whoever
-// has it. That is the one way to lose it. It is noticed at the next Save or Delete, which
-// is refused, and then held is done.
+// Lock implements [reauth.Locker]. The lock is on an empty file beside that of the
+// token, which is never removed. Removing it takes the lock away from its holder, which
+// is the only way to lose the lock. The next Save or Delete notices that and is refused,
+// and then held is done.
 //
 // A process that is stopped while it has the lock keeps it. Two Stores in one process
 // exclude each other as two processes do.
@@ -65,13 +65,13 @@ func (s *Store) lock(ctx context.Context, file string) (*lease, error) {
 	}
 }
 
-// tryLock returns nil if somebody else has the lock.
+// tryLock returns nil if the lock is taken.
 func (s *Store) tryLock(ctx context.Context, file string) (*lease, error) {
 	if err := s.makeLockFile(ctx, file); err != nil {
 		return nil, err
 	}
-	// It is opened for reading, which also a disk that can only be read allows if the
-	// file is there: then the save is owed, but the refresh need not fail.
+	// It is opened for reading, which a read-only disk allows, too, if the file exists.
+	// Then the save stays pending, but the refresh does not fail.
 	path := filepath.Join(s.dir, file)
 	l := &lease{path: path, lock: flock.New(path, flock.SetFlag(os.O_RDONLY))}
 	ok, err := l.lock.TryLock()
@@ -83,7 +83,7 @@ func (s *Store) tryLock(ctx context.Context, file string) (*lease, error) {
 	}
 	l.file, err = l.lock.Stat()
 	if err == nil {
-		// Others lock the file that has the name by now.
+		// Others lock the file that has the name now.
 		if err = l.check(); err == nil {
 			return l, nil
 		}
@@ -95,7 +95,7 @@ func (s *Store) tryLock(ctx context.Context, file string) (*lease, error) {
 	return nil, err
 }
 
-// makeLockFile creates the lock's file if there is none.
+// makeLockFile creates the lock file if there is none.
 func (s *Store) makeLockFile(ctx context.Context, file string) error {
 	root, err := s.open()
 	if err != nil {
@@ -123,20 +123,20 @@ func (s *Store) makeLockFile(ctx context.Context, file string) error {
 }
 
 // A lease is one hold on the lock of a session. It ends when it is given back or found
-// to be lost; the lock itself is freed once no write under it is in progress any more,
-// lest one overtake those of the next holder.
+// to be lost. The lock itself is released when no write under it is in progress any
+// more, so that none can overtake the writes of the next holder.
 type lease struct {
 	path string
 	lock *flock.Flock
-	file fs.FileInfo // what is locked
+	file fs.FileInfo // the locked file
 	lose context.CancelCauseFunc
 
 	mu      sync.Mutex
-	ended   error // why; nil: it has not
+	ended   error // why it has ended; nil if it has not
 	writers int
 }
 
-// enter begins a write under the lease, or says why there cannot be one.
+// enter begins a write under the lease, or returns why there cannot be one.
 func (l *lease) enter() error {
 	err := l.check()
 	if errors.Is(err, errLockGone) {
@@ -154,7 +154,7 @@ func (l *lease) enter() error {
 	return nil
 }
 
-// leave ends what enter has begun.
+// leave ends the write that enter began.
 func (l *lease) leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -173,7 +173,7 @@ func (l *lease) end(why error) {
 	l.free()
 }
 
-// free frees the lock if it can be. l.mu is held.
+// free releases the lock if possible. l.mu is held.
 func (l *lease) free() {
 	if l.ended != nil && l.writers == 0 {
 		_ = l.lock.Unlock()

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The next holder must not be overtaken by a write that began under the lock before, as
-// one may on a disk that answers late.
+// A write that began under the previous lock must not overtake the next holder, as it
+// could on a slow disk.
 func TestALockIsKeptUntilTheWriteUnderItIsOver(t *testing.T) {
 	store, err := New(t.TempDir(), nil)
 	require.NoError(t, err)
@@ -32,10 +32,10 @@ func TestALockIsKeptUntilTheWriteUnderItIsOver(t *testing.T) {
 	_, unlock, err = store.Lock(ctx, "ann")
 	require.NoError(t, err)
 	unlock()
-	runtime.KeepAlive(l) // else its file might be closed, which would free the lock
+	runtime.KeepAlive(l) // otherwise its file might be closed, which would release the lock
 }
 
-// A file that has been opened, and loses its name before it is locked, is not the lock.
+// A file that loses its name between being opened and being locked is not the lock.
 func TestOnlyTheFileThatHasTheNameIsTheLock(t *testing.T) {
 	store, err := New(t.TempDir(), nil)
 	require.NoError(t, err)

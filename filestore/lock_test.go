@@ -23,14 +23,14 @@ func TestAfterUnlockNothingIsWrittenUnderTheLock(t *testing.T) {
 	unlock()
 	unlock() // does nothing
 
-	assert.ErrorContains(t, store.Save(held, "ann", reauth.Token{AccessToken: "after"}), "the lock was given back")
-	assert.ErrorContains(t, store.Delete(held, "ann"), "the lock was given back")
-	assert.ErrorContains(t, context.Cause(held), "the lock was given back")
+	assert.ErrorContains(t, store.Save(held, "ann", reauth.Token{AccessToken: "after"}), "the lock was released")
+	assert.ErrorContains(t, store.Delete(held, "ann"), "the lock was released")
+	assert.ErrorContains(t, context.Cause(held), "the lock was released")
 	requireStored(t, store, "ann", "before")
 }
 
-// A lock is of one session and one Store. What else is done with its context is done
-// without a lock.
+// A lock belongs to one session and one Store. Anything else that is done with its
+// context is done without a lock.
 func TestALockIsOfOneSessionAndOneStore(t *testing.T) {
 	dir := t.TempDir()
 	store, another := open(t, dir), open(t, dir)
@@ -63,8 +63,9 @@ func TestALockWhoseFolderWasReplacedIsLost(t *testing.T) {
 	otherUnlock()
 }
 
-// Who has opened the lock's file, and locks it when that has been removed meanwhile, has
-// no lock: others lock its successor. Here each holder removes the file before it unlocks.
+// A waiter that has opened the lock file, and locks it after it was removed, does not
+// have the lock, because others lock its successor. Here each holder removes the file
+// before it unlocks.
 func TestAWaiterForARemovedLockFileLocksItsSuccessor(t *testing.T) {
 	dir := t.TempDir()
 	var inside atomic.Int32

@@ -14,8 +14,8 @@ import (
 	"github.com/reauth-go/reauth/internal/fleet"
 )
 
-// TestMain is also what the test binary does as another process: a member of a fleet,
-// or a writer that will be killed.
+// TestMain also runs the test binary as another process: a member of a fleet, or a
+// writer that will be killed.
 func TestMain(m *testing.M) {
 	if dir, ok := os.LookupEnv(writerVariable); ok {
 		writeUntilKilled(dir)

@@ -10,29 +10,28 @@ import (
 	"syscall"
 )
 
-// checkFolder returns an error if others may put files into a folder, or replace those
+// checkFolder returns an error if others may put files into a folder or replace files
 // in it.
 func checkFolder(info fs.FileInfo) error {
 	if mode := info.Mode().Perm(); mode&0o022 != 0 {
-		return fmt.Errorf("others may write to it (mode %04o); take that away (chmod go-w), or choose another", mode)
+		return fmt.Errorf("others may write to it (mode %04o); remove that right (chmod go-w), or choose another folder", mode)
 	}
 	return nil
 }
 
-// checkFile returns an error if what a file holds is not for its owner alone to know
-// and to set.
+// checkFile returns an error if others than the owner may read or write a file.
 func checkFile(info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("this is no regular file (%s)", info.Mode().Type())
+		return fmt.Errorf("not a regular file (%s)", info.Mode().Type())
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("others may read or write the file (mode %04o); take that away (chmod 600), or remove it", mode)
+		return fmt.Errorf("others may read or write the file (mode %04o); remove that right (chmod 600), or remove the file", mode)
 	}
 	return nil
 }
 
-// makePrivate makes sure that a new file is its owner's alone, whatever the umask, and
-// that the file system keeps it so.
+// makePrivate gives the owner alone access to a new file, whatever the umask, and checks
+// that the file system keeps the mode.
 func makePrivate(f *os.File) error {
 	if err := f.Chmod(0o600); err != nil {
 		return err
@@ -47,7 +46,7 @@ func makePrivate(f *os.File) error {
 	return nil
 }
 
-// syncFolder makes the names in a folder last.
+// syncFolder makes the names in a folder durable.
 func syncFolder(root *os.Root) error {
 	folder, err := root.Open(".")
 	if err != nil {
@@ -57,7 +56,7 @@ func syncFolder(root *os.Root) error {
 	if err := folder.Sync(); !errors.Is(err, syscall.EINVAL) && !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
-	return nil // some file systems have no such thing
+	return nil // some file systems do not support it
 }
 
 func isPassing(error) bool { return false }

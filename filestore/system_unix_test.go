@@ -26,7 +26,7 @@ func assertMode(t *testing.T, want os.FileMode, path string) {
 	}
 }
 
-func TestWhatIsCreatedIsForTheUserAlone(t *testing.T) {
+func TestNewFilesAreForTheUserAlone(t *testing.T) {
 	for name, umask := range map[string]int{"no umask": 0, "the usual umask": 0o022, "a umask of everything": 0o777} {
 		t.Run(name, func(t *testing.T) {
 			top := t.TempDir()
@@ -110,9 +110,9 @@ func TestASymbolicLinkLeadsNowhere(t *testing.T) {
 	require.NoError(t, os.Symlink(missing, pathOf(dir, "ann", ".lock")))
 
 	_, _, err := store.Load(t.Context(), "ann")
-	require.ErrorContains(t, err, "no regular file")
+	require.ErrorContains(t, err, "not a regular file")
 	_, _, err = store.Lock(t.Context(), "ann")
-	require.ErrorContains(t, err, "no regular file")
+	require.ErrorContains(t, err, "not a regular file")
 	assert.NoFileExists(t, missing)
 
 	save(t, store, "ann", "1") // in place of the link
@@ -130,16 +130,16 @@ func TestASymbolicLinkLeadsNowhere(t *testing.T) {
 	assert.FileExists(t, target)
 }
 
-// To open a pipe would be to wait for somebody who writes to it.
+// Opening a pipe would wait for a writer.
 func TestAPipeIsNoToken(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, syscall.Mkfifo(pathOf(dir, "ann", ".json"), 0o600))
 	require.NoError(t, syscall.Mkfifo(pathOf(dir, "ann", ".lock"), 0o600))
 	store := open(t, dir)
 	_, _, err := store.Load(t.Context(), "ann")
-	require.ErrorContains(t, err, "no regular file")
+	require.ErrorContains(t, err, "not a regular file")
 	_, _, err = store.Lock(t.Context(), "ann")
-	require.ErrorContains(t, err, "no regular file")
+	require.ErrorContains(t, err, "not a regular file")
 }
 
 func TestTheFolderItselfMayBeALink(t *testing.T) {
@@ -150,7 +150,7 @@ func TestTheFolderItselfMayBeALink(t *testing.T) {
 	requireStored(t, open(t, dir), "ann", "1")
 }
 
-// As on a full disk, only that here it is the process that may write no more.
+// As on a full disk, except that here the process has a limit.
 func TestAWriteThatEndsHalfwayLeavesTheOldToken(t *testing.T) {
 	dir := t.TempDir()
 	store := open(t, dir)
@@ -178,7 +178,7 @@ func TestAStoppedProcessKeepsItsLock(t *testing.T) {
 	store := open(t, dir)
 	require.NoError(t, store.Save(t.Context(), "ann", numbered(1)))
 	cmd, _ := startWriter(t, self, dir)
-	for stopped := false; !stopped; { // until that is while it has the lock
+	for stopped := false; !stopped; { // until it is stopped while it has the lock
 		require.NoError(t, cmd.Process.Signal(syscall.SIGSTOP))
 		_, err := syscall.Wait4(cmd.Process.Pid, nil, syscall.WUNTRACED, nil)
 		require.NoError(t, err)

@@ -8,20 +8,20 @@ import (
 	"syscall"
 )
 
-// Who may do what to a file follows from its folder on Windows: modes say nothing.
+// On Windows the permissions of a file follow from its folder. Modes say nothing.
 
 func checkFolder(fs.FileInfo) error { return nil }
 
 func checkFile(info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("this is no regular file (%s)", info.Mode().Type())
+		return fmt.Errorf("not a regular file (%s)", info.Mode().Type())
 	}
 	return nil
 }
 
 func makePrivate(*os.File) error { return nil }
 
-// The names in a folder last by themselves: NTFS keeps a journal of them.
+// The names in a folder are durable by themselves, because NTFS keeps a journal of them.
 func syncFolder(*os.Root) error { return nil }
 
 // isPassing reports whether err can come from another program that has the file open.

@@ -17,33 +17,33 @@ import (
 )
 
 const (
-	// entryLimit is how many bytes an entry holds, on every system, so that a test
-	// on one of them speaks for all. Windows takes 2,560. On macOS go-keyring
-	// writes a command of at most 4,096: the secret in base64, which makes 3,200
-	// of these, the service, up to 642 with its quotes, and 131 for the rest.
+	// entryLimit is the size of an entry in bytes. It is the same on every system, so
+	// that a test on one of them is valid for all. Windows accepts 2,560. On macOS
+	// go-keyring writes a command of at most 4,096, with up to 3,200 for the secret in
+	// base64, 642 for the service with its quotes, and 131 for the rest.
 	entryLimit = 2400
 	mostParts  = 64
 )
 
 var (
-	errTorn    = errors.New("the token's parts do not fit together: an entry was removed or changed by hand; sign in again")
-	errDamaged = errors.New("it holds neither a token nor where its parts are; sign in again")
-	errUnkept  = errors.New("the keychain reports success, but has not done it")
+	errTorn    = errors.New("the token's parts do not belong together, because an entry was removed or changed by hand; sign in again")
+	errDamaged = errors.New("it contains neither a token nor the location of its parts; sign in again")
+	errUnkept  = errors.New("the keychain reports success, but has not written the entry")
 )
 
-// entries are those of one session. Its head is the entry that settles which
-// token the session has: it holds the token, or names the entries, the parts,
-// that hold it together. There are two slots for parts. A token is written to
-// the one that is not in use before the head names it, so that at any moment the
-// head and what it names are whole.
+// entries are the entries of one session. The head is the entry that decides which
+// token the session has. It holds the token, or names the entries, called parts, that
+// hold it together. There are two slots for parts. A token is written to the slot that
+// is not in use before the head names it, so that at any moment the head and the parts
+// that it names are whole.
 //
-// The parts of a slot are written from the first and removed from the last, so
-// that what a crash leaves behind is found by counting.
+// The parts of a slot are written from the first and removed from the last, so that
+// those which a crash leaves behind are found by counting.
 type entries struct {
 	keychain keychain
 	service  string
 	account  string
-	lease    *lease // under which they are written; nil if there is none
+	lease    *lease // they are written under it; nil if there is none
 }
 
 var slots = [2]string{"a", "b"}
@@ -54,16 +54,16 @@ type head struct {
 	Split *split `json:"split"`
 }
 
-// A split tells where a token is that one entry does not hold.
+// A split locates a token that does not fit into one entry.
 type split struct {
 	Slot   string `json:"slot"`
 	Parts  int    `json:"parts"`
 	SHA256 string `json:"sha256"` // of the parts put together, in hex
 }
 
-// account returns the name of a session's head. Keychains disagree about which
-// names are good and which are equal (on Windows case does not count), so only
-// what no two of them disagree about stands there as it is.
+// account returns the name of a session's head. Keychains disagree about which names
+// are valid and which are equal (on Windows case does not matter), so only names on
+// which all of them agree are used as they are.
 func account(session string) string {
 	const plain, longest = "abcdefghijklmnopqrstuvwxyz0123456789._@+-", 64
 	if len(session) <= longest && strings.Trim(session, plain) == "" {
@@ -83,8 +83,8 @@ func (e entries) part(slot string, n int) string {
 	return e.account + "/" + slot + "/" + strconv.Itoa(n)
 }
 
-// load returns the token, or errTorn if what the head named was replaced before
-// it could be read.
+// load returns the token, or errTorn if the parts that the head named were replaced
+// before they could be read.
 func (e entries) load(ctx context.Context) (tok reauth.Token, ok bool, err error) {
 	text, err := e.get(ctx, e.account)
 	if errors.Is(err, keyring.ErrNotFound) {
@@ -99,7 +99,7 @@ func (e entries) load(ctx context.Context) (tok reauth.Token, ok bool, err error
 			return tok, false, err
 		}
 	}
-	if err == nil && json.Unmarshal([]byte(text), &tok) != nil { // whose error may quote the token
+	if err == nil && json.Unmarshal([]byte(text), &tok) != nil { // its error may quote the token
 		err = errDamaged
 	}
 	if err != nil {
@@ -138,8 +138,8 @@ func (e entries) join(ctx context.Context, where split) (string, error) {
 	return b.String(), nil
 }
 
-// encode returns the values of the entries that tok takes up: one that is its
-// head, or two and more parts.
+// encode returns the values of the entries for tok, which are one head, or two or more
+// parts.
 func encode(tok reauth.Token) ([]string, error) {
 	text, err := json.Marshal(tok)
 	if err != nil {
@@ -149,20 +149,20 @@ func encode(tok reauth.Token) ([]string, error) {
 	var values []string
 	for len(text) > entryLimit {
 		end := entryLimit
-		for !utf8.RuneStart(text[end]) { // some keychains take their entries for text
+		for !utf8.RuneStart(text[end]) { // some keychains treat their entries as text
 			end--
 		}
 		values = append(values, string(text[:end]))
 		text = text[end:]
 	}
 	if values = append(values, string(text)); len(values) > mostParts {
-		return nil, fmt.Errorf("the token is %d bytes of JSON, more than %d entries of %d bytes hold", size, mostParts, entryLimit)
+		return nil, fmt.Errorf("the token is %d bytes of JSON, more than fit into %d entries of %d bytes", size, mostParts, entryLimit)
 	}
 	return values, nil
 }
 
-// save writes what encode returned. Until the head is written, the old token is
-// what everybody loads, and ctx may end it. From then on it is the new one.
+// save writes the values that encode returned. Until the head is written, all readers
+// load the old token, and ctx may end the save. From then on they load the new one.
 func (e entries) save(ctx context.Context, values []string) error {
 	old, err := e.head(ctx)
 	if err != nil && !errors.Is(err, errDamaged) && !errors.Is(err, keyring.ErrNotFound) {
@@ -188,8 +188,8 @@ func (e entries) save(ctx context.Context, values []string) error {
 	if err := e.put(ctx, e.account, text); err != nil {
 		return err
 	}
-	// What cannot be removed now is harmless, and the next Save or Delete tries
-	// again. That the token is stored must not be denied for it.
+	// Parts that cannot be removed now are harmless, and the next Save or Delete tries
+	// again. The token is stored, so this is not an error.
 	_ = e.clear(context.WithoutCancel(ctx), old, next)
 	return nil
 }
@@ -206,12 +206,12 @@ func (e entries) remove(ctx context.Context) error {
 		}
 	}
 	if err := e.clear(context.WithoutCancel(ctx), old, split{}); err != nil {
-		return fmt.Errorf("the token is deleted, but parts of it are still there: %w", err)
+		return fmt.Errorf("the token is deleted, but some of its parts are not: %w", err)
 	}
 	return nil
 }
 
-// head returns where the parts are that the head names, if any.
+// head returns the location of the parts that the head names, if any.
 func (e entries) head(ctx context.Context) (split, error) {
 	text, err := e.get(ctx, e.account)
 	if err != nil {
@@ -224,8 +224,8 @@ func (e entries) head(ctx context.Context) (split, error) {
 	return *where, nil
 }
 
-// clear removes all parts but those in use: those that were before, and what a
-// crash may have left.
+// clear removes all parts except those in use, which are the previous ones and those
+// that a crash may have left.
 func (e entries) clear(ctx context.Context, before, inUse split) error {
 	var errs []error
 	for _, slot := range slots {
@@ -260,9 +260,9 @@ func (e entries) cut(ctx context.Context, slot string, keep, last int) error {
 	return nil
 }
 
-// get, put and drop are what is done to one entry, unless ctx has ended or the
-// lease is lost. put and drop see for themselves that it has been done: go-keyring
-// says so too where the user has turned it down.
+// get, put and drop read, write and remove one entry, unless ctx is done or the lease
+// is lost. put and drop check the result, because go-keyring reports success even if
+// the user has refused.
 
 func (e entries) get(ctx context.Context, name string) (string, error) {
 	if ctx.Err() != nil {

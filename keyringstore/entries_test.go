@@ -39,8 +39,8 @@ func TestTheLongestNamesLeaveRoomForAnEntry(t *testing.T) {
 	}
 }
 
-// ofSize returns a token whose JSON has so many bytes, unlike those of any token of
-// another size.
+// ofSize returns a token whose JSON has the given size. Its text differs from that of
+// tokens of other sizes.
 func ofSize(size int) reauth.Token {
 	tok := reauth.Token{RefreshToken: fmt.Sprint("refresh-", size)}
 	text, _ := json.Marshal(tok)
@@ -111,17 +111,18 @@ func TestATokenThatIsTooLargeChangesNothing(t *testing.T) {
 	store := openOn(t, k, lockDir(t))
 	require.NoError(t, store.Save(t.Context(), "", ofSize(100)))
 	err := store.Save(t.Context(), "", ofSize(keyringstore.MostParts*keyringstore.EntryLimit+1))
-	require.EqualError(t, err, "keyringstore: save: the token is 153601 bytes of JSON, more than 64 entries of 2400 bytes hold")
+	require.EqualError(t, err, "keyringstore: save: the token is 153601 bytes of JSON, more than fit into 64 entries of 2400 bytes")
 	got, _, err := store.Load(t.Context(), "")
 	require.NoError(t, err)
 	same(t, ofSize(100), got)
 	assert.Len(t, k.writes, 1)
 }
 
-var errCrash = errors.New("the program is no more")
+var errCrash = errors.New("the program has crashed")
 
-// crashAt lets a keychain fail from its nth call on, from 0: before that is done,
-// or after it. It returns a function that tells whether there were that many.
+// crashAt lets a keychain fail from its nth call on, counted from 0, either before the
+// call takes effect or after it. It returns a function that reports whether there were
+// that many calls.
 func (k *memoryKeychain) crashAt(n int, done bool) (crashed func() bool) {
 	calls, dead := 0, false
 	k.before = func(string, string) error {
@@ -144,7 +145,7 @@ func (k *memoryKeychain) crashAt(n int, done bool) (crashed func() bool) {
 	}
 }
 
-// sizes are those of tokens in one entry and in several; 0 is no token.
+// sizes are the sizes of tokens in one entry and in several; 0 means that there is none.
 var sizes = []int{0, 100, 2 * keyringstore.EntryLimit, 4 * keyringstore.EntryLimit}
 
 func entriesOf(size int) int {
@@ -156,8 +157,8 @@ func entriesOf(size int) int {
 	}
 }
 
-// eachCrash calls test with a store that holds a token of each size, for each call
-// to the keychain that crash makes, and each way in which it can fail.
+// eachCrash calls test with a store that holds a token of each size, for each call that
+// crash makes to the keychain and each way in which that can fail.
 func eachCrash(t *testing.T, old int, crash func(store *keyringstore.Store) error, test func(t *testing.T, k *memoryKeychain, store *keyringstore.Store, err error)) {
 	dir := lockDir(t)
 	n := 0
@@ -166,7 +167,7 @@ func eachCrash(t *testing.T, old int, crash func(store *keyringstore.Store) erro
 		for _, done := range []bool{false, true} {
 			k := new(memoryKeychain)
 			store := openOn(t, k, dir)
-			// In the other slot than the first, with something in it.
+			// The token is in the second slot, and the first has content.
 			require.NoError(t, store.Save(t.Context(), "", ofSize(3*keyringstore.EntryLimit)))
 			if old == 0 {
 				require.NoError(t, store.Delete(t.Context(), ""))
@@ -189,7 +190,7 @@ func eachCrash(t *testing.T, old int, crash func(store *keyringstore.Store) erro
 func TestACrashWhileSavingLeavesTheOldTokenOrTheNew(t *testing.T) {
 	for _, old := range sizes {
 		for _, next := range sizes[1:] {
-			next++ // unlike the old one
+			next++ // different from the old one
 			t.Run(fmt.Sprintf("%d to %d", old, next), func(t *testing.T) {
 				olds, news := 0, 0
 				eachCrash(t, old, func(store *keyringstore.Store) error {
@@ -247,7 +248,7 @@ func TestACrashWhileDeletingLeavesTheTokenOrNone(t *testing.T) {
 	}
 }
 
-func TestWhatACrashLeavesBehindIsDeleted(t *testing.T) {
+func TestPartsLeftByACrashAreDeleted(t *testing.T) {
 	for _, old := range sizes {
 		eachCrash(t, old, func(store *keyringstore.Store) error {
 			return store.Save(t.Context(), "", ofSize(4*keyringstore.EntryLimit))
@@ -258,7 +259,7 @@ func TestWhatACrashLeavesBehindIsDeleted(t *testing.T) {
 	}
 }
 
-// At every moment of a Save, whoever loads gets a whole token, without a lock.
+// At every moment of a Save, a reader without a lock gets a whole token.
 func TestLoadBesideASave(t *testing.T) {
 	dir := lockDir(t)
 	k := new(memoryKeychain)
@@ -270,7 +271,7 @@ func TestLoadBesideASave(t *testing.T) {
 			observed := false
 			k.before = func(string, string) error {
 				if observed {
-					return nil // it is the observer's own call
+					return nil // this is the observer's own call
 				}
 				observed = true
 				defer func() { observed = false }()
@@ -289,8 +290,8 @@ func TestLoadBesideASave(t *testing.T) {
 	}
 }
 
-// overtaken is a keychain in which a Load is overtaken by writers as often as
-// it can be, each time it has read the head.
+// overtaken is a keychain in which writers overtake a Load as often as possible, each
+// time after it has read the head.
 func overtaken(t *testing.T, times int, by func(store *keyringstore.Store, n int) error) (reauth.Token, bool, error) {
 	t.Helper()
 	dir := lockDir(t)
@@ -388,8 +389,8 @@ func TestATokenWithAPartMissingIsAnErrorUntilItIsReplaced(t *testing.T) {
 	}
 }
 
-// ignoring is a keychain whose user refuses to have an entry written or removed,
-// which go-keyring does not tell.
+// ignoring is a keychain whose user refuses to let an entry be written or removed, which
+// go-keyring does not report.
 type ignoring struct {
 	keyringstore.Keychain
 	entry string
@@ -444,13 +445,13 @@ func TestAnErrorOfTheKeychainIsNoAbsence(t *testing.T) {
 	assert.True(t, ok)
 }
 
-// What the session has must be known before something is written: it might be
-// written over.
+// The current state of the session must be known before anything is written, because it
+// could be overwritten.
 func TestASaveThatCannotReadWritesNothing(t *testing.T) {
 	k := new(memoryKeychain)
 	store := openOn(t, k, lockDir(t))
 	require.NoError(t, store.Save(t.Context(), "", ofSize(100)))
-	broken := errors.New("for a moment, the keychain is locked")
+	broken := errors.New("the keychain is locked for a moment")
 	k.before = func(string, string) error {
 		k.before = nil
 		return broken

@@ -1,6 +1,6 @@
 package keyringstore
 
-// What the tests see of the inside: the keychain, which they can replace.
+// The tests can replace the keychain.
 
 type Keychain = keychain
 

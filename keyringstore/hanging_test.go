@@ -12,8 +12,8 @@ import (
 	"github.com/reauth-go/reauth/keyringstore"
 )
 
-// hangAt lets the calls to one operation wait, as for a user who is asked to
-// unlock the keychain. arrived gets a value for each that does.
+// hangAt makes the calls of one operation wait, as for a user who is asked to unlock
+// the keychain. arrived gets a value for each of them.
 func (k *memoryKeychain) hangAt(op string) (arrived chan struct{}, answer func()) {
 	arrived, gate := make(chan struct{}, 100), make(chan struct{})
 	k.before = func(this, _ string) error {
@@ -26,10 +26,10 @@ func (k *memoryKeychain) hangAt(op string) (arrived chan struct{}, answer func()
 	return arrived, func() { close(gate) }
 }
 
-// abandon calls fn until the keychain hangs, and ends its context.
+// abandon calls fn until the keychain hangs, and cancels its context.
 func abandon(t *testing.T, arrived <-chan struct{}, parent context.Context, fn func(context.Context) error) {
 	t.Helper()
-	gaveUp := errors.New("nobody is there to ask")
+	gaveUp := errors.New("the user is away")
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	returned := make(chan error, 1)
@@ -64,7 +64,7 @@ func TestAKeychainThatHangsDoesNotOutlastTheContext(t *testing.T) {
 			arrived, answer := k.hangAt(c.hangs)
 			abandon(t, arrived, t.Context(), func(ctx context.Context) error { return c.call(ctx, store) })
 
-			// The next waits in line, so that the user is not asked twice.
+			// The next call waits, so that the user is not asked twice.
 			require.ErrorIs(t, c.call(short(t, t.Context()), store), context.DeadlineExceeded)
 			assert.Empty(t, arrived)
 			answer()
@@ -140,7 +140,7 @@ func TestASaveThatHasTakenEffectTidiesUp(t *testing.T) {
 	assert.Len(t, k.names(), 1)
 }
 
-func TestAContextThatHasEndedTouchesNothing(t *testing.T) {
+func TestADoneContextTouchesNothing(t *testing.T) {
 	k := new(memoryKeychain)
 	store := openOn(t, k, lockDir(t))
 	k.before = func(op, user string) error {
@@ -149,7 +149,7 @@ func TestAContextThatHasEndedTouchesNothing(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	for range 20 { // the outcome must not be that of a select
+	for range 20 { // the outcome must not depend on a select
 		_, _, err := store.Load(ended, "")
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, store.Save(ended, "", ofSize(100)), context.Canceled)

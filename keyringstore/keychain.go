@@ -6,17 +6,16 @@ import (
 	"github.com/zalando/go-keyring"
 )
 
-// A keychain is that of the operating system, as go-keyring presents it. Where
-// there is no such entry, Get and Delete return keyring.ErrNotFound.
+// A keychain is the operating system's, as go-keyring presents it. If an entry does
+// not exist, Get and Delete return keyring.ErrNotFound.
 type keychain interface {
 	Set(service, user, secret string) error
 	Get(service, user string) (string, error)
 	Delete(service, user string) error
 }
 
-// system is the keychain of this system. It adds to go-keyring that an entry which
-// is removed while it is being read counts as absent, and says what some of its
-// errors mean.
+// system is the keychain of this system. In addition to go-keyring, it treats an entry
+// that is removed while it is being read as absent, and explains some errors.
 type system struct{}
 
 func (system) Set(service, user, secret string) error {
@@ -36,7 +35,7 @@ func (system) Delete(service, user string) error {
 	return again(func() error { return keyring.Delete(service, user) })
 }
 
-// again calls fn until the entry that it finds is still there when it gets to it.
+// again calls fn again if the entry vanished between being found and being read.
 func again(fn func() error) error {
 	var err error
 	for range 5 {

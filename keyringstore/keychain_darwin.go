@@ -7,7 +7,7 @@ import (
 
 func vanished(error) bool { return false }
 
-// explain returns what an error means, where it does not say so. go-keyring runs
+// explain returns the meaning of an error that does not explain itself. go-keyring runs
 // the command security, whose exit status is the last byte of an OSStatus.
 func explain(err error) string {
 	e, ok := errors.AsType[*exec.ExitError](err)

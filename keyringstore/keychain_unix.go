@@ -10,8 +10,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// vanished reports whether err is about an item that a search has found and that
-// was gone when it was asked for its secret.
+// vanished reports whether err is about an item that a search has found and that was
+// removed before its secret was read.
 func vanished(err error) bool {
 	e, ok := errors.AsType[dbus.Error](err)
 	if !ok {
@@ -25,7 +25,7 @@ func vanished(err error) bool {
 	return false
 }
 
-// explain returns what an error means, where it does not say so.
+// explain returns the meaning of an error that does not explain itself.
 func explain(err error) string {
 	if e, ok := errors.AsType[dbus.Error](err); ok && e.Name == "org.freedesktop.DBus.Error.ServiceUnknown" {
 		return "no Secret Service is running (GNOME Keyring, KWallet, KeePassXC)"

@@ -42,7 +42,7 @@ func BenchmarkStore(b *testing.B) {
 	storetest.Benchmark(b, storetest.Storage{Open: func(tb testing.TB) reauth.Store { return openReal(tb, dir) }})
 }
 
-// BenchmarkSize measures what it costs to split a token.
+// BenchmarkSize measures the cost of splitting a token.
 func BenchmarkSize(b *testing.B) {
 	startSecretService(b)
 	store := openReal(b, lockDir(b))
@@ -75,7 +75,7 @@ func TestTwentyProcessesAtOnceRefreshOnce(t *testing.T) {
 	}
 	transport, err := newTransport(e)
 	require.NoError(t, err)
-	require.NoError(t, transport.SignIn(reauth.WithSession(t.Context(), session), reauth.Token(server.SignIn("ann"))))
+	require.NoError(t, transport.Session(session).SignIn(t.Context(), reauth.Token(server.SignIn("ann"))))
 	server.ExpireAccess()
 
 	told, err := json.Marshal(e)
@@ -117,7 +117,7 @@ func TestPartsOfAReplacedTokenAreRemoved(t *testing.T) {
 	}
 }
 
-// fails checks that every method fails and none says that the token is absent.
+// fails checks that every method fails and none reports the token as absent.
 func fails(t *testing.T, store *keyringstore.Store, want string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -165,7 +165,7 @@ func TestAPromptThatNobodyAnswersDoesNotOutlastTheContext(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	assert.Empty(t, asked, "the user is asked again")
 
-	// The bus goes away, at which go-keyring panics.
+	// The bus disappears, and go-keyring panics.
 	s.killBus()
 	s.killDaemon()
 	s.startBus()
@@ -211,7 +211,7 @@ func TestNoDBusSessionIsAnError(t *testing.T) {
 	fails(t, openReal(t, lockDir(t)), "there is no D-Bus session (DBUS_SESSION_BUS_ADDRESS): ")
 }
 
-// The Secret Service is asked for a list of items first, and then for one of them.
+// go-keyring asks the Secret Service for a list of items first, and then for one of them.
 func TestALoadBesideADeleteIsNoError(t *testing.T) {
 	startSecretService(t)
 	dir := lockDir(t)

@@ -1,12 +1,11 @@
-// Package keyringstore keeps sessions in the operating system's keychain: the
-// Secret Service (GNOME Keyring, KWallet, KeePassXC) on Linux and the BSDs, the
-// Keychain on macOS, the Credential Manager on Windows. It is for programs that
-// run for a user who is logged in, such as command-line tools.
+// Package keyringstore keeps sessions in the operating system's keychain, which is the
+// Secret Service (GNOME Keyring, KWallet, KeePassXC) on Linux and the BSDs, the Keychain
+// on macOS, and the Credential Manager on Windows. It is for programs of a user who is
+// logged in, such as command-line tools.
 //
-// A token is one entry of the keychain, or several where it is larger than the
-// smallest of the keychains takes; whoever loads it while it is replaced gets the
-// old one or the new one, whole. No keychain has locks, so a [Store] locks files
-// beside it.
+// A token is one entry of the keychain, or several if it is larger than the smallest
+// keychain accepts. A reader gets either the old or the new token, and gets it whole.
+// Keychains have no locks, so a [Store] locks files instead.
 package keyringstore
 
 import (
@@ -22,39 +21,37 @@ import (
 
 const longestService = 128 // bytes; see entryLimit
 
-// Options are settings that most programs leave alone. The zero value is ready
-// to use.
+// Options are settings that most programs do not need. The zero value is ready to use.
 type Options struct {
-	// LockDir is the folder of the lock files, an absolute path. It is created if
-	// it does not exist, for the user alone; one that others may write to is
-	// refused. All programs that share a session must use the same folder, on a
-	// local disk, and nobody may tidy it up while they run.
+	// LockDir is the folder of the lock files, an absolute path. If it does not exist,
+	// it is created for the user alone. A folder that others may write to is refused.
+	// All programs that share a session must use the same folder, on a local disk.
+	// Its files must not be removed while they run.
 	//
-	// The empty string means "reauth-keyringstore" below [os.UserCacheDir]. That
-	// depends on the environment: where not all programs that share a session see
-	// the same HOME and XDG_CACHE_HOME, LockDir has to be set.
+	// The empty string means "reauth-keyringstore" below [os.UserCacheDir], which
+	// depends on the environment. Set LockDir if the programs that share a session do
+	// not all have the same HOME and XDG_CACHE_HOME.
 	LockDir string
 }
 
-// A Store keeps tokens in the keychain of the user who runs the program. It
-// implements [reauth.Store] and [reauth.Locker], and is for use by many
-// goroutines at once. It must not be copied.
+// A Store keeps tokens in the keychain of the user who runs the program. It implements
+// [reauth.Store] and [reauth.Locker], and is safe for concurrent use. It must not be
+// copied.
 //
-// The keychain may ask the user to unlock it, and waits as long as that takes.
-// Every method returns when its context ends all the same. A call to the keychain
-// that is still under way then goes on behind its back: no other write to that
-// session is begun before it has ended, in whichever process, and a lock that it
-// was made under is given back only then.
+// The keychain may ask the user to unlock it, and waits as long as that takes. Every
+// method returns when its context is done all the same. A call to the keychain that is
+// still in progress then continues in the background. Until it returns, no process
+// begins another write to that session, and the lock that it was made under is held.
 //
-// An error means that the keychain could not be asked, or the lock files could
-// not be used: it is locked, there is none, it holds what no Store has written.
-// None is ever taken for the absence of a token. Errors name the entry, and never
-// what it holds.
+// An error means that the keychain or the lock files could not be used. For example,
+// the keychain is locked or missing, or an entry was not written by a Store. An error
+// never counts as the absence of a token. Errors name the entry, and never show its
+// content.
 type Store struct {
 	service  string
 	lockDir  string
 	keychain keychain
-	reading  reauth.MemoryStore // used for its locks only: one Load of a session at a time
+	reading  reauth.MemoryStore // only its locks are used, for one Load of a session at a time
 }
 
 var (
@@ -62,12 +59,11 @@ var (
 	_ reauth.Locker = (*Store)(nil)
 )
 
-// New returns a Store whose entries belong to service, the name of the program by
-// which users find them in their keychain: 1 to 128 printable ASCII characters,
-// with no two that differ in case only, which Windows takes for the same. A nil
-// opts means the defaults.
+// New returns a Store whose entries belong to service, the name under which users find
+// them in their keychain. It is 1 to 128 printable ASCII characters. Services that
+// differ only in case are the same on Windows. Nil opts mean the zero Options.
 //
-// The keychain is not asked for anything yet.
+// New does not use the keychain.
 func New(service string, opts *Options) (*Store, error) {
 	if opts == nil {
 		opts = new(Options)
@@ -102,18 +98,17 @@ func lockDir(dir string) (string, error) {
 	if dir == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {
-			return "", fmt.Errorf("keyringstore: Options.LockDir is empty, and there is no cache folder to use in its place: %w", err)
+			return "", fmt.Errorf("keyringstore: Options.LockDir is empty, and there is no cache folder to use instead: %w", err)
 		}
 		dir = filepath.Join(cache, "reauth-keyringstore")
 	}
 	if !filepath.IsAbs(dir) {
-		return "", fmt.Errorf("keyringstore: Options.LockDir %q is not an absolute path, so it would depend on where the program was started", dir)
+		return "", fmt.Errorf("keyringstore: Options.LockDir %q is not an absolute path", dir)
 	}
 	return dir, nil
 }
 
-// prepare creates the folder of the lock files where there is none, and looks at
-// the one that is there.
+// prepare creates the folder of the lock files if there is none, and checks it.
 func prepare(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -123,18 +118,18 @@ func prepare(dir string) error {
 		return err
 	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("others may write to %s (%v), and so take locks away; chmod go-w it, or choose another folder", dir, info.Mode().Perm())
+		return fmt.Errorf("others may write to %s (%v), and could remove locks; run chmod go-w on it, or choose another folder", dir, info.Mode().Perm())
 	}
 	return nil
 }
 
-// Format writes the service, whatever the verb, and no more.
+// Format writes the service and nothing else, whatever the verb.
 func (s *Store) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "*keyringstore.Store[%s]", s.service)
 }
 
-// Load implements [reauth.Store]. It needs no lock, and takes none unless the
-// session is written so often meanwhile that it never gets hold of a whole token.
+// Load implements [reauth.Store]. It takes no lock, unless the session is written so
+// often meanwhile that it never reads a whole token.
 func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, error) {
 	tok, ok, err := s.load(ctx, session)
 	if err != nil {
@@ -143,10 +138,10 @@ func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, e
 	return tok, ok, nil
 }
 
-// Save implements [reauth.Store]. Once the keychain says that the token is
-// written, it is read back and compared, since not every keychain tells when the
-// user turned the request down. A token whose JSON is longer than 153,600 bytes
-// is an error; in one that is not plain ASCII a few bytes fewer may be too many.
+// Save implements [reauth.Store]. It reads the token back and compares it, because not
+// every keychain reports that the user has refused. A token whose JSON is longer than
+// 153,600 bytes is an error. For a token that is not plain ASCII the limit is a few
+// bytes lower.
 func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) error {
 	values, err := encode(tok)
 	if err == nil {
@@ -168,8 +163,7 @@ func (s *Store) Delete(ctx context.Context, session string) error {
 }
 
 func (s *Store) load(ctx context.Context, session string) (reauth.Token, bool, error) {
-	// Whoever waits for a keychain that asks its user must not make it ask again
-	// and again.
+	// Waiters for a keychain that prompts its user must not make it prompt again.
 	_, leave, err := s.reading.Lock(ctx, session)
 	if err != nil {
 		return reauth.Token{}, false, err
@@ -197,7 +191,7 @@ func (s *Store) load(ctx context.Context, session string) (reauth.Token, bool, e
 	return got.tok, got.ok, err
 }
 
-// write calls change while nobody else writes to session, nor loses it.
+// write calls change while no other process writes to session.
 func (s *Store) write(ctx context.Context, session string, change func(entries) error) error {
 	e := s.entries(session)
 	e.lease = s.leaseOf(ctx, session)
@@ -224,9 +218,9 @@ func (s *Store) entries(session string) entries {
 	return entries{keychain: s.keychain, service: s.service, account: account(session)}
 }
 
-// await calls fn on a goroutine of its own, and returns when ctx ends even if fn
-// has not: nothing else makes a call to the keychain end. The goroutine ends when
-// fn does.
+// await calls fn on a goroutine of its own, and returns when ctx is done even if fn has
+// not returned, because nothing can interrupt a call to the keychain. The goroutine
+// ends when fn does.
 func await[T any](ctx context.Context, fn func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -237,7 +231,7 @@ func await[T any](ctx context.Context, fn func() (T, error)) (T, error) {
 		var r result
 		defer func() { done <- r }()
 		defer func() {
-			// go-keyring panics if the bus goes away while it waits for the user.
+			// go-keyring panics if the bus disappears while it waits for the user.
 			if v := recover(); v != nil {
 				r.err = errors.New("panic in the keychain's library")
 				if err, ok := v.(runtime.Error); ok {

@@ -25,8 +25,8 @@ func TestNewReportsEveryBadField(t *testing.T) {
 		{strings.Repeat("s", 129), dir, `keyringstore: the service "ssssssssssssssss"… is 129 bytes long, more than 128`},
 		{"a\nb", dir, `keyringstore: the service "a\nb" holds a character that is not printable ASCII`},
 		{"é", dir, `keyringstore: the service "é" holds a character that is not printable ASCII`},
-		{service, "locks", `keyringstore: Options.LockDir "locks" is not an absolute path, so it would depend on where the program was started`},
-		{"", "locks", "keyringstore: the service is empty\n" + `keyringstore: Options.LockDir "locks" is not an absolute path, so it would depend on where the program was started`},
+		{service, "locks", `keyringstore: Options.LockDir "locks" is not an absolute path`},
+		{"", "locks", "keyringstore: the service is empty\n" + `keyringstore: Options.LockDir "locks" is not an absolute path`},
 	} {
 		store, err := keyringstore.New(c.service, &keyringstore.Options{LockDir: c.lockDir})
 		assert.EqualError(t, err, c.want)
@@ -55,7 +55,7 @@ func TestLockFilesAreInTheCacheFolder(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", "")
 	t.Setenv("HOME", "")
 	_, err := keyringstore.New(service, nil)
-	assert.ErrorContains(t, err, "keyringstore: Options.LockDir is empty, and there is no cache folder to use in its place: ")
+	assert.ErrorContains(t, err, "keyringstore: Options.LockDir is empty, and there is no cache folder to use instead: ")
 }
 
 func TestFormatShowsTheServiceAndNoMore(t *testing.T) {

@@ -14,40 +14,38 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// How long who waits for a lock pauses before looking again: a tenth of the time
-// waited so far, within these bounds. No system can wait for the lock of a file
-// and for the end of a context at once.
+// A waiter polls the lock. It pauses for a tenth of the time waited so far, within
+// these bounds. No system can wait for the lock of a file and a context at once.
 const (
 	shortestPause = time.Millisecond
 	longestPause  = 10 * time.Millisecond
 )
 
 var (
-	errLost      = errors.New("the lock is lost: its file was removed or replaced")
-	errGivenBack = errors.New("the lock has been given back")
+	errLost      = errors.New("the lock was lost, because its file was removed or replaced")
+	errGivenBack = errors.New("the lock was released")
 )
 
-// A lease is a lock that is held. It is given back once its holder has done so
-// and no write under it is under way any more: another process would load what
-// is just about to be replaced. A nil lease is that of a caller who has none.
+// A lease is a lock that is held. The lock is released when its holder has given it back
+// and no write under it is in progress any more. Otherwise another process could load a
+// token that is about to be replaced. A nil lease stands for a caller without one.
 type lease struct {
 	path string
 	file *flock.Flock
 	lose context.CancelCauseFunc // ends held
 
 	mu    sync.Mutex
-	users int // the holder, and the writes under way
+	users int // the holder, and the writes in progress
 	over  bool
 }
 
-// leaseKey is the key of a lease in its context, so that a context may hold
-// leases of several sessions.
+// leaseKey is the context key of a lease. A context may hold leases of several sessions.
 type leaseKey struct{ path string }
 
-// Lock implements [reauth.Locker]. The lock is that of a file, so the operating
-// system frees it when the process ends, however that comes about; a process that
-// is stopped keeps it. It is lost only if the file is removed or replaced, which
-// is found out by the next Save or Delete under it; held is done from then on.
+// Lock implements [reauth.Locker]. It locks a file, so the operating system releases the
+// lock when the process ends, for whatever reason. A process that is stopped keeps it.
+// The lock is lost only if the file is removed or replaced, which the next Save or
+// Delete under it notices. held is done from then on.
 func (s *Store) Lock(ctx context.Context, session string) (held context.Context, unlock func(), err error) {
 	path := s.sessionLock(session)
 	file, err := s.lockFile(ctx, path)
@@ -67,16 +65,17 @@ func (s *Store) leaseOf(ctx context.Context, session string) *lease {
 
 func (s *Store) sessionLock(session string) string { return s.lockPath(session, ".lock") }
 
-// writeLock is locked for as long as a Save or Delete takes, so that those without
-// a lease do not get in each other's way either.
+// writeLock is locked during each Save or Delete, so that those without a lease exclude
+// each other, too.
 func (s *Store) writeLock(session string) string { return s.lockPath(session, ".write") }
 
 func (s *Store) lockPath(session, kind string) string {
-	// Where services that differ in case only are the same, they need the same lock.
+	// On systems where services that differ only in case are the same, they need the
+	// same lock.
 	return filepath.Join(s.lockDir, hash(strings.ToLower(s.service)+"\x00"+session)+kind)
 }
 
-// acquire locks a file and returns what frees it.
+// acquire locks a file and returns a function that releases it.
 func (s *Store) acquire(ctx context.Context, path string) (release func(), err error) {
 	file, err := s.lockFile(ctx, path)
 	if err != nil {
@@ -103,8 +102,8 @@ func (s *Store) lockFile(ctx context.Context, path string) (*flock.Flock, error)
 			return nil, err
 		}
 		if locked {
-			// It may have been removed between being opened and being locked; then
-			// others lock the next file of that name.
+			// If it was removed between being opened and being locked, others lock the
+			// next file of that name.
 			if err = sameFile(file, path); err == nil {
 				return file, nil
 			}
@@ -135,7 +134,7 @@ func sameFile(file *flock.Flock, path string) error {
 	return err
 }
 
-// enter counts a write under the lease. Who enters leaves.
+// enter counts a write under the lease. Each enter needs a leave.
 func (l *lease) enter() error {
 	if l == nil {
 		return nil

@@ -106,8 +106,8 @@ func TestALockWhoseFileIsRemovedIsLost(t *testing.T) {
 	_, unlockOther := lock(t, other, "")
 	defer unlockOther()
 	err := store.Save(held, "", ofSize(102))
-	assert.EqualError(t, err, "keyringstore: save: the lock is lost: its file was removed or replaced")
-	assert.EqualError(t, context.Cause(held), "the lock is lost: its file was removed or replaced")
+	assert.EqualError(t, err, "keyringstore: save: the lock was lost, because its file was removed or replaced")
+	assert.EqualError(t, context.Cause(held), "the lock was lost, because its file was removed or replaced")
 	assert.Error(t, store.Delete(held, ""))
 	got, _, err := other.Load(t.Context(), "")
 	require.NoError(t, err)
@@ -128,7 +128,7 @@ func TestALockThatWasGivenBackWritesNothing(t *testing.T) {
 	held, unlock := lock(t, store, "")
 	require.NoError(t, store.Save(held, "another", ofSize(100)), "of a session that the lock is not of")
 	unlock()
-	assert.EqualError(t, store.Save(held, "", ofSize(100)), "keyringstore: save: the lock has been given back")
+	assert.EqualError(t, store.Save(held, "", ofSize(100)), "keyringstore: save: the lock was released")
 	assert.Error(t, store.Delete(held, ""))
 	_, ok, err := store.Load(t.Context(), "")
 	require.NoError(t, err)
@@ -149,8 +149,8 @@ func TestLeasesOfTwoSessionsInOneContext(t *testing.T) {
 	require.NoError(t, store.Save(both, "bob", ofSize(100)))
 }
 
-// Who opened the file before its holder removed it, and locked it afterwards, has
-// locked nothing. Since nobody but a holder removes it here, a holder finds it.
+// A waiter that opened the file before its holder removed it, and locked it afterwards,
+// does not hold the lock. Only holders remove the file here, so each holder must find it.
 func TestALockIsThatOfTheFileThatIsThere(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a file that is open cannot be removed")

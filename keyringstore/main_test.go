@@ -17,6 +17,7 @@ import (
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/internal/fleet"
 	"github.com/reauth-go/reauth/keyringstore"
+	"github.com/reauth-go/reauth/oauth"
 )
 
 const (
@@ -27,7 +28,7 @@ const (
 	tellVariable = "REAUTH_KEYRING_TOLD"
 )
 
-// tasks are what a process does that a test starts besides itself.
+// tasks are what the processes do that a test starts.
 var tasks = map[string]func(told string) error{
 	"hold":    hold,
 	"request": request,
@@ -44,7 +45,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// A dsn tells another process how to open the same store.
+// A dsn describes to another process how to open the same store.
 type dsn struct{ Bus, LockDir string }
 
 func (d dsn) String() string {
@@ -63,8 +64,8 @@ func open(text string) (reauth.Store, error) {
 	return keyringstore.New(service, &keyringstore.Options{LockDir: d.LockDir})
 }
 
-// lockDir returns a folder that no store has created yet: one of the test's own
-// may be writable by others, as the umask has it.
+// lockDir returns a folder that no store has created yet. An existing folder of the test
+// may be writable by others, depending on the umask.
 func lockDir(tb testing.TB) string {
 	tb.Helper()
 	return filepath.Join(tb.TempDir(), "locks")
@@ -77,7 +78,7 @@ func openOn(tb testing.TB, k keyringstore.Keychain, lockDir string) *keyringstor
 	return store
 }
 
-// hold locks a session until it is killed, or the test is no more.
+// hold locks a session until it is killed, or the test ends.
 func hold(lockDir string) error {
 	store, err := keyringstore.New(service, &keyringstore.Options{LockDir: lockDir})
 	if err != nil {
@@ -100,13 +101,13 @@ func newTransport(e errand) (*reauth.Transport, error) {
 		return nil, err
 	}
 	return reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{TokenURL: e.TokenURL, ClientID: "keyringstore"},
+		Refresher: &oauth.Refresher{TokenURL: e.TokenURL, ClientID: "keyringstore"},
 		Origins:   []string{e.Origin},
 		Store:     store,
 	})
 }
 
-// request makes one, as a command-line tool does, once it is given the word.
+// request makes a request, as a command-line tool does, when it is told to.
 func request(told string) error {
 	var e errand
 	if err := json.Unmarshal([]byte(told), &e); err != nil {
@@ -120,24 +121,19 @@ func request(told string) error {
 	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
 		return err
 	}
-	ctx := reauth.WithSession(context.Background(), session)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.APIURL, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := (&http.Client{Transport: transport}).Do(req)
+	resp, err := (&http.Client{Transport: transport.Session(session)}).Get(e.APIURL)
 	if err != nil {
 		return err
 	}
 	_ = resp.Body.Close()
-	if err := transport.Wait(ctx); err != nil {
+	if err := transport.Wait(context.Background()); err != nil {
 		return err
 	}
 	fmt.Println(resp.Status)
 	return nil
 }
 
-// A process does one of the tasks.
+// A process performs one of the tasks.
 type process struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
@@ -164,7 +160,7 @@ func startProcess(t *testing.T, task, told string) *process {
 	return p
 }
 
-// expect waits for the process to say something, and checks what it is.
+// expect waits for the next line of the process, and checks it.
 func (p *process) expect(t *testing.T, line string) {
 	t.Helper()
 	said, err := p.stdout.ReadString('\n')

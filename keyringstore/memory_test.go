@@ -14,10 +14,9 @@ import (
 	"github.com/zalando/go-keyring"
 )
 
-// A memoryKeychain has the limits of the keychains of all systems together.
+// A memoryKeychain has the limits of the keychains of all systems.
 type memoryKeychain struct {
-	// before and after, if set, are called with each call, in place of which they
-	// can let it fail.
+	// before and after, if set, are called with each call, and can make it fail.
 	before, after func(op, user string) error
 
 	mu      sync.Mutex
@@ -32,7 +31,7 @@ func (k *memoryKeychain) call(op, service, user string, do func(name string) err
 		}
 	}
 	k.mu.Lock()
-	err := do(strings.ToLower(service + ":" + user)) // on Windows, case does not count
+	err := do(strings.ToLower(service + ":" + user)) // on Windows, case does not matter
 	k.mu.Unlock()
 	if err == nil && k.after != nil {
 		err = k.after(op, user)
@@ -84,7 +83,7 @@ func (k *memoryKeychain) names() []string {
 
 var unsafe = regexp.MustCompile(`[^\w@%+=:,./-]`)
 
-// fits returns an error if one of the systems does not take an entry.
+// fits returns an error if one of the systems does not accept an entry.
 func fits(service, user, secret string) error {
 	quote := func(s string) string {
 		if !unsafe.MatchString(s) {
@@ -106,7 +105,7 @@ func fits(service, user, secret string) error {
 	case strings.ContainsAny(user, ":\n\x00"):
 		return errors.New("a name that means something else on some system")
 	case !utf8.ValidString(user) || !utf8.ValidString(secret):
-		return errors.New("Linux: what is not UTF-8")
+		return errors.New("Linux: text that is not UTF-8")
 	}
 	return nil
 }

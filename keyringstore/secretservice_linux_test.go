@@ -18,15 +18,15 @@ import (
 	"github.com/reauth-go/reauth/internal/needs"
 )
 
-// A secretService is a D-Bus session with GNOME Keyring, for one test alone. No
-// service of the desktop is on that bus, so no prompt can appear.
+// A secretService is a D-Bus session with GNOME Keyring for a single test. It has no
+// services of a desktop, so no prompt can appear.
 type secretService struct {
 	tb      testing.TB
 	home    string
 	address string
 	bus     *exec.Cmd
 	daemon  *exec.Cmd
-	conn    *dbus.Conn // the test's own
+	conn    *dbus.Conn // of the test
 }
 
 func startSecretService(tb testing.TB) *secretService {
@@ -69,7 +69,7 @@ func (s *secretService) startBus() {
 	stdout, err := s.bus.StdoutPipe()
 	require.NoError(s.tb, err)
 	s.begin(s.bus)
-	_, err = bufio.NewReader(stdout).ReadString('\n') // once it listens
+	_, err = bufio.NewReader(stdout).ReadString('\n') // when it listens
 	require.NoError(s.tb, err)
 	s.conn, err = dbus.Connect(s.address)
 	require.NoError(s.tb, err)
@@ -116,8 +116,8 @@ func (s *secretService) lock() {
 	require.NoError(s.tb, s.service().Call("org.freedesktop.Secret.Service.Lock", 0, []dbus.ObjectPath{login}).Err)
 }
 
-// prompter puts a desktop in the place of the one that is missing, which shows
-// prompts to a user who never answers. What it returns gets a value for each.
+// prompter replaces the missing desktop with one that shows prompts to a user who never
+// answers. The channel it returns gets a value for each prompt.
 func (s *secretService) prompter() <-chan struct{} {
 	s.tb.Helper()
 	p := &prompter{asked: make(chan struct{}, 100)}

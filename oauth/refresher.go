@@ -152,7 +152,7 @@ func (r *Refresher) requestGrant(ctx context.Context, old reauth.Token) (form ur
 		if _, ok := r.Params[name]; ok {
 			return nil, nil, fmt.Errorf("oauth: Refresher.Params %q: is sent by the Grant, a %T", name, r.Grant)
 		}
-		form[name] = slices.Clone(values)
+		form[name] = values
 		if name != "grant_type" {
 			secrets = append(secrets, tokenserver.RequestSecrets(nil, url.Values{name: values})...)
 		}

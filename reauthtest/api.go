@@ -13,9 +13,8 @@ import (
 	"time"
 )
 
-// UserFromRequest returns the user whose access token the request carries, or
-// "" in a handler that is not protected. It is for handlers given to
-// [Server.Handle].
+// UserFromRequest returns the user whose access token the request carries, or "" in a
+// handler that is not protected. Use it in handlers for [Server.Handle].
 func UserFromRequest(r *http.Request) string {
 	who, _ := r.Context().Value(bearerKey{}).(bearer)
 	return who.user
@@ -28,8 +27,8 @@ type bearer struct {
 	generation int
 }
 
-// protect makes h a part of the API: counted, delayed, blocked and failed on
-// command, and called only with a good access token.
+// protect makes h part of the API. Requests are counted, and delayed, blocked and failed
+// on command. h is called only with a valid access token.
 func (s *Server) protect(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		out := &recorder{
@@ -38,7 +37,7 @@ func (s *Server) protect(h http.Handler) http.Handler {
 			request:        Request{Time: time.Now(), Method: r.Method, Host: r.Host, Path: r.URL.Path},
 		}
 		s.counter.update(func(c *Counts) { c.APIRequests++ })
-		defer out.record(0) // the handler has panicked, as one does to give no answer
+		defer out.record(0) // the handler has panicked, which gives no answer
 		failure, failing := s.admit(s.api, r)
 		switch {
 		case !failing:
@@ -52,7 +51,7 @@ func (s *Server) protect(h http.Handler) http.Handler {
 			out.outcome = failed
 			failure.writeAPI(out)
 		}
-		out.record(http.StatusOK) // net/http makes this of a handler that wrote nothing
+		out.record(http.StatusOK) // net/http answers this if a handler wrote nothing
 	})
 }
 
@@ -70,8 +69,8 @@ func (s *Server) authenticate(h http.Handler, out *recorder, r *http.Request) {
 		control := http.NewResponseController(out)
 		_ = control.EnableFullDuplex()
 		defer func() {
-			// A handler that returned now, with the body unread, would sooner or
-			// later make net/http panic with "invalid concurrent Body.Read call".
+			// If the handler returned now, with the body unread, net/http would sooner or
+			// later panic with "invalid concurrent Body.Read call".
 			_ = control.Flush()
 			_, _ = io.Copy(io.Discard, r.Body)
 		}()
@@ -96,13 +95,13 @@ func (s *Server) accessToken(r *http.Request) string {
 	return strings.TrimSpace(token)
 }
 
-// serveDefault is the API where no handler has been added.
+// serveDefault answers paths of the API without a handler of their own.
 func serveDefault(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		sum := sha256.New()
 		n, err := io.Copy(sum, r.Body)
 		if err != nil {
-			panic(http.ErrAbortHandler) // the client has not sent what it announced
+			panic(http.ErrAbortHandler) // the client has not sent the body it announced
 		}
 		w.Header().Set("X-Body-Length", strconv.FormatInt(n, 10))
 		w.Header().Set("X-Body-SHA256", hex.EncodeToString(sum.Sum(nil)))
@@ -119,8 +118,8 @@ const (
 	failed
 )
 
-// A recorder puts a request into the counts and the log, before the first byte
-// of its answer is on its way.
+// A recorder adds a request to the counts and the log, before the first byte of its
+// answer is sent.
 type recorder struct {
 	http.ResponseWriter
 	counter  *counter
@@ -148,7 +147,7 @@ func (w *recorder) Flush() {
 
 func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
-	if err == nil { // whoever takes the connection over upgrades it, or cuts it
+	if err == nil { // a handler that takes over the connection upgrades or cuts it
 		status := http.StatusSwitchingProtocols
 		if w.outcome == failed {
 			status = 0

@@ -137,7 +137,7 @@ func TestHandlers(t *testing.T) {
 	got, err := send(s, req)
 	require.NoError(t, err)
 	assert.Equal(t, "hello ", got.text)
-	assert.Equal(t, 2, s.Counts().APIRequests, "what is public is not counted")
+	assert.Equal(t, 2, s.Counts().APIRequests, "public handlers are not counted")
 	assert.Zero(t, s.Counts().Refreshes)
 }
 

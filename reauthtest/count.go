@@ -8,59 +8,57 @@ import (
 	"time"
 )
 
-// Counts are what a [Server] has counted since it was created. Of Refreshes and
-// of APIRequests each is counted again, once it is decided, as one of the kinds
-// that follow; an answer that [LoseAnswer] loses counts as what it would have
-// said.
+// Counts are the counters of a [Server] since it was created. Each of Refreshes and of
+// APIRequests is counted again, when it is decided, as one of the kinds that follow. An
+// answer that [LoseAnswer] loses counts as the answer that it would have been.
 type Counts struct {
-	// Connections is how many connections the server has accepted. A Server
-	// mounted by hand counts none.
+	// Connections is the number of connections that the server has accepted. A Server
+	// that you mount on a listener counts none.
 	Connections int
 
-	// SignIns is how many sessions SignIn and the grant type password started.
+	// SignIns is the number of sessions that SignIn and the grant type password started.
 	SignIns int
 
-	// Refreshes is how many refresh requests have arrived: all requests to the
-	// token endpoint but those of the grant type password, and all to the
-	// endpoints of HandleRefresh. A request counts as soon as it has been read,
-	// before it is blocked or delayed.
+	// Refreshes is the number of refresh requests that have arrived. These are all
+	// requests to the token endpoint except those of the grant type password, and all
+	// requests to the endpoints of HandleRefresh. A request counts as soon as it has
+	// been read, before it is blocked or delayed.
 	Refreshes        int
 	RefreshesGranted int // answered with a token
-	RefreshesRefused int // turned down by the rules of the protocol
+	RefreshesRefused int // refused by the rules of the protocol
 	RefreshesFailed  int // failed by FailRefresh
 
-	// ReusesDetected is how often a spent refresh token was presented again,
-	// after its ReuseInterval.
+	// ReusesDetected is how many times a spent refresh token was used again, after its
+	// ReuseInterval.
 	ReusesDetected int
 
-	// MaxUsesOfOneRefreshToken is how often the refresh token that was used
-	// most was used, granted or not. It is more than 1 if a client has ever
-	// sent a spent token, or, with KeepRefreshToken, as a matter of course.
-	// Requests that were made to fail before the token was looked at are not
-	// uses of it.
+	// MaxUsesOfOneRefreshToken is how many times the most used refresh token was used,
+	// successfully or not. It is more than 1 if a client has ever sent a spent token,
+	// and usually with KeepRefreshToken. Requests that FailRefresh made fail before the
+	// token was checked do not count.
 	MaxUsesOfOneRefreshToken int
 
-	// Revocations is how many well-formed requests the revocation endpoint got.
+	// Revocations is the number of well-formed requests to the revocation endpoint.
 	Revocations int
 
-	// SessionsRevoked is how many sessions have ended, by whatever means: a
-	// reuse, a revocation request or Revoke.
+	// SessionsRevoked is the number of sessions that have ended, by a reuse, a revocation
+	// request or Revoke.
 	SessionsRevoked int
 
-	// APIRequests is how many requests for the protected API have arrived.
+	// APIRequests is the number of requests to the protected API that have arrived.
 	APIRequests  int
 	APISucceeded int // answered with 2xx
-	APIRefused   int // turned away for want of a good access token
+	APIRefused   int // refused for lack of a valid access token
 	APIFailed    int // failed by FailAPI
 }
 
-// Counts returns what has been counted so far. By the time a client sees an
-// answer, the request is in the counts.
+// Counts returns the current counts. By the time a client sees an answer, the request is
+// in the counts.
 func (s *Server) Counts() Counts { return s.counter.snapshot() }
 
-// Await returns once the counts satisfy reached, which is called with each new
-// state of them, though not necessarily with every one. It fails when ctx ends
-// or the server is closed. To wait until a refresh request has arrived:
+// Await returns when the counts satisfy reached, which is called with new counts, though
+// not necessarily with every change. It fails when ctx is done or the server is closed.
+// To wait until a refresh request has arrived:
 //
 //	err := s.Await(ctx, func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
 func (s *Server) Await(ctx context.Context, reached func(Counts) bool) error {
@@ -86,12 +84,12 @@ type Request struct {
 	Host   string
 	Path   string // without the query
 
-	// User and Generation tell which token the request carried, good or not.
-	// They are "" and 0 if it carried none that the server knows.
+	// User and Generation identify the token that the request carried, valid or not.
+	// They are "" and 0 if it carried no token that the server knows.
 	User       string
 	Generation int
 
-	// Status is that of the answer, 0 if there was none.
+	// Status is the status of the answer, 0 if there was none.
 	Status int
 }
 
@@ -100,7 +98,7 @@ func (r Request) String() string {
 	return fmt.Sprintf("%s %s user=%q generation=%d status=%d", r.Method, r.Path, r.User, r.Generation, r.Status)
 }
 
-// logSize is how many requests are remembered.
+// logSize is the number of requests that are remembered.
 const logSize = 1000
 
 // Requests returns the last 1000 requests to the protected API, in the order in
@@ -112,7 +110,7 @@ func (s *Server) Requests() []Request { return s.counter.requests() }
 type counter struct {
 	mu      sync.Mutex
 	counts  Counts
-	changed chan struct{} // closed at the next change; nil while nobody waits
+	changed chan struct{} // closed at the next change; nil without waiters
 	log     []Request     // a ring once it is full
 	oldest  int
 }

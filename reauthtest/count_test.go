@@ -109,7 +109,7 @@ func TestRequestsAreBounded(t *testing.T) {
 	assert.Equal(t, 1003, s.Counts().APIRequests)
 }
 
-func TestAwaitHeedsItsContextAndClose(t *testing.T) {
+func TestAwaitReturnsWhenItsContextIsDoneOrTheServerClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := reauthtest.NewPipeServer(t, reauthtest.Options{})
 		never := func(reauthtest.Counts) bool { return false }

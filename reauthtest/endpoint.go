@@ -26,8 +26,8 @@ func invalidRequest(why string) *oauthError {
 
 // serveToken is the token endpoint (RFC 6749 section 3.2).
 func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
-	// Read the form before anything else: net/http notices that a client has
-	// gone only once the request has been read.
+	// Read the form before anything else, because net/http notices that a client has
+	// gone only after the request has been read.
 	client, err := s.readForm(w, r)
 	if err == nil && r.PostForm.Get("grant_type") == "password" {
 		s.servePassword(w, r)
@@ -70,8 +70,7 @@ func (s *Server) servePassword(w http.ResponseWriter, r *http.Request) {
 	s.writeIssued(w, out)
 }
 
-// serveRevoke is the revocation endpoint (RFC 7009). A token it does not know
-// is as good as revoked.
+// serveRevoke is the revocation endpoint (RFC 7009). An unknown token counts as revoked.
 func (s *Server) serveRevoke(w http.ResponseWriter, r *http.Request) {
 	_, err := s.readForm(w, r)
 	if err == nil && !r.PostForm.Has("token") {

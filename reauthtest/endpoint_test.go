@@ -11,7 +11,7 @@ import (
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
-func TestTokenEndpointRefusesWhatIsNoRequest(t *testing.T) {
+func TestTokenEndpointRefusesMalformedRequests(t *testing.T) {
 	const form = "application/x-www-form-urlencoded"
 	for name, test := range map[string]struct {
 		method, contentType, body string

@@ -11,26 +11,25 @@ import (
 	"time"
 )
 
-// A Failure is a way in which a request goes wrong: an answer made of the
-// fields below, or one of [Hang], [Drop], [LoseAnswer] and [BrokenAnswer].
+// A Failure is a way in which a request fails. It is an answer made of the fields below,
+// or one of [Hang], [Drop], [LoseAnswer] and [BrokenAnswer].
 type Failure struct {
-	// Status is the status of the answer. 0 means 503, or, where Code is set,
-	// the one that goes with it: 400 from the token endpoint (401 for
-	// invalid_client), 401 from the API.
+	// Status is the status of the answer. 0 means 503 or, if Code is set, the status for
+	// that code, which is 400 from the token endpoint (401 for invalid_client) and 401
+	// from the API.
 	Status int
 
-	// Code is an error code: from the token endpoint one of RFC 6749 section
-	// 5.2, in the body; from the API one of RFC 6750 section 3.1, in the
-	// WWW-Authenticate header too. Empty means none; a 401 from the API then
-	// says invalid_token.
+	// Code is an error code. The token endpoint sends it in the body (RFC 6749 section
+	// 5.2), and the API also in the WWW-Authenticate header (RFC 6750 section 3.1).
+	// Empty means none, except that a 401 from the API then has invalid_token.
 	Code string
 
 	// RetryAfter is the Retry-After header, rounded up to seconds; 0 means none.
 	RetryAfter time.Duration
 
-	// Header and Body replace what the fields above would make. A header
-	// without values is left out of the answer: set "WWW-Authenticate" to nil
-	// for a 401 that has none.
+	// Header and Body replace the header and body that the fields above would make. A
+	// header without values is omitted from the answer. Set "WWW-Authenticate" to nil
+	// for a 401 without a challenge.
 	Header http.Header
 	Body   string
 
@@ -47,23 +46,22 @@ const (
 )
 
 var (
-	// Hang gives no answer and does nothing, until the client has gone. A later
-	// call of FailRefresh or FailAPI tells the requests that hang to go on: they
-	// are then dealt with as if they had just arrived.
+	// Hang gives no answer and does nothing until the client has gone. A later call of
+	// FailRefresh or FailAPI makes the hanging requests go on as if they had just
+	// arrived.
 	Hang = Failure{mode: hang}
 
-	// Drop cuts the connection before anything has been done. Over HTTP/1 the
-	// client has by then got the first few bytes of an answer, since without
-	// any net/http would repeat some requests of its own accord; over HTTP/2
-	// only the stream is reset.
+	// Drop cuts the connection before the request has had any effect. Over HTTP/1 the
+	// client has then received the first few bytes of an answer, because without them
+	// net/http would repeat some requests by itself. Over HTTP/2 only the stream is
+	// reset.
 	Drop = Failure{mode: dropConnection}
 
-	// LoseAnswer does everything that was asked, rotation included, and then
-	// cuts the connection as Drop does.
+	// LoseAnswer executes the request, including rotation, and then cuts the connection
+	// as Drop does.
 	LoseAnswer = Failure{mode: loseAnswer}
 
-	// BrokenAnswer is 200 with JSON that ends in the middle. Nothing has been
-	// done.
+	// BrokenAnswer is 200 with truncated JSON. The request has no effect.
 	BrokenAnswer = Failure{
 		Status: http.StatusOK,
 		Header: http.Header{"Content-Type": {"application/json"}},
@@ -71,32 +69,32 @@ var (
 	}
 )
 
-// FailRefresh makes the next n refresh requests fail; if n is negative, all of
-// them until told otherwise; if it is 0, none. Each call replaces the one
-// before. A request that is blocked or delayed meets its fate after that.
+// FailRefresh makes the next n refresh requests fail. If n is negative, all requests fail
+// until the next call, and if it is 0, none. Each call replaces the previous one. A
+// request that is blocked or delayed fails after that.
 func (s *Server) FailRefresh(f Failure, n int) { s.refreshes.fail(f, n) }
 
-// FailAPI is FailRefresh for requests to the protected API. They fail whatever
-// their token.
+// FailAPI is FailRefresh for requests to the protected API. They fail whatever their
+// token is.
 func (s *Server) FailAPI(f Failure, n int) { s.api.fail(f, n) }
 
-// BlockRefresh holds back the refresh requests that arrive from now on. They
-// are counted at once, and go on, whether or not their clients still wait, when
-// release is called, for which one call is enough. Where several blocks are up,
-// a request waits for all of them.
+// BlockRefresh holds back the refresh requests that arrive from now on. They are counted
+// at once. They go on, whether or not their clients still wait, when release is called.
+// One call of release is enough, and further ones do nothing. With several blocks a
+// request waits for all of them.
 func (s *Server) BlockRefresh() (release func()) { return s.refreshes.block() }
 
 // BlockAPI is BlockRefresh for requests to the protected API.
 func (s *Server) BlockAPI() (release func()) { return s.api.block() }
 
-// A gate is what stands before an endpoint.
+// A gate controls the requests to an endpoint.
 type gate struct {
 	latency time.Duration
 
 	mu      sync.Mutex
 	blocks  map[chan struct{}]bool // each closed by its release
 	failure Failure
-	left    int           // how many requests are still to fail; negative: all
+	left    int           // the number of requests that will fail; negative: all
 	renewed chan struct{} // closed by the next call of fail
 }
 
@@ -136,8 +134,8 @@ func (g *gate) blocked() map[chan struct{}]bool {
 	return maps.Clone(g.blocks)
 }
 
-// take returns the failure that the next request meets, if there is one, and a
-// channel that is closed when another is ordered.
+// take returns the failure for the next request, if there is one, and a channel that is
+// closed by the next call of fail.
 func (g *gate) take() (f Failure, failing bool, renewed <-chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -150,8 +148,8 @@ func (g *gate) take() (f Failure, failing bool, renewed <-chan struct{}) {
 	return g.failure, true, g.renewed
 }
 
-// admit returns when it is the request's turn, and says how it is to fail if it
-// is. A request that has hung comes out as one to drop.
+// admit returns when the request may go on, and how it must fail, if at all. A request
+// that has hung is dropped.
 func (s *Server) admit(g *gate, r *http.Request) (f Failure, failing bool) {
 	for block := range g.blocked() {
 		select {
@@ -168,7 +166,7 @@ func (s *Server) admit(g *gate, r *http.Request) (f Failure, failing bool) {
 		if !failing || f.mode != hang {
 			return f, failing
 		}
-		// The client's going away is noticed only once the body has been read.
+		// net/http notices that the client has gone only after the body has been read.
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return Drop, true
@@ -184,7 +182,7 @@ func (s *Server) admit(g *gate, r *http.Request) (f Failure, failing bool) {
 	}
 }
 
-// clone returns a copy that shares nothing, with the names in Header canonical.
+// clone returns a deep copy with canonical names in Header.
 func (f Failure) clone() Failure {
 	header := make(http.Header, len(f.Header))
 	for name, values := range f.Header {
@@ -194,7 +192,7 @@ func (f Failure) clone() Failure {
 	return f
 }
 
-// writeOAuth answers in the way of the token endpoint.
+// writeOAuth answers as the token endpoint.
 func (f Failure) writeOAuth(w http.ResponseWriter) {
 	if f.Status == 0 && f.Code != "" {
 		f.Status = http.StatusBadRequest
@@ -206,7 +204,7 @@ func (f Failure) writeOAuth(w http.ResponseWriter) {
 	f.write(w)
 }
 
-// writeAPI answers in the way of a protected resource (RFC 6750 section 3).
+// writeAPI answers as a protected resource (RFC 6750 section 3).
 func (f Failure) writeAPI(w http.ResponseWriter) {
 	if f.Status == 0 && f.Code != "" {
 		f.Status = http.StatusUnauthorized
@@ -245,7 +243,7 @@ func (f Failure) write(w http.ResponseWriter) {
 		body = http.StatusText(status) + "\n"
 	}
 	if status != http.StatusNoContent && status != http.StatusNotModified {
-		// So that an answer to half a request can be seen to end.
+		// This shows the client the end of an answer to half a request.
 		header.Set("Content-Length", strconv.Itoa(len(body)))
 	}
 	maps.Copy(header, f.Header)
@@ -264,7 +262,7 @@ func drop(w http.ResponseWriter) {
 	_, _ = io.WriteString(conn, "HTTP/1.1")
 }
 
-// A lost answer is written, and goes nowhere.
+// A lost is a ResponseWriter that discards the answer.
 type lost struct{ header http.Header }
 
 func newLost() lost { return lost{make(http.Header)} }

@@ -1,9 +1,8 @@
-// Package reauthtest is what [net/http/httptest] is, for token refresh: a
-// [Server] that is an authorization server (RFC 6749) and the API it protects
-// in one. It issues access tokens that really expire, rotates refresh tokens,
-// notices when one is used twice, expires, revokes, delays and fails on
-// command, and counts all that it sees. With it a program's handling of tokens
-// can be tested without mocks.
+// Package reauthtest is for token refresh what [net/http/httptest] is for HTTP. Its
+// [Server] is an authorization server (RFC 6749) and the API it protects in one. It
+// issues access tokens that really expire, rotates refresh tokens, and detects their
+// reuse. It expires, revokes, delays and fails on command, and counts all requests. Use
+// it to test a program's handling of tokens without mocks.
 //
 //	s := reauthtest.NewServer(t, reauthtest.Options{AccessLifetime: time.Minute})
 //	signedIn := s.SignIn("ann")  // an access and a refresh token
@@ -11,16 +10,15 @@
 //	// ... the client under test calls s.APIURL("/orders") ...
 //	if n := s.Counts().Refreshes; n != 1 { ... }
 //
-// [NewServer] listens on the loopback interface. [NewPipeServer] uses no
-// sockets and so works in a testing/synctest bubble, where an hour's lifetime
-// passes in an instant. [New] needs no test at all.
+// [NewServer] listens on the loopback interface. [NewPipeServer] uses no sockets and
+// works in a testing/synctest bubble, where a lifetime of an hour passes in an instant.
+// [New] needs no test.
 //
-// A session is what one sign-in starts: a chain of tokens (a "token family"),
-// of which each refresh makes the next generation. The first generation is 1.
+// A sign-in starts a session, which is a chain of tokens (a "token family"). Each refresh
+// makes the next generation. The first generation is 1.
 //
-// What this package prints, logs or puts into an error never contains a token.
-// It keeps all it has ever issued in memory; it is for tests and demonstrations
-// and nothing else.
+// The package never prints or logs a token, and its errors contain none. It keeps all
+// tokens it has ever issued in memory, so it is for tests and demonstrations only.
 package reauthtest
 
 import (
@@ -35,8 +33,8 @@ import (
 	"github.com/reauth-go/reauth/internal/memnet"
 )
 
-// pipeHost is in a domain that never resolves (RFC 6761 section 6.4): a request
-// sent by a client other than the server's own fails and reaches nobody.
+// pipeHost is in a domain that never resolves (RFC 6761 section 6.4), so that a request
+// by a client other than the server's own fails.
 const pipeHost = "reauth.test"
 
 // A Server is an authorization server and the API that it protects:
@@ -45,21 +43,21 @@ const pipeHost = "reauth.test"
 //     refresh_token, client_credentials and password; the last takes any
 //     username with any password that is not empty.
 //   - POST /revoke is the revocation endpoint (RFC 7009).
-//   - Every other path is the API. It refuses a request without a good access
-//     token, and answers any other with 200 and a small JSON object: the user,
-//     the path and, under "token", the generation (not the token itself). If
-//     the request has a body it is read to its end, and X-Body-Length and
-//     X-Body-SHA256 (in hex) in the answer tell what arrived.
+//   - Every other path is the API. It refuses a request without a valid access
+//     token, and answers any other with 200 and a small JSON object, which has
+//     the user, the path and, as "token", the generation (not the token itself).
+//     It reads the request's body to the end, and describes it in the headers
+//     X-Body-Length and X-Body-SHA256 (in hex) of the answer.
 //
-// Handle, HandlePublic and HandleRefresh put handlers of your own in place of
-// that, in the manner of [http.ServeMux].
+// Handle, HandlePublic and HandleRefresh add handlers of your own, with the patterns of
+// [http.ServeMux].
 //
 // A Server is a [http.Handler]. Its methods are safe for concurrent use; URL
 // may be set before the first of them is called. Create it with [New],
 // [NewServer] or [NewPipeServer].
 type Server struct {
-	// URL is the base of all the server's URLs, without a slash at its end.
-	// Set it where you mount a Server made by New on a listener of your own.
+	// URL is the base of all the server's URLs, without a slash at its end. Set it if you
+	// mount a Server made by New on a listener of your own.
 	URL string
 
 	mux       *http.ServeMux
@@ -76,9 +74,9 @@ type Server struct {
 	close    func()
 }
 
-// New returns a Server that no test owns, for programs such as an example that
-// wants to run on its own. Its Client and Transport reach it in memory; it is
-// also a handler that can be mounted on any listener:
+// New returns a Server that does not belong to a test, for programs such as examples.
+// Its Client and Transport reach it in memory. It is also a handler that can be mounted
+// on any listener:
 //
 //	s := reauthtest.New(reauthtest.Options{})
 //	s.URL = "http://localhost:8080"
@@ -107,14 +105,14 @@ func NewServer(t testing.TB, opts Options) *Server {
 	return s
 }
 
-// NewPipeServer starts a Server that is reached over in-memory pipes, by its
-// own Client and Transport only, and is closed when the test ends. In a
-// testing/synctest bubble it runs in virtual time; create it inside the bubble,
-// with the bubble's t, and nothing of it outlives the bubble.
+// NewPipeServer starts a Server that only its own Client and Transport reach, over
+// in-memory pipes. It is closed when the test ends. In a testing/synctest bubble it runs
+// in virtual time. Create it inside the bubble, with the bubble's t, so that nothing of
+// it outlives the bubble.
 //
-// Its Transport comes out at this server whatever the host in the URL, so that
-// a redirect to a stranger can be played with a pattern like "stranger.test/"
-// for [Server.HandlePublic].
+// Its Transport reaches this server whatever the host in the URL. A test can therefore
+// simulate a redirect to another host with a pattern like "stranger.test/" for
+// [Server.HandlePublic].
 func NewPipeServer(t testing.TB, opts Options) *Server {
 	t.Helper()
 	s := New(opts)
@@ -157,23 +155,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.protect(http.HandlerFunc(serveDefault)).ServeHTTP(w, r)
 }
 
-// Handle adds a handler to the protected API: it sees only requests with a good
-// access token; [UserFromRequest] tells whose. Pattern is one of
-// [http.ServeMux], and like there a bad one panics.
+// Handle adds a handler to the protected API. It gets only requests with a valid access
+// token, and [UserFromRequest] returns whose it is. The pattern is one of
+// [http.ServeMux]; an invalid one panics.
 func (s *Server) Handle(pattern string, h http.Handler) {
 	s.mux.Handle(pattern, s.protect(h))
 }
 
-// HandlePublic adds a handler that is not protected: it is called with or
-// without a token, and neither counted nor failed.
+// HandlePublic adds a handler that is not protected. It is called with or without a
+// token. Its requests are neither counted nor failed.
 func (s *Server) HandlePublic(pattern string, h http.Handler) {
 	s.mux.Handle(pattern, h)
 }
 
-// HandleRefresh adds an endpoint that refreshes tokens by another protocol than
-// RFC 6749: JSON, cookies. Requests to it are counted, delayed, blocked and
-// failed like those to the token endpoint. The handler does the exchange with
-// [Server.Refresh].
+// HandleRefresh adds an endpoint that refreshes tokens by another protocol than RFC 6749,
+// such as JSON or cookies. Requests to it are counted, delayed, blocked and failed like
+// those to the token endpoint. The handler calls [Server.Refresh].
 func (s *Server) HandleRefresh(pattern string, h http.Handler) {
 	s.mux.Handle(pattern, s.refreshEndpoint(h))
 }
@@ -199,16 +196,15 @@ func (s *Server) Transport() *http.Transport {
 	return s.http.Client().Transport.(*http.Transport)
 }
 
-// Format writes what the server is and where, whatever the verb: package fmt
-// would walk into the tokens that it keeps.
+// Format writes the type and the URL of the server, whatever the verb, because package
+// fmt would print the tokens that it keeps.
 func (s *Server) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "reauthtest.Server at %s", s.URL)
 }
 
-// Close cuts all connections, lets go of the requests that are blocked, delayed
-// or made to hang, none of which gets an answer, and waits until their handlers
-// have returned. Calling it again does nothing. It does not concern listeners
-// on which the Server is mounted by hand.
+// Close cuts all connections, releases the requests that are blocked, delayed or hanging,
+// without an answer, and waits until their handlers have returned. Calling it again does
+// nothing. Close does not affect listeners on which you have mounted the Server.
 func (s *Server) Close() { s.close() }
 
 func (s *Server) listen(useTLS bool) {
@@ -241,8 +237,8 @@ func (s *Server) shutDown() {
 	server := s.http
 	s.serving.Unlock()
 	if server != nil {
-		// Cut first: httptest waits for requests in progress, and a handler of
-		// the user's own may well wait for its client to go away.
+		// Cut connections first, because httptest waits for requests in progress, and a
+		// handler of the user's may wait for its client to go away.
 		server.CloseClientConnections()
 		server.Close()
 	}
@@ -254,7 +250,7 @@ func (s *Server) connState(_ net.Conn, state http.ConnState) {
 	}
 }
 
-// sleep waits for d, and reports false if the server is closed before.
+// sleep waits for d, and reports false if the server is closed first.
 func (s *Server) sleep(d time.Duration) bool {
 	if d <= 0 {
 		return true

@@ -104,7 +104,7 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 		assert.Less(t, time.Since(start), 10*time.Second)
 
 		_, err := tryCall(t.Context(), s, "/", "")
-		assert.Error(t, err, "nobody listens any more")
+		assert.Error(t, err, "the server does not listen any more")
 	})
 }
 

@@ -11,10 +11,10 @@ import (
 // first token. It sends no request. A user may have any number of sessions.
 func (s *Server) SignIn(user string) Issued { return s.issuer.signIn(user).Issued }
 
-// Refresh exchanges a refresh token as the token endpoint does, by the same
-// rules and into the same counts, except that it does not count as a request.
-// It is for the handlers of [Server.HandleRefresh]. The error says in the words
-// of RFC 6749 section 5.2 why the token was refused.
+// Refresh exchanges a refresh token as the token endpoint does, by the same rules and
+// with the same counts, except that it does not count as a request. It is for the
+// handlers of [Server.HandleRefresh]. The error has the code of RFC 6749 section 5.2 for
+// which the token was refused.
 func (s *Server) Refresh(refreshToken string) (Issued, error) {
 	out, err := s.issuer.exchange(refreshToken)
 	if err != nil {
@@ -23,21 +23,19 @@ func (s *Server) Refresh(refreshToken string) (Issued, error) {
 	return out.Issued, nil
 }
 
-// ExpireAccess makes the access tokens that were issued so far expire at once:
-// those of the users named, or of everyone if none is named. Refresh tokens
-// live on.
+// ExpireAccess makes the access tokens that were issued so far expire at once, those of
+// the named users, or of all users if none is named. Refresh tokens stay valid.
 func (s *Server) ExpireAccess(users ...string) {
 	s.issuer.each(users, func(of *session) { of.expiredThrough = of.generation })
 }
 
-// Revoke ends the sessions of the users named, or of everyone if none is named:
-// their access tokens are refused, and their refresh tokens answered with
-// invalid_grant.
+// Revoke ends the sessions of the named users, or of all users if none is named. Their
+// access tokens are refused, and their refresh tokens get invalid_grant.
 func (s *Server) Revoke(users ...string) {
 	s.issuer.each(users, s.issuer.revoke)
 }
 
-// An issuer makes tokens, and knows each one it has made.
+// An issuer makes tokens, and remembers each of them.
 type issuer struct {
 	opts    Options
 	key     []byte // signs the JWTs
@@ -69,7 +67,7 @@ type refreshToken struct {
 	session *session
 	uses    int
 	spent   time.Time // zero: not yet
-	answer  issued    // what its first use got
+	answer  issued    // the answer to its first use
 }
 
 func newIssuer(opts Options, counter *counter) *issuer {
@@ -85,7 +83,7 @@ func newIssuer(opts Options, counter *counter) *issuer {
 	}
 }
 
-// clock is the time that the server believes it is.
+// clock returns the time by the server's clock.
 func (i *issuer) clock() time.Time { return time.Now().Add(i.opts.ClockSkew) }
 
 func (i *issuer) signIn(user string) issued {
@@ -144,8 +142,8 @@ func (i *issuer) redeem(text string) (issued, *oauthError) {
 	return out, nil
 }
 
-// clientToken is the client_credentials grant (RFC 6749 section 4.4). All that
-// one client is granted belongs to one session, so that its generations count.
+// clientToken is the client_credentials grant (RFC 6749 section 4.4). All tokens of one
+// client belong to one session, so that they have generations.
 func (i *issuer) clientToken(client string) issued {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -166,8 +164,8 @@ func (i *issuer) begin(user string) *session {
 	return of
 }
 
-// identify tells whose access token it is, as far as that is known, and whether
-// it is good.
+// identify returns whose access token it is, as far as that is known, and whether it is
+// valid.
 func (i *issuer) identify(text string) (user string, generation int, good bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -181,8 +179,8 @@ func (i *issuer) identify(text string) (user string, generation int, good bool) 
 	return of.user, token.generation, good
 }
 
-// revokeToken ends what one token stands for: the session of a refresh token,
-// or an access token alone (RFC 7009 section 2.1).
+// revokeToken ends the session of a refresh token, or an access token alone (RFC 7009
+// section 2.1).
 func (i *issuer) revokeToken(text string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -194,7 +192,7 @@ func (i *issuer) revokeToken(text string) {
 	}
 }
 
-// each calls do with every session of users, or with all if there are none.
+// each calls do with every session of users, or with all sessions if users is empty.
 func (i *issuer) each(users []string, do func(*session)) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

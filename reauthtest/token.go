@@ -10,8 +10,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Issued is what a sign-in or a refresh brought. Its fields are those of the
-// reauth package's Token, so that one converts to the other:
+// Issued is the result of a sign-in or a refresh. It has the fields of the reauth
+// package's Token, so that one converts to the other:
 //
 //	err := transport.SignIn(ctx, reauth.Token(s.SignIn("ann")))
 //
@@ -22,9 +22,9 @@ type Issued struct {
 	TokenType    string `json:"token_type,omitempty"`
 	RefreshToken string `json:"refresh_token,omitempty"` // empty if none was issued
 
-	// Expiry is when the API will begin to refuse the access token, by the
-	// local clock whatever the server's ClockSkew. It is zero if the token does
-	// not expire. To test a client that is not told, set it to zero.
+	// Expiry is when the API will begin to refuse the access token, by the local clock
+	// whatever the server's ClockSkew. It is zero if the token does not expire. Set it
+	// to zero to test a client that does not know the expiry.
 	Expiry time.Time `json:"expiry,omitzero"`
 
 	RefreshExpiry time.Time `json:"refresh_expiry,omitzero"` // always zero
@@ -34,7 +34,7 @@ type Issued struct {
 	Extra map[string]string `json:"extra,omitempty"` // always nil
 }
 
-// String describes what was issued without showing it.
+// String describes the tokens without showing them.
 func (i Issued) String() string {
 	var parts []string
 	if i.AccessToken != "" {
@@ -55,19 +55,19 @@ func (i Issued) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(i.String()))
 // LogValue is String.
 func (i Issued) LogValue() slog.Value { return slog.StringValue(i.String()) }
 
-// issued is an Issued and what an answer has to say about it besides.
+// issued is an Issued with additional data for the answer.
 type issued struct {
 	Issued
 	at time.Time
 }
 
-// expiresIn is the lifetime that an answer given now states, in seconds.
+// expiresIn is the lifetime that an answer states now, in seconds.
 func (i issued) expiresIn(lifetime time.Duration) float64 {
-	left := lifetime - time.Since(i.at).Truncate(time.Second) // less only within a ReuseInterval
+	left := lifetime - time.Since(i.at).Truncate(time.Second) // shorter only within a ReuseInterval
 	return stated(lifetime, max(left, 0).Seconds())
 }
 
-// stated rounds a number of seconds the way that tokens of this lifetime do.
+// stated rounds a number of seconds as tokens of this lifetime state it.
 func stated(lifetime time.Duration, seconds float64) float64 {
 	if lifetime < time.Second {
 		return seconds
@@ -95,7 +95,7 @@ func (i *issuer) issue(of *session, withRefreshToken bool) issued {
 	return out
 }
 
-// sign makes a JWT, of which the random "jti" sees to it that no two are alike.
+// sign makes a JWT. Its random "jti" makes it unique.
 func (i *issuer) sign(user string) string {
 	now, life := i.clock(), i.opts.AccessLifetime
 	claims := jwt.MapClaims{

@@ -12,7 +12,7 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// The rights that the README gives to a user of Redis are enough, also to be woken.
+// The rights that the README gives to a Redis user are sufficient, also for messages.
 func TestTheRightsInTheREADMEAreEnough(t *testing.T) {
 	text, err := os.ReadFile("README.md")
 	require.NoError(t, err)
@@ -55,7 +55,7 @@ func suffice(t *testing.T, open func() redis.UniversalClient) {
 		held, unlock := mustLock(t, holder, session)
 		tries := watch(client)
 		result := lockLater(t, newDeaf(client), session)
-		for range 2 { // at first, and when it listens
+		for range 2 { // first, and when it listens
 			for receive(t, "a try", tries).failed {
 			}
 		}

@@ -8,24 +8,24 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A bell wakes those who wait for locks when one is given back. It has a
-// connection, for all of them, while anybody waits.
+// A bell wakes waiters when a lock is released. While there are waiters, it has one
+// connection for all of them.
 type bell struct {
 	client redis.UniversalClient
 
 	mu        sync.Mutex
 	rooms     map[string]*room // by channel
 	listening bool             // whether listen is running
-	changed   chan struct{}    // tells it to look again; of size 1
+	changed   chan struct{}    // tells listen to check again; of size 1
 }
 
-// A room is where those are who wait for one lock.
+// A room holds the waiters for one lock.
 type room struct {
 	visitors   map[*visitor]struct{}
-	subscribed bool // or about to be, by listen, which removes the room when it no longer is
+	subscribed bool // or about to be; listen removes the room when it no longer is
 }
 
-// A visitor is one who waits.
+// A visitor is one waiter.
 type visitor struct {
 	bell    *bell
 	channel string
@@ -36,9 +36,9 @@ func newBell(client redis.UniversalClient) *bell {
 	return &bell{client: client, rooms: make(map[string]*room), changed: make(chan struct{}, 1)}
 }
 
-// enter adds a visitor who is to be woken by what is published in channel from now
-// on. What was published before the subscription began does not get lost: that
-// it has begun wakes too, and who finds it there is woken at once.
+// enter adds a visitor that is woken by messages in channel from now on. Messages from
+// before the subscription began are not lost, because its beginning wakes visitors,
+// too. A visitor that finds it begun is woken at once.
 func (b *bell) enter(channel string) *visitor {
 	v := &visitor{bell: b, channel: channel, woken: make(chan struct{}, 1)}
 	b.mu.Lock()
@@ -64,7 +64,7 @@ func (v *visitor) leave() {
 	b.notify()
 }
 
-// wait returns when the visitor is woken, patience has passed, or ctx has ended.
+// wait returns when the visitor is woken, patience has passed, or ctx is done.
 func (v *visitor) wait(ctx context.Context, patience time.Duration) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -77,19 +77,18 @@ func (v *visitor) wait(ctx context.Context, patience time.Duration) {
 
 func (v *visitor) wake() { signal(v.woken) }
 
-// notify makes sure that listen takes note of a change. b.mu is held.
+// notify makes sure that listen notices a change. b.mu is held.
 func (b *bell) notify() {
 	if !b.listening {
 		b.listening = true
-		go b.listen() // ends once nobody waits
+		go b.listen() // ends when there are no visitors
 	}
 	signal(b.changed)
 }
 
-// listen keeps the subscriptions in step with who waits. It alone talks to Redis
-// about them, since that can take as long as a connection takes to come about. If
-// the client, or a hook of it, panics, those who wait look for themselves until
-// somebody comes or leaves.
+// listen keeps the subscriptions in step with the visitors. Only listen talks to Redis
+// about them, because that can take as long as opening a connection. If the client, or
+// one of its hooks, panics, waiters poll until a visitor enters or leaves.
 func (b *bell) listen() {
 	ctx := context.Background() // the client's timeouts bound each step
 	var pubsub *redis.PubSub
@@ -111,8 +110,8 @@ func (b *bell) listen() {
 			done = true
 			return
 		}
-		// Errors are not looked at: the client goes on trying to subscribe to what it
-		// was once told, and until it has, those who wait look for themselves.
+		// Errors are ignored, because the client keeps trying to subscribe. Until it
+		// succeeds, waiters poll.
 		switch {
 		case pubsub == nil:
 			pubsub = b.client.Subscribe(ctx, added...)
@@ -128,8 +127,8 @@ func (b *bell) listen() {
 	}
 }
 
-// reset is called when listen has to end while people wait. The next one begins
-// anew.
+// reset is called when listen must end while there are visitors. The next one starts
+// over.
 func (b *bell) reset() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -139,8 +138,8 @@ func (b *bell) reset() {
 	}
 }
 
-// plan returns what is to be subscribed to and what no longer, or that nobody is
-// waiting, whereupon listen has to end.
+// plan returns which channels to subscribe to and which to unsubscribe from, or that
+// there are no visitors, in which case listen must end.
 func (b *bell) plan() (added, removed []string, idle bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -166,8 +165,8 @@ func (b *bell) plan() (added, removed []string, idle bool) {
 }
 
 // hear wakes visitors until the subscriptions end. A subscription that begins, also
-// after the connection was lost and made anew, counts as a message: before it,
-// one may have been missed.
+// after a lost connection was replaced, counts as a message, because one may have been
+// missed before.
 func (b *bell) hear(rung <-chan any) {
 	for m := range rung {
 		switch m := m.(type) {
@@ -191,7 +190,7 @@ func (b *bell) ring(channel string) {
 	}
 }
 
-// signal puts one in a channel of size 1, unless there is one.
+// signal puts a value into a channel of size 1, unless it has one.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// No subscription begins for the second visitor, who may have missed a message.
-func TestWhoEntersARoomThatIsThereIsWokenAtOnce(t *testing.T) {
+// No subscription begins for the second visitor, which may have missed a message.
+func TestASecondVisitorIsWokenAtOnce(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", DialerRetries: 1})
 	defer client.Close()
 	b := newBell(client)

@@ -16,7 +16,7 @@ func BenchmarkStore(b *testing.B) {
 	})
 }
 
-// BenchmarkCall measures the calls of a Store beside the plainest ones of the client.
+// BenchmarkCall compares the calls of a Store with the simplest ones of the client.
 // call=Lock is a Lock and its unlock.
 func BenchmarkCall(b *testing.B) {
 	s := startServer(b)

@@ -12,17 +12,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A call is one use of the client, on a goroutine of its own: while the client
-// waits for an answer it does not notice that its context has ended.
+// A call is one use of the client, on a goroutine of its own, because the client does
+// not notice that its context is done while it waits for an answer.
 type call[T any] struct {
 	done  chan struct{} // closed once value and err are set
 	value T
 	err   error
 }
 
-// start calls fn. The goroutine ends when fn does: the client looks at ctx before
-// each attempt, and ends an attempt by its own DialTimeout, WriteTimeout and
-// ReadTimeout.
+// start calls fn. The goroutine ends when fn does. The client checks ctx before each
+// attempt, and bounds an attempt by its DialTimeout, WriteTimeout and ReadTimeout.
 func start[T any](ctx context.Context, fn func(context.Context) (T, error)) *call[T] {
 	c := &call[T]{done: make(chan struct{}), err: errors.New("the client did not return")} // as after runtime.Goexit
 	go func() {
@@ -37,8 +36,8 @@ func start[T any](ctx context.Context, fn func(context.Context) (T, error)) *cal
 	return c
 }
 
-// panicked tells of a panic in the client or one of its hooks, without the value,
-// which may hold anything.
+// panicked reports a panic in the client or one of its hooks, without the value, which
+// may hold anything.
 func panicked(p any) error {
 	if _, ok := p.(runtime.Error); ok {
 		return fmt.Errorf("the client panicked: %v", p)
@@ -46,14 +45,14 @@ func panicked(p any) error {
 	return fmt.Errorf("the client panicked with a %T", p)
 }
 
-// wait returns what the call has brought, or the cause of the end of ctx.
+// wait returns the result of the call, or the cause of ctx if that is done.
 func (c *call[T]) wait(ctx context.Context) (T, error) {
 	select {
 	case <-c.done:
 		if c.err == nil || errors.Is(c.err, redis.Nil) {
 			return c.value, c.err
 		}
-		if err := ended(ctx); err != nil { // why the client has given up
+		if err := ended(ctx); err != nil { // this is why the client gave up
 			return c.value, err
 		}
 		return c.value, harmless(c.err)
@@ -63,8 +62,8 @@ func (c *call[T]) wait(ctx context.Context) (T, error) {
 	}
 }
 
-// ended returns the cause of the end of ctx, or nil. With ContextTimeoutEnabled a
-// read ends at the deadline, possibly before the context does.
+// ended returns the cause of ctx if it is done, or nil. With ContextTimeoutEnabled a
+// read ends at the deadline, possibly before the context is done.
 func ended(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
@@ -75,8 +74,8 @@ func ended(ctx context.Context) error {
 	return nil
 }
 
-// harmless returns err without what a Redis that does not know a command repeats
-// of its arguments, among which there may be a token.
+// harmless returns err without the arguments that Redis repeats when it does not know a
+// command, because they may hold a token.
 func harmless(err error) error {
 	if text, _, found := strings.Cut(err.Error(), ", with args beginning with"); found {
 		return errors.New(text)
@@ -84,7 +83,7 @@ func harmless(err error) error {
 	return err
 }
 
-// do calls fn, and returns when ctx ends at the latest.
+// do calls fn, and returns at the latest when ctx is done.
 func do[T any](ctx context.Context, fn func(context.Context) (T, error)) (T, error) {
 	if ctx.Err() != nil {
 		var none T
@@ -98,8 +97,8 @@ const (
 	longestPause = time.Second
 )
 
-// persist calls fn until it succeeds, fails for a reason that does not pass, or
-// ctx ends; then it returns the last failure.
+// persist calls fn until it succeeds, fails for a permanent reason, or ctx is done. It
+// returns the last failure.
 func persist[T any](ctx context.Context, fn func(context.Context) (T, error)) (T, error) {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		v, err := do(ctx, fn)
@@ -109,9 +108,9 @@ func persist[T any](ctx context.Context, fn func(context.Context) (T, error)) (T
 	}
 }
 
-// passing reports whether what failed may succeed later. What Redis says of itself
-// passes (LOADING, READONLY, CLUSTERDOWN, OOM and more), but for what it says of
-// the command or of who has sent it.
+// passing reports whether a failed call may succeed later. Errors about Redis itself
+// are temporary (LOADING, READONLY, CLUSTERDOWN, OOM and more). Errors about the command
+// or the user are not.
 func passing(err error) bool {
 	if errors.Is(err, redis.ErrClosed) {
 		return false
@@ -127,7 +126,7 @@ func passing(err error) bool {
 	return true
 }
 
-// sleep waits for d. It reports false, at once, when ctx ends before that.
+// sleep waits for d. If ctx is done first, it reports false at once.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -139,7 +138,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// failed says what could not be done. A nil err stays nil.
+// failed adds to err what could not be done. A nil err stays nil.
 func failed(what, key string, err error) error {
 	if err == nil {
 		return nil

@@ -12,7 +12,7 @@ import (
 
 func fail(context.Context) (int, error) { return 0, os.ErrDeadlineExceeded } // as a read does
 
-// Whichever is noticed first, the end of the context or what that did to the client.
+// Either the context or its effect on the client can be noticed first.
 func TestTheEndOfAContextIsTheCauseOfTheFailureItBrings(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	c := start(ctx, fail)
@@ -24,7 +24,7 @@ func TestTheEndOfAContextIsTheCauseOfTheFailureItBrings(t *testing.T) {
 	}
 }
 
-// A lateContext has a deadline that has passed, and no timer that has told it so.
+// A lateContext has a deadline that has passed, but is not done yet.
 type lateContext struct{ context.Context }
 
 func (lateContext) Deadline() (time.Time, bool) { return time.Now(), true }

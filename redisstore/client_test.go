@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A hook of a client; fields that are nil do nothing.
+// A hook of a client. Nil fields do nothing.
 type hook struct {
 	dial func(ctx context.Context)
 	call func(ctx context.Context, cmd redis.Cmder) // before the command is sent
@@ -47,9 +47,9 @@ func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 	return next
 }
 
-// A script is the end of the run of a script, as a client has seen it.
+// A script is the result of running a script, as a client has seen it.
 type script struct {
-	command string // evalsha, or eval where Redis did not know the script
+	command string // evalsha, or eval if Redis did not know the script
 	failed  bool
 }
 
@@ -64,7 +64,7 @@ func watch(client redis.UniversalClient) <-chan script {
 	return scripts
 }
 
-// receive returns what comes.
+// receive returns the next value.
 func receive[T any](tb testing.TB, what string, c <-chan T) T {
 	tb.Helper()
 	select {
@@ -76,7 +76,7 @@ func receive[T any](tb testing.TB, what string, c <-chan T) T {
 	}
 }
 
-// A loser is a dialer whose connections, once told to, lose an answer and break.
+// A loser is a dialer whose connections lose an answer and break when told to.
 type loser struct{ armed atomic.Bool }
 
 func (l *loser) dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -99,7 +99,7 @@ func (c *losingConn) Write(b []byte) (int, error) {
 }
 
 func (c *losingConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b) // it has been answered by then
+	n, err := c.Conn.Read(b) // Redis has answered by then
 	if c.dead {
 		_ = c.Conn.Close()
 		return 0, &net.OpError{Op: "read", Net: "tcp", Err: errors.New("the answer was lost")}
@@ -107,8 +107,8 @@ func (c *losingConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// A holdUp is a dialer whose connections, once told to, keep what is written to
-// them, and bring no answer.
+// A holdUp is a dialer whose connections, when told to, hold back all writes, and
+// deliver no answer.
 type holdUp struct {
 	armed atomic.Bool
 	kept  chan []byte // of size 1

@@ -32,7 +32,7 @@ func TestStoreInACluster(t *testing.T) {
 	})
 }
 
-// A replica may still have the token before the last, which was spent.
+// A replica may still have the previous token, which is spent.
 func TestLoadNeverReadsFromAReplica(t *testing.T) {
 	addrs := startCluster(t, 1, 1)
 	replica := newClient(t, &redis.Options{Addr: addrs[1]})

@@ -2,7 +2,7 @@ package redisstore
 
 import "time"
 
-// DoNotLook lets those who wait for a lock rely on messages.
+// DoNotLook makes waiters for a lock rely on messages.
 func (s *Store) DoNotLook() { s.look = time.Hour }
 
 // Keys returns the keys of a session.

@@ -15,11 +15,12 @@ import (
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/internal/cutproxy"
 	"github.com/reauth-go/reauth/internal/fleet"
+	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 	"github.com/reauth-go/reauth/redisstore"
 )
 
-// A program has a session in Redis and an API to talk to.
+// A program has a session in Redis and an API to call.
 type program struct {
 	transport *reauth.Transport
 	url       string
@@ -43,8 +44,8 @@ func newProgram(t *testing.T, server *reauthtest.Server, client redis.UniversalC
 	return program{transport, server.APIURL("/")}
 }
 
-func oauth2(server *reauthtest.Server) *reauth.OAuth2Refresher {
-	return &reauth.OAuth2Refresher{TokenURL: server.TokenURL(), ClientID: "a program"}
+func oauth2(server *reauthtest.Server) *oauth.Refresher {
+	return &oauth.Refresher{TokenURL: server.TokenURL(), ClientID: "a program"}
 }
 
 func (p program) get(ctx context.Context) error {
@@ -63,9 +64,9 @@ func (p program) get(ctx context.Context) error {
 	return nil
 }
 
-// A Redis that does not answer, for whatever reason, lets requests fail that need
-// a refresh, and nothing else. Nobody is signed out, nothing is refreshed behind
-// the back of the others, and all goes on when Redis is back.
+// If Redis does not answer, for whatever reason, only requests that need a refresh
+// fail. Nobody is signed out, nothing is refreshed without the lock, and everything
+// works again when Redis is back.
 func TestARedisThatIsAwaySignsNobodyOut(t *testing.T) {
 	for name, fault := range map[string]func(s *server, p *cutproxy.Proxy) (end func(*testing.T)){
 		"ItRefusesConnections": func(_ *server, p *cutproxy.Proxy) func(*testing.T) {
@@ -127,7 +128,7 @@ func TestARedisThatIsAwaySignsNobodyOut(t *testing.T) {
 	}
 }
 
-// It is the worst moment: what is in Redis has been spent.
+// This is the worst moment, because the token in Redis is spent.
 func TestARedisThatRestartsBetweenARefreshAndItsSaveLosesNothing(t *testing.T) {
 	redisServer := startServer(t, "--appendonly", "yes", "--appendfsync", "always")
 	server := reauthtest.NewServer(t, reauthtest.Options{})
@@ -161,7 +162,7 @@ func TestARedisThatRestartsBetweenARefreshAndItsSaveLosesNothing(t *testing.T) {
 	assert.Zero(t, server.Counts().ReusesDetected)
 }
 
-// What this costs is why the README asks for persistence.
+// This is why the README requires persistence.
 func TestARedisThatForgetsSignsOut(t *testing.T) {
 	redisServer := startServer(t)
 	server := reauthtest.NewServer(t, reauthtest.Options{})
@@ -175,8 +176,8 @@ func TestARedisThatForgetsSignsOut(t *testing.T) {
 	assert.NoError(t, p.get(t.Context()))
 }
 
-// Each process has its connections cut twice a second, in the middle of
-// whatever they carry.
+// The connections of each process are cut twice a second, at any point of their
+// traffic.
 func TestSoakWithCutConnections(t *testing.T) {
 	proxy := cutproxy.New(t, startServer(t).addr)
 	done := make(chan struct{})

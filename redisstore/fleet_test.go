@@ -11,7 +11,7 @@ func TestSoak(t *testing.T) {
 	fleet.Soak(t, dsn(startServer(t).addr, 15*time.Second))
 }
 
-func TestAStoppedProcessDoesNotReplaceTheNewerToken(t *testing.T) {
+func TestAStoppedProcessDoesNotOverwriteANewerToken(t *testing.T) {
 	const lease = 500 * time.Millisecond
 	fleet.Stopped(t, dsn(startServer(t).addr, lease), lease)
 }

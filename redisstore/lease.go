@@ -13,34 +13,34 @@ type lease struct {
 	store  *Store
 	keys   keys
 	owner  string
-	held   context.Context // done once the lease has ended
+	held   context.Context // done when the lease has ended
 	cancel context.CancelCauseFunc
-	writes atomic.Int64 // how many there have been
+	writes atomic.Int64 // the number of writes so far
 
 	mu    sync.Mutex
-	until time.Time // when it runs out, unless renewed; guarded by mu
+	until time.Time // when it expires, unless renewed; guarded by mu
 }
 
 var (
-	errRanOut    = errors.New("the lease was lost: it could not be renewed in time")
-	errTaken     = errors.New("the lease was lost: the lock is gone, or another's")
-	errGivenBack = errors.New("the lock was given back")
+	errRanOut    = errors.New("the lease was lost, because it could not be renewed in time")
+	errTaken     = errors.New("the lease was lost, because the lock is missing or belongs to another")
+	errGivenBack = errors.New("the lock was released")
 )
 
-// leaseKey is where a context has the lease on a session of a store.
+// leaseKey is the context key of the lease on a session of a store.
 type leaseKey struct {
 	store   *Store
 	session string
 }
 
-// leaseIn returns the lease that ctx was made for, or nil.
+// leaseIn returns the lease that ctx carries, or nil.
 func (s *Store) leaseIn(ctx context.Context, session string) *lease {
 	l, _ := ctx.Value(leaseKey{s, session}).(*lease)
 	return l
 }
 
-// hold makes a lease of a lock that was got by a call sent at granted. Redis counts
-// from later, so it lasts no longer here than there.
+// hold makes a lease of a lock that a call sent at granted has taken. Redis counts from
+// a later time, so the lease does not last longer here than there.
 func (s *Store) hold(ctx context.Context, session, owner string, granted time.Time) *lease {
 	l := &lease{store: s, keys: s.keys(session), owner: owner, until: granted.Add(s.lease)}
 	l.held, l.cancel = context.WithCancelCause(context.WithValue(context.WithoutCancel(ctx), leaseKey{s, session}, l))
@@ -48,7 +48,7 @@ func (s *Store) hold(ctx context.Context, session, owner string, granted time.Ti
 	return l
 }
 
-// keep renews the lease every third of it, until it ends.
+// keep renews the lease after every third of its duration, until it ends.
 func (l *lease) keep() {
 	third := l.store.lease / 3
 	next := third
@@ -84,15 +84,15 @@ func (l *lease) end() time.Time {
 	return l.until
 }
 
-// extend is called when the lease was granted anew by a call sent at granted.
+// extend is called when a call sent at granted has renewed the lease.
 func (l *lease) extend(granted time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.until = granted.Add(l.store.lease)
 }
 
-// lost returns why the lease has ended, or nil while it stands. It looks at the
-// clock too: in a process that was stopped, keep may not have run yet.
+// lost returns why the lease has ended, or nil if it has not. It also checks the clock,
+// because in a process that was stopped, keep may not have run yet.
 func (l *lease) lost() error {
 	if l.held.Err() == nil && !time.Now().Before(l.end()) {
 		l.lose(errRanOut)
@@ -100,14 +100,14 @@ func (l *lease) lost() error {
 	return context.Cause(l.held)
 }
 
-// lose ends the lease, unless it has ended, and returns why it has.
+// lose ends the lease, unless it has ended, and returns why it has ended.
 func (l *lease) lose(why error) error {
 	l.cancel(failed("lock", l.keys.lock, why))
 	return context.Cause(l.held)
 }
 
-// write puts a token in place of what is stored, or nothing, if the lock is still
-// that of the lease. It tries for as long as there is hope.
+// write replaces the stored token, or removes it, if the lease still has the lock. It
+// retries temporary failures while the lease lasts.
 func (l *lease) write(ctx context.Context, what string, token []byte) error {
 	if err := l.lost(); err != nil {
 		return err
@@ -129,7 +129,7 @@ func (l *lease) write(ctx context.Context, what string, token []byte) error {
 	return failed(what, l.keys.token, err)
 }
 
-// unlock gives the lease back. If it was lost, the script finds nothing to give.
+// unlock releases the lock. If the lease was lost, the script does nothing.
 func (l *lease) unlock() {
 	l.lose(errGivenBack)
 	l.store.release(l.keys.lock, l.owner, l.end())

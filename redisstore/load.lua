@@ -1,3 +1,3 @@
--- Read through a script, since a client may send a GET to a replica, and what that
--- still has may be a token that was spent.
+-- A script reads the token, because a client may send a GET to a replica, which may
+-- still have a spent token.
 return redis.call('GET', KEYS[1])

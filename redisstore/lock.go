@@ -7,21 +7,19 @@ import (
 	"time"
 )
 
-// Lock implements reauth.Locker. It takes one call of Redis if the session is
-// free. If not, Lock waits for the message that it was given back, and looks again
-// after that, when the lease of the holder would have run out, and at least every
-// half second. Those who wait take up no connection of the client's pool; together
-// they have one of their own, for as long as anybody waits. Who waits longest is
-// not served first.
+// Lock implements reauth.Locker. It makes one call to Redis if the session is free.
+// Otherwise Lock waits for the message that the lock was released, and tries again
+// after that, when the holder's lease would expire, and at least every half second.
+// Waiters use no connection of the client's pool. They share one of their own while
+// there are any. The lock is not granted in order of arrival.
 //
-// A failure of Redis is an error, once the client's own retries have been to no
-// avail. Whether the lock has been got may be unknown then, or when ctx ends: it
-// is given back in the background where that is possible, and runs out otherwise.
+// If Redis fails, and the client's own retries fail as well, Lock returns an error. It
+// may then be unknown whether the lock was taken, and also when ctx is done. In both
+// cases the lock is released in the background if possible, and expires otherwise.
 //
-// held is done when the lease has not been renewed for as long as it lasts, and
-// when the lock is found to be gone, or another's. unlock returns when the lock
-// has been given back; while Redis is away it tries again until the lease would
-// have run out in any case.
+// held is done when the lease has not been renewed in time, and when the lock is found
+// to be missing, or another's. unlock returns when the lock has been released. While
+// Redis is away it retries until the lease would have expired in any case.
 func (s *Store) Lock(ctx context.Context, session string) (held context.Context, unlock func(), err error) {
 	if s.bad != nil {
 		return nil, nil, s.bad
@@ -41,7 +39,7 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 		case got.mine && time.Since(sent) < s.lease:
 			l := s.hold(ctx, session, owner, sent)
 			return l.held, l.unlock, nil
-		case got.mine: // it took so long that the lease may have run out again
+		case got.mine: // it took so long that the lease may have expired again
 			late = taking
 		case visit == nil:
 			visit = s.bell.enter(key)
@@ -57,10 +55,10 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 	return nil, nil, failed("lock", key, context.Cause(ctx))
 }
 
-// A state is what a try to take a lock has found.
+// A state is the result of an attempt to take a lock.
 type state struct {
 	mine bool
-	left time.Duration // of another's lease; negative if that has no end
+	left time.Duration // of another's lease; negative if that does not expire
 }
 
 func (s *Store) take(ctx context.Context, key, owner string) (state, error) {
@@ -71,18 +69,17 @@ func (s *Store) take(ctx context.Context, key, owner string) (state, error) {
 	return state{mine: answer[0] == 1, left: time.Duration(answer[1]) * time.Millisecond}, nil
 }
 
-// patience is how long to wait for a message about a lock that another has for
-// left.
+// patience is how long to wait for a message about a lock that another holds for left.
 func (s *Store) patience(left time.Duration) time.Duration {
 	patience := s.look + rand.N(s.look)
 	if left >= 0 {
-		// A little more, and not all at once.
+		// Wait a little longer, and not all for the same time.
 		patience = min(patience, left+time.Millisecond+rand.N(20*time.Millisecond))
 	}
 	return patience
 }
 
-// undo gives back what taking, which Lock no longer waits for, may have brought.
+// undo releases the lock that taking, for which Lock no longer waits, may have taken.
 func (s *Store) undo(taking *call[state], key, owner string) {
 	timer := time.NewTimer(s.lease)
 	defer timer.Stop()
@@ -96,8 +93,8 @@ func (s *Store) undo(taking *call[state], key, owner string) {
 	s.release(key, owner, time.Now().Add(s.lease))
 }
 
-// release gives the lock back, and tells those who wait. It tries again until the
-// lease has run out.
+// release releases the lock and tells the waiters. It retries until the lease has
+// expired.
 func (s *Store) release(key, owner string, until time.Time) {
 	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()

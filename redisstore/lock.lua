@@ -1,6 +1,7 @@
 -- KEYS: lock. ARGV: owner, milliseconds of a lease.
--- Returns whether owner has it and, if not, for how many milliseconds more another
--- does. Who has it already gets it again: the answer to the first call may be lost.
+-- Returns whether owner has the lock and, if not, for how many more milliseconds
+-- another has it. An owner that has it already gets it again, because the answer to the
+-- first call may have been lost.
 local owner = redis.call('HGET', KEYS[1], 'owner')
 if owner and owner ~= ARGV[1] then
   return {0, redis.call('PTTL', KEYS[1])}

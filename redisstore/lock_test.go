@@ -21,11 +21,11 @@ import (
 	"github.com/reauth-go/reauth/redisstore"
 )
 
-// A lease that does not run out in a test.
+// A lease that does not expire in a test.
 const long = 10 * time.Minute
 
-// newDeaf returns a store whose leases do not run out and whose waiters look for
-// themselves not before an hour has passed: what wakes them is a message.
+// newDeaf returns a store whose leases do not expire and whose waiters poll only after
+// an hour, so that only a message can wake them.
 func newDeaf(client redis.UniversalClient) *redisstore.Store {
 	store := redisstore.New(client, &redisstore.Options{Lease: long})
 	store.DoNotLook()
@@ -39,8 +39,8 @@ func mustLock(t *testing.T, store *redisstore.Store, session string) (held conte
 	return held, unlock
 }
 
-// lockLater starts to wait for the lock. What comes is nil once it was got, and
-// given back.
+// lockLater starts to wait for the lock. The result is nil after the lock was taken and
+// released.
 func lockLater(t *testing.T, store *redisstore.Store, session string) <-chan error {
 	t.Helper()
 	result := make(chan error, 1)
@@ -88,8 +88,7 @@ func TestAWaiterIsWokenByAMessage(t *testing.T) {
 	}
 }
 
-// The lock is given back after the waiter has found it taken, and before it
-// listens.
+// The lock is released after the waiter has found it taken, and before it listens.
 func TestALockGivenBackBeforeItsWaiterListensIsNotMissed(t *testing.T) {
 	s := startServer(t)
 	_, unlock := mustLock(t, newDeaf(s.client(t)), "ann")
@@ -126,8 +125,8 @@ func TestALockGivenBackWhileItsWaiterIsCutOffIsNotMissed(t *testing.T) {
 	require.NoError(t, receive(t, "the lock", result))
 }
 
-// Nobody gives back the lock of a process that has died, and so nobody is told.
-func TestALockWhoseHolderHasDiedIsGotWhenItsLeaseHasRunOut(t *testing.T) {
+// Nobody releases the lock of a process that has died, so no message is sent.
+func TestTheLockOfADeadHolderIsFreeWhenItsLeaseExpires(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
 	store := newDeaf(client)
@@ -203,8 +202,8 @@ func TestWaitersShareOneConnection(t *testing.T) {
 	assert.Empty(t, keys)
 }
 
-// A client repeats what it has got no answer to.
-func TestALockWhoseAnswerIsLostIsGotByTheNextTry(t *testing.T) {
+// A client repeats a call that got no answer.
+func TestTheNextTryGetsALockWhoseAnswerWasLost(t *testing.T) {
 	s := startServer(t)
 	lose := new(loser)
 	client := newClient(t, &redis.Options{Addr: s.addr, Dialer: lose.dial})
@@ -218,7 +217,7 @@ func TestALockWhoseAnswerIsLostIsGotByTheNextTry(t *testing.T) {
 	unlock()
 }
 
-func TestALockWhoseAnswerIsLostForGoodIsGivenBack(t *testing.T) {
+func TestALockWhoseAnswerNeverComesIsReleased(t *testing.T) {
 	s := startServer(t)
 	lose := new(loser)
 	client := newClient(t, &redis.Options{Addr: s.addr, Dialer: lose.dial, MaxRetries: -1})
@@ -232,7 +231,7 @@ func TestALockWhoseAnswerIsLostForGoodIsGivenBack(t *testing.T) {
 	unlock()
 }
 
-func TestALockThatComesWhenNobodyWaitsAnyLongerIsGivenBack(t *testing.T) {
+func TestALockThatComesTooLateIsReleased(t *testing.T) {
 	s := startServer(t)
 	proxy := cutproxy.New(t, s.addr)
 	client := newClient(t, &redis.Options{Addr: proxy.Addr()})
@@ -266,7 +265,7 @@ func TestALockThatComesAfterItsLeaseIsTakenAnew(t *testing.T) {
 	require.NoError(t, store.Save(held, "ann", reauth.Token{}))
 }
 
-// A quietContext ends without waking those who wait for that.
+// A quietContext is done without waking those who wait for it.
 type quietContext struct {
 	context.Context
 	ended atomic.Bool
@@ -281,7 +280,7 @@ func (c *quietContext) Err() error {
 	return nil
 }
 
-// As above, but the context ends just when the lock comes.
+// As above, but the context is done just when the lock comes.
 func TestALockThatComesAfterItsLeaseAndTooLateIsGivenBack(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
@@ -317,7 +316,7 @@ func TestALeaseThatCannotBeRenewedIsLost(t *testing.T) {
 	assert.ErrorContains(t, lost, "could not be renewed")
 	assert.ErrorContains(t, lost, `reauth:{s:ann}:lock`)
 
-	// These do not ask: they would get no answer.
+	// These do not call Redis, which would not answer.
 	assert.Equal(t, lost, store.Save(held, "ann", reauth.Token{AccessToken: "after"}))
 	assert.Equal(t, lost, store.Save(context.WithoutCancel(held), "ann", reauth.Token{AccessToken: "after"}))
 	assert.Equal(t, lost, store.Delete(held, "ann"))
@@ -346,7 +345,7 @@ func TestALockThatIsGoneIsNotedByItsHolder(t *testing.T) {
 			_, lock := store.Keys(name)
 			require.NoError(t, take(lock))
 			receive(t, "the end of the lease", held.Done())
-			assert.ErrorContains(t, context.Cause(held), "the lock is gone, or another's")
+			assert.ErrorContains(t, context.Cause(held), "the lock is missing or belongs to another")
 			unlock()
 		})
 	}
@@ -354,8 +353,8 @@ func TestALockThatIsGoneIsNotedByItsHolder(t *testing.T) {
 	assert.Equal(t, "another", client.HGet(t.Context(), lock, "owner").Val())
 }
 
-// It is the script that finds out, whoever has the lock, if anybody.
-func TestWhoHasLostTheLockWritesNothing(t *testing.T) {
+// The script notices it, whether or not somebody else has the lock.
+func TestAHolderThatLostTheLockWritesNothing(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
 	store := newDeaf(client) // does not renew in a while
@@ -375,7 +374,7 @@ func TestWhoHasLostTheLockWritesNothing(t *testing.T) {
 				require.NoError(t, client.HSet(t.Context(), lock, "owner", owner).Err())
 			}
 			require.NoError(t, held.Err())
-			assert.ErrorContains(t, write(held, session), "the lock is gone, or another's", session)
+			assert.ErrorContains(t, write(held, session), "the lock is missing or belongs to another", session)
 			assert.Error(t, held.Err(), session)
 			unlock()
 			tok, ok, err := store.Load(t.Context(), session)
@@ -386,7 +385,7 @@ func TestWhoHasLostTheLockWritesNothing(t *testing.T) {
 	}
 }
 
-// A network may deliver what was sent on a connection that its sender has given up.
+// A network may deliver data of a connection that its sender has given up.
 func TestAWriteThatIsHeldUpDoesNotReplaceTheNext(t *testing.T) {
 	s := startServer(t)
 	late := &holdUp{kept: make(chan []byte, 1)}
@@ -432,8 +431,8 @@ func TestAWriteThatIsHeldUpDoesNotReplaceTheNext(t *testing.T) {
 	assert.False(t, ok)
 }
 
-// What was refreshed can be stored by nobody else, so Save does not give up while
-// the lock keeps others from spending the same token.
+// Nobody else can store the refreshed token, so Save does not give up while the lock
+// keeps others from spending the same token.
 func TestASaveUnderALeaseOutlastsAnInterruption(t *testing.T) {
 	s := startServer(t)
 	proxy := cutproxy.New(t, s.addr)
@@ -468,7 +467,7 @@ func TestASaveUnderALeaseOutlastsAnInterruption(t *testing.T) {
 	_, unlock = mustLock(t, store, "ann")
 	unlock()
 
-	// Without a lease nothing is at stake that the caller could not repeat.
+	// Without a lease the caller can simply repeat the call.
 	proxy.Refuse(true)
 	proxy.Cut()
 	require.Error(t, store.Save(t.Context(), "ann", reauth.Token{}))
@@ -563,7 +562,7 @@ func TestTenWaitersCostAFewCallsEach(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	t.Logf("%d waiters made %d calls", waiters, tries)
-	// Each: one at first, one when it listens, one for each time somebody else gave
-	// the lock back, and one to give it back.
+	// Each makes one call at first, one when it listens, one each time somebody else has
+	// released the lock, and one to release it.
 	assert.LessOrEqual(t, tries, waiters*(3+waiters))
 }

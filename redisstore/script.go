@@ -6,9 +6,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The scripts, of which Redis runs one at a time, each as a whole. All of them may
-// be run again by a client that has lost the answer: the second run does no more
-// than the first.
+// Redis runs one script at a time, each as a whole. A client that has lost the answer
+// may run any of them again, because the second run has no further effect.
 var (
 	//go:embed load.lua
 	loadLua    string

@@ -21,12 +21,12 @@ import (
 	"github.com/reauth-go/reauth/redisstore"
 )
 
-// What has not come after this long does not come.
+// patience is how long tests wait for anything.
 const patience = 30 * time.Second
 
 func TestMain(m *testing.M) { fleet.Main(m, openFleet) }
 
-// A server is a redis-server of the test's own.
+// A server is a redis-server that a test has started.
 type server struct {
 	addr string
 	port string
@@ -34,8 +34,8 @@ type server struct {
 	cmd  *exec.Cmd
 }
 
-// startServer starts one that keeps nothing on disk, unless args say otherwise.
-// It ends with the test.
+// startServer starts a server that keeps nothing on disk, unless args say otherwise. It
+// ends with the test.
 func startServer(tb testing.TB, args ...string) *server {
 	tb.Helper()
 	s := &server{port: freePort(tb)}
@@ -77,7 +77,7 @@ func (s *server) start(tb testing.TB) {
 	require.FailNow(tb, "redis-server did not start", log.String())
 }
 
-// kill ends the process without giving it time for anything.
+// kill ends the process immediately.
 func (s *server) kill() {
 	if s.cmd != nil && s.cmd.Process != nil && s.cmd.ProcessState == nil {
 		_ = s.cmd.Process.Kill()
@@ -131,7 +131,7 @@ func startCluster(tb testing.TB, masters, replicas int) []string {
 			if err != nil {
 				return false
 			}
-			for _, r := range ranges { // each is its first slot, its last, and its nodes
+			for _, r := range ranges { // each range is its first slot, its last slot, and its nodes
 				if len(r.([]any)) != 2+1+replicas {
 					return false
 				}
@@ -162,13 +162,13 @@ func newClusterClient(tb testing.TB, opts *redis.ClusterOptions) *redis.ClusterC
 	return client
 }
 
-// eventually waits until something outside this process is the case.
+// eventually waits until a condition outside this process holds.
 func eventually(tb testing.TB, what string, is func() bool) {
 	tb.Helper()
 	require.Eventually(tb, is, patience, 10*time.Millisecond, what)
 }
 
-// A dsn tells a process of a fleet how to open the store.
+// A dsn describes to a process of a fleet how to open the store.
 func dsn(addr string, lease time.Duration) string {
 	return "redis://" + addr + "?lease=" + lease.String()
 }

@@ -1,19 +1,18 @@
 // Package redisstore keeps the tokens of sessions in Redis, for processes on
 // several machines. A [Store] is a reauth.Store and a reauth.Locker.
 //
-// A session has two keys: one holds its token, as JSON, and one its lock. The
-// lock is a lease: its key has an end, which the holder puts off while it works.
-// A Save or Delete under a lease is one script that first looks whether the lock
-// is still its own. So a process that was stopped in the middle of a refresh, and
-// goes on after its lease has run out, cannot replace the newer token that
-// another has stored meanwhile.
+// A session has two keys, one for its token, as JSON, and one for its lock. The lock is a
+// lease, whose key expires and which the holder extends while it works. A Save or Delete
+// under a lease is one script that first checks whether the holder still has the lock.
+// Therefore a process that was stopped during a refresh, and continues after its lease
+// has expired, cannot replace the newer token that another has stored meanwhile.
 //
-// Who waits for a lock hears through Pub/Sub that it was given back, and looks
-// from time to time in any case, since such a message can be lost.
+// Pub/Sub tells waiters that a lock was released. They also poll from time to time,
+// because such a message can be lost.
 //
-// What is kept is kept by Redis. A Redis that forgets, because it restarts without
-// persistence, evicts keys or fails over to a replica that lags behind, forgets
-// who is signed in; see the README.
+// The store keeps tokens only as well as Redis does. A Redis that restarts without
+// persistence, evicts keys or fails over to a replica that lags behind loses sessions;
+// see the README.
 package redisstore
 
 import (
@@ -30,30 +29,28 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// Options are what can be set about a [Store]. The zero value is meant for
-// production. New copies them.
+// Options configure a [Store]. The zero value is meant for production. New copies them.
 type Options struct {
-	// Prefix is what the name of every key and channel begins with. Stores with
-	// different prefixes have nothing in common. Empty means "reauth:".
+	// Prefix begins the name of every key and channel. Stores with different prefixes
+	// share nothing. Empty means "reauth:".
 	//
-	// In a Redis Cluster the keys of one session are in one slot, and sessions
-	// spread over all of them, unless the prefix has a hash tag of its own, as
-	// "{billing}:" has: then all sessions are in that one slot. A prefix that
-	// contains "{}" or "{s:" is an error: the first would part the keys of a
-	// session, the second is what the name of a session begins with.
+	// In a Redis Cluster the keys of one session are in one slot, and sessions spread
+	// over all slots. If the prefix has a hash tag of its own, as "{billing}:" has, all
+	// sessions are in one slot. A prefix that contains "{}" or "{s:" is an error. The
+	// first would separate the keys of a session, and the second begins the name of a
+	// session.
 	Prefix string
 
-	// Lease is for how long a lock is granted at a time. Its holder renews it
-	// three times as often; if that holder dies, or cannot reach Redis for as
-	// long, others wait at most this long. It also bounds for how long Redis may
-	// be away between a refresh and the Save of what it brought. 0 means 15 s,
-	// and less than 100 ms is an error. Processes that share a Redis may differ
-	// in it.
+	// Lease is how long a lock is granted at a time. Its holder renews it three times
+	// as often. If the holder dies, or cannot reach Redis for that long, others wait at
+	// most this long. Redis may also be away for that long between a refresh and the
+	// Save of its result. 0 means 15 s, and less than 100 ms is an error. Processes
+	// that share a Redis may have different values.
 	Lease time.Duration
 
-	// TTL is how long a token is kept after the Save that stored it: set it well
-	// above the longest time that a session may go without a refresh, after which
-	// its user must sign in again. 0 means for ever; less than 1 ms is an error.
+	// TTL is how long a token is kept after the Save that stored it. A session that is
+	// not refreshed for that long is signed out, so set it high enough. 0 means no
+	// limit, and less than 1 ms is an error.
 	TTL time.Duration
 }
 
@@ -63,20 +60,19 @@ const (
 	shortestLease = 100 * time.Millisecond
 )
 
-// A Store keeps tokens in Redis. It is made by [New], and may be used by many
-// goroutines at once.
+// A Store keeps tokens in Redis. Create it with [New]. It is safe for concurrent use.
 //
-// Its methods return when their context ends, whatever the client's
-// ContextTimeoutEnabled. What was sent by then may still take effect, and holds
-// a connection of the pool until the client's own timeouts end it.
+// Its methods return when their context is done, whatever the client's
+// ContextTimeoutEnabled. A command that was sent by then may still take effect, and
+// occupies a connection of the pool until the client's own timeouts end it.
 type Store struct {
 	client redis.UniversalClient
 	prefix string
 	lease  time.Duration
 	ttl    time.Duration
-	look   time.Duration // how often a waiter looks without having heard anything, at most
+	look   time.Duration // the longest interval at which a waiter polls
 	bell   *bell
-	bad    error // why the store cannot be used
+	bad    error // set if an argument of New was invalid
 }
 
 var (
@@ -84,14 +80,14 @@ var (
 	_ reauth.Locker = (*Store)(nil)
 )
 
-// New returns a Store that uses client, which stays the caller's to configure and
-// to close: a *redis.Client, also one that asks Sentinels, or a
-// *redis.ClusterClient. A nil opts is the zero Options. New does not talk to
-// Redis, so that a program starts even while that is away.
+// New returns a Store that uses client, a *redis.Client, also one that uses Sentinel, or
+// a *redis.ClusterClient. The caller configures and closes the client. Nil opts mean the
+// zero Options. New does not connect to Redis, so that a program can start while Redis is
+// away.
 //
-// If an argument cannot be used, each method of the Store returns an error that
-// names it. That goes for a *redis.Ring too: while one of its shards is down it
-// looks for that shard's sessions on another, where nobody is signed in.
+// If an argument is invalid, each method of the Store returns an error that names it. A
+// *redis.Ring is invalid, because while one of its shards is down it looks for that
+// shard's sessions on another, where nobody is signed in.
 func New(client redis.UniversalClient, opts *Options) *Store {
 	if opts == nil {
 		opts = new(Options)
@@ -129,22 +125,22 @@ func New(client redis.UniversalClient, opts *Options) *Store {
 		}
 	}
 	if s.lease < shortestLease {
-		errs = append(errs, fmt.Errorf("redisstore: Options.Lease is %v, but has to be at least %v", s.lease, shortestLease))
+		errs = append(errs, fmt.Errorf("redisstore: Options.Lease is %v, but must be at least %v", s.lease, shortestLease))
 	}
 	if s.ttl != 0 && s.ttl < time.Millisecond {
-		errs = append(errs, fmt.Errorf("redisstore: Options.TTL is %v, but has to be at least 1ms, or 0 for no end", s.ttl))
+		errs = append(errs, fmt.Errorf("redisstore: Options.TTL is %v, but must be at least 1ms, or 0 for no limit", s.ttl))
 	}
 	s.bad = errors.Join(errs...)
 	return s
 }
 
-// Format writes the prefix, whatever the verb, and nothing of the client.
+// Format writes the prefix, whatever the verb, and nothing about the client.
 func (s *Store) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "*redisstore.Store[prefix %q]", s.prefix)
 }
 
-// Load implements reauth.Store. It never reads from a replica. What is stored and
-// is no token is an error.
+// Load implements reauth.Store. It never reads from a replica. A stored value that is
+// not a token is an error.
 func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, error) {
 	if s.bad != nil {
 		return reauth.Token{}, false, s.bad
@@ -166,13 +162,12 @@ func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, e
 	return tok, true, nil
 }
 
-// Save implements reauth.Store. With the context of a lock it writes only as long
-// as the lease stands, and while Redis is away it tries again until the lease is
-// lost or ctx ends: the token that was spent for tok may be the one that is
-// stored, and nobody else can tell. Without, it is a plain SET, whoever holds the
-// lock.
+// Save implements reauth.Store. With the context of a lock it writes only while the lease
+// lasts. While Redis is away it retries until the lease is lost or ctx is done, because
+// the stored token may be the one that was spent for tok, which no other process can
+// know. Without a lock it is a plain SET, even if somebody holds the lock.
 //
-// A token that is not UTF-8 is an error: JSON cannot keep it.
+// A token that is not UTF-8 is an error, because JSON cannot represent it.
 func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) error {
 	if s.bad != nil {
 		return s.bad
@@ -191,8 +186,7 @@ func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) erro
 	return failed("save", key, err)
 }
 
-// Delete implements reauth.Store, with the context of a lock and without as Save
-// does.
+// Delete implements reauth.Store. It treats the context of a lock as Save does.
 func (s *Store) Delete(ctx context.Context, session string) error {
 	if s.bad != nil {
 		return s.bad
@@ -207,16 +201,16 @@ func (s *Store) Delete(ctx context.Context, session string) error {
 	return failed("delete", key, err)
 }
 
-// decode returns the token that text is the JSON of. What package json says of a
-// text may repeat a piece of it, so its error is not passed on.
+// decode returns the token whose JSON is text. Its error does not wrap that of package
+// json, which may quote the text.
 func decode(text string) (reauth.Token, error) {
 	var tok reauth.Token
 	var shape struct {
-		AccessToken *string `json:"access_token"` // in every token, be it empty, and in hardly anything else
+		AccessToken *string `json:"access_token"` // in every token, even if empty, and in hardly anything else
 	}
 	data := []byte(text)
 	if !utf8.Valid(data) || json.Unmarshal(data, &shape) != nil || shape.AccessToken == nil || json.Unmarshal(data, &tok) != nil {
-		return reauth.Token{}, errors.New("what is stored is not the JSON of a token")
+		return reauth.Token{}, errors.New("the stored value is not the JSON of a token")
 	}
 	return tok, nil
 }

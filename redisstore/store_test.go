@@ -36,7 +36,7 @@ func TestStore(t *testing.T) {
 	})
 }
 
-func TestWhatCannotBeUsedIsAnErrorOfEveryMethod(t *testing.T) {
+func TestAnInvalidArgumentIsAnErrorOfEveryMethod(t *testing.T) {
 	client := newClient(t, &redis.Options{Addr: "127.0.0.1:1"})
 	ring := redis.NewRing(&redis.RingOptions{})
 	defer ring.Close()
@@ -151,7 +151,7 @@ func TestPrefixesKeepStoresApart(t *testing.T) {
 	assert.ElementsMatch(t, []string{"reauth:{s:ann}:token", "reauth:{s:ann}:lock"}, ends, "the default prefix")
 }
 
-func TestWhatIsNoTokenIsAnErrorThatDoesNotShowIt(t *testing.T) {
+func TestAKeyWithoutATokenIsAnErrorThatDoesNotShowIt(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
 	store := redisstore.New(client, nil)
@@ -181,7 +181,7 @@ func TestWhatIsNoTokenIsAnErrorThatDoesNotShowIt(t *testing.T) {
 	assert.ErrorContains(t, err, key)
 }
 
-// That is how golang.org/x/oauth2 writes one.
+// golang.org/x/oauth2 writes it like this.
 func TestATokenThatAnotherProgramHasStoredIsLoaded(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
@@ -212,8 +212,8 @@ func TestATokenThatIsNoUTF8IsNotSaved(t *testing.T) {
 	assert.False(t, ok)
 }
 
-// While Redis is silent; the client itself would wait for ReadTimeout.
-func TestAllMethodsHeedTheirContext(t *testing.T) {
+// Redis is silent, and the client itself would wait for ReadTimeout.
+func TestAllMethodsReturnWhenTheirContextIsDone(t *testing.T) {
 	for _, enabled := range []bool{false, true} {
 		t.Run(fmt.Sprintf("ContextTimeoutEnabled=%v", enabled), func(t *testing.T) {
 			s := startServer(t)

@@ -1,5 +1,5 @@
 -- KEYS: lock, whose name is also that of the channel. ARGV: owner.
--- Where publishing is not permitted the lock is given back all the same.
+-- If publishing is not permitted, the lock is released all the same.
 if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then
   return 0
 end

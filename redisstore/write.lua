@@ -1,7 +1,7 @@
 -- KEYS: token, lock. ARGV: owner, number of the write under its lease, token or '',
--- milliseconds until that ends or 0.
--- A write that arrives again, having been held up on its way, was written, and may
--- have been replaced since.
+-- milliseconds until that expires or 0.
+-- A delayed write that arrives again was written before, and may have been replaced
+-- since.
 local lock = redis.call('HMGET', KEYS[2], 'owner', 'writes')
 if lock[1] ~= ARGV[1] then
   return 0

@@ -100,7 +100,8 @@ func New(store reauth.Store, keys ...[]byte) (reauth.Store, error) {
 		case bytes.Equal(key, make([]byte, keySize)):
 			fault("keys[%d] is all zeros, like one that was never set", i)
 		default:
-			aead, err := newAEAD(key)
+			block, _ := aes.NewCipher(key) // only the length can be wrong
+			aead, err := cipher.NewGCMWithRandomNonce(block)
 			if err != nil {
 				fault("keys[%d]: %w", i, err)
 			}
@@ -114,14 +115,6 @@ func New(store reauth.Store, keys ...[]byte) (reauth.Store, error) {
 		return &sealedLocker{sealed: s, locker: locker}, nil
 	}
 	return &s, nil
-}
-
-func newAEAD(key []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCMWithRandomNonce(block)
 }
 
 // sealed is a Store over one that does not lock. New returns a pointer to it, because

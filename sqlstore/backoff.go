@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A backoff says how long to wait before the next try: each time about twice as
-// long as before, up to a bound.
+// A backoff returns how long to wait before the next try, each time about twice as long
+// as before, up to a bound.
 type backoff struct{ pause, longest time.Duration }
 
 func newBackoff(first, longest time.Duration) *backoff {
@@ -20,11 +20,10 @@ func (b *backoff) next() time.Duration {
 	return jittered(pause)
 }
 
-// jittered takes up to a half off d, lest those who wait for one thing come in
-// step.
+// jittered subtracts up to half of d, so that waiters do not act in step.
 func jittered(d time.Duration) time.Duration { return d - rand.N(d/2) }
 
-// sleep waits for d. It reports false, at once, when ctx ends before that.
+// sleep waits for d. If ctx is done first, it reports false at once.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -7,8 +7,8 @@ import (
 	"github.com/reauth-go/reauth/reauthtest/storetest"
 )
 
-// The server and the file are as durable as they are by default: what the disk
-// takes is part of the cost.
+// The server and the file have their default durability, so the time of the disk is part
+// of the cost.
 func BenchmarkPostgreSQL(b *testing.B) { benchmark(b, newPostgresOn(b, ownServer(b))) }
 
 func BenchmarkSQLite(b *testing.B) { benchmark(b, newSQLite(b)) }

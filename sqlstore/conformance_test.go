@@ -12,10 +12,10 @@ func TestStoreOnPostgreSQL(t *testing.T) { conform(t, newPostgres(t)) }
 
 func TestStoreOnSQLite(t *testing.T) { conform(t, newSQLite(t)) }
 
-// conform runs the suite over ordinary pools, and over pools of one connection,
-// in which whoever kept it would be the last to get one.
+// conform runs the suite over ordinary pools, and over pools of one connection, which
+// would block if the store kept it.
 func conform(t *testing.T, d database) {
-	const lease = time.Second // short, but longer than a busy machine is in the way
+	const lease = time.Second // short, but longer than the delays of a busy machine
 	admin := d.connect(t)
 	for _, pool := range []struct {
 		name        string

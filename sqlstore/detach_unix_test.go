@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// detach lets cmd run in a process group of its own, since an interrupt from the
-// terminal is for the tests, and as another user if so told.
+// detach makes cmd run in a process group of its own, because an interrupt from the
+// terminal is for the tests, and optionally as another user.
 func detach(cmd *exec.Cmd, another bool, uid, gid uint32) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if another {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// failed tells what went wrong with a statement that writes to a row, without
-// what that row holds; hidden is what was to be written. It returns nil for nil.
+// failed describes the failure of a statement that writes to a row, without the content
+// of the row. hidden is the text that it writes. It returns nil for nil.
 func failed(ctx context.Context, what, key string, err error, hidden string) error {
 	if err == nil {
 		return nil
@@ -16,7 +16,7 @@ func failed(ctx context.Context, what, key string, err error, hidden string) err
 	return fmt.Errorf("sqlstore: %s session %q: %w", what, key, caused(ctx, discreet(err, hidden)))
 }
 
-// caused returns why ctx has ended, where it has: drivers put that in words of
+// caused returns the cause of ctx if that is done, because drivers report it in words of
 // their own.
 func caused(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
@@ -25,9 +25,9 @@ func caused(ctx context.Context, err error) error {
 	return err
 }
 
-// A discreetError is what a driver's error says, and matches what that matches
-// with errors.Is. The error itself is not in its chain: in a field of it,
-// PostgreSQL shows the row that a constraint has refused, token included.
+// A discreetError has the text of a driver's error, and matches by errors.Is whatever
+// that matches. The error itself is not in its chain, because a field of PostgreSQL's
+// errors shows the row that a constraint has refused, including the token.
 type discreetError struct {
 	text  string
 	cause error
@@ -47,8 +47,8 @@ func discreet(err error, hidden string) error {
 	return &discreetError{text, err}
 }
 
-// reveals reports whether a piece of hidden occurs in text that is long enough to
-// be a piece of a secret.
+// reveals reports whether text contains a piece of hidden that is long enough to be part
+// of a secret.
 func reveals(text, hidden string) bool {
 	const piece = 12
 	for i := 0; i+piece <= len(text); i++ {
@@ -59,8 +59,8 @@ func reveals(text, hidden string) bool {
 	return false
 }
 
-// sqlState returns the code with which PostgreSQL has answered, if that is what
-// err is. The errors of its drivers all have the method, though no common type.
+// sqlState returns the code of an error that PostgreSQL has returned. The errors of its
+// drivers all have the method, though no common type.
 func sqlState(err error) string {
 	var answer interface{ SQLState() string }
 	if errors.As(err, &answer) {
@@ -69,43 +69,43 @@ func sqlState(err error) string {
 	return ""
 }
 
-// contended reports whether a statement had no effect for no other reason than
-// that others were using the database at the same time.
+// contended reports whether a statement had no effect only because others were using the
+// database at the same time.
 func (d Dialect) contended(err error) bool {
 	if err == nil {
 		return false
 	}
 	if d == SQLite {
-		// SQLITE_BUSY and SQLITE_LOCKED. Drivers disagree about the type of their
-		// errors, but all pass on SQLite's own words.
+		// SQLITE_BUSY and SQLITE_LOCKED. Drivers have different error types, but all
+		// pass on SQLite's own text.
 		text := err.Error()
 		return strings.Contains(text, "database is locked") || strings.Contains(text, "database table is locked")
 	}
 	switch sqlState(err) {
 	case "40001", "40P01", // serialization_failure and deadlock_detected
-		"55P03": // lock_not_available: somebody has set lock_timeout
+		"55P03": // lock_not_available, if lock_timeout is set
 		return true
 	}
 	return false
 }
 
-// passing reports whether it makes sense to send a statement again soon: others
-// were in the way, or the database could not be reached, or was going down or
-// coming up. Whether the statement has had an effect is not known then.
+// passing reports whether it makes sense to send a statement again soon, because others
+// used the database, or it could not be reached, or was shutting down or starting. It is
+// not known then whether the statement had an effect.
 func (d Dialect) passing(err error) bool {
 	if d == SQLite {
 		return d.contended(err)
 	}
 	state := sqlState(err)
-	if state == "" { // it is the driver that speaks: the connection is broken
+	if state == "" { // the error is the driver's, so the connection is broken
 		return true
 	}
 	class := state[:min(2, len(state))]
 	return d.contended(err) || class == "08" || class == "53" || class == "57" // connection, resources, operator
 }
 
-// known reports whether a statement that has failed is known to have had no
-// effect: PostgreSQL has said so, and not that it is going down.
+// known reports whether a failed statement is known to have had no effect, because
+// PostgreSQL has answered with an error, and not that it is shutting down.
 func known(err error) bool {
 	state := sqlState(err)
 	return state != "" && !strings.HasPrefix(state, "08") && !strings.HasPrefix(state, "57P")

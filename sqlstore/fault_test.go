@@ -17,12 +17,13 @@ import (
 
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/internal/cutproxy"
+	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 	"github.com/reauth-go/reauth/sqlstore"
 )
 
-// A world is a token server and API, and Transports that share a session as
-// processes would, each over a pool of its own.
+// A world is a token server and API, and Transports that share a session like
+// processes, each over a pool of its own.
 type world struct {
 	*reauthtest.Server
 	ctx        context.Context
@@ -31,7 +32,7 @@ type world struct {
 
 	mu     sync.Mutex
 	events map[reauth.EventKind]int
-	passed int // requests that failed for now
+	passed int // requests that failed temporarily
 }
 
 func newWorld(t *testing.T, d database, opts reauthtest.Options, lease time.Duration, pools ...*sql.DB) *world {
@@ -44,12 +45,12 @@ func newWorld(t *testing.T, d database, opts reauthtest.Options, lease time.Dura
 	t.Cleanup(base.CloseIdleConnections)
 	for _, pool := range pools {
 		transport, err := reauth.New(reauth.Config{
-			Refresher:    &reauth.OAuth2Refresher{TokenURL: w.TokenURL(), ClientID: "sqlstore"},
+			Refresher:    &oauth.Refresher{TokenURL: w.TokenURL(), ClientID: "sqlstore"},
 			Origins:      []string{w.URL},
 			Base:         base,
 			Store:        newStoreOn(t, d, pool, lease),
 			EarlyRefresh: time.Hour,              // as early as it gets: after a quarter of a token's life
-			RefreshPause: 100 * time.Millisecond, // and so soon an owed save is tried again
+			RefreshPause: 100 * time.Millisecond, // and so soon a pending save is tried again
 			OnEvent: func(_ context.Context, e reauth.Event) {
 				w.mu.Lock()
 				defer w.mu.Unlock()
@@ -60,7 +61,7 @@ func newWorld(t *testing.T, d database, opts reauthtest.Options, lease time.Dura
 		w.transports = append(w.transports, transport)
 	}
 	require.NoError(t, w.transports[0].SignIn(w.ctx, reauth.Token(w.SignIn("ann"))))
-	require.NoError(t, w.transports[0].Wait(w.ctx)) // the lock is given back
+	require.NoError(t, w.transports[0].Wait(w.ctx)) // the lock is released
 	return w
 }
 
@@ -89,8 +90,8 @@ func (w *world) get(ctx context.Context, transport *reauth.Transport) error {
 	return nil
 }
 
-// traffic lets callers make requests while during runs. Every request has to be
-// answered, or to fail in a way that passes.
+// traffic makes requests while during runs. Every request must be answered, or fail
+// temporarily.
 func (w *world) traffic(t *testing.T, during func()) {
 	t.Helper()
 	ctx, stop := context.WithCancel(w.ctx)
@@ -131,19 +132,19 @@ func (w *world) await(t *testing.T, what string, reached func(reauthtest.Counts)
 	require.NoError(t, w.Await(ctx, reached), what)
 }
 
-// refreshes waits for some more refreshes than there have been.
+// refreshes waits for some more refreshes.
 func (w *world) refreshes(t *testing.T, more int) {
 	t.Helper()
 	before := w.Counts().RefreshesGranted
 	w.await(t, strconv.Itoa(more)+" more refreshes", func(c reauthtest.Counts) bool { return c.RefreshesGranted >= before+more })
 }
 
-// settled checks that all is well: everybody is answered, nobody was signed out,
-// no token was used twice, what is stored is the newest, and nothing is in use.
+// settled checks that every caller is answered, nobody was signed out, no token was used
+// twice, the newest token is stored, and no connection is in use.
 func (w *world) settled(t *testing.T, store *sqlstore.Store) {
 	t.Helper()
 	for _, transport := range w.transports {
-		// At once, unless the pause after a failure has to pass.
+		// At once, unless the pause after a failure is on.
 		require.Eventually(t, func() bool { return w.get(w.ctx, transport) == nil }, time.Minute, 10*time.Millisecond)
 		require.NoError(t, transport.Wait(w.ctx))
 	}
@@ -177,7 +178,7 @@ func TestARestartOfPostgreSQLSignsNobodyOut(t *testing.T) {
 	w.settled(t, newStore(t, d, 0))
 }
 
-// The worst moment: the old refresh token is spent, the new one not yet stored.
+// This is the worst moment. The old refresh token is spent, and the new one not stored.
 func TestARestartOfPostgreSQLBetweenRefreshAndSaveLosesNothing(t *testing.T) {
 	s := ownServer(t)
 	d := newPostgresOn(t, s)
@@ -192,11 +193,11 @@ func TestARestartOfPostgreSQLBetweenRefreshAndSaveLosesNothing(t *testing.T) {
 	release()
 	w.await(t, "its answer", func(c reauthtest.Counts) bool { return c.RefreshesGranted == 1 })
 	require.NoError(t, s.start(t))
-	// The other one needs a token too, and must not get at the one that is spent.
+	// The other one needs a token too, and must not get the spent one.
 	require.Eventually(t, func() bool { return w.get(w.ctx, w.transports[1]) == nil }, time.Minute, 10*time.Millisecond)
 	require.NoError(t, <-answered)
 	assert.Equal(t, 1, w.Counts().Refreshes)
-	assert.Zero(t, w.event(reauth.EventSaveOwed))
+	assert.Zero(t, w.event(reauth.EventSaveFailed))
 	w.settled(t, newStore(t, d, 0))
 }
 
@@ -206,7 +207,7 @@ func TestConnectionsThatAreCutSignNobodyOut(t *testing.T) {
 	connect := func() *sql.DB { return d.connectVia(t, proxy.Addr(), pgx.QueryExecModeCacheStatement) }
 	w := newWorld(t, d, reauthtest.Options{AccessLifetime: 4 * time.Second}, 15*time.Second, connect(), connect())
 	w.traffic(t, func() {
-		for range 40 { // in no step with the refreshes
+		for range 40 { // not in step with the refreshes
 			before := w.Counts().APIRequests
 			w.await(t, "more requests", func(c reauthtest.Counts) bool { return c.APIRequests >= before+100 })
 			proxy.Cut()
@@ -227,8 +228,8 @@ func (w *world) passes() int {
 	return w.passed
 }
 
-// The database goes silent in the middle of a refresh, and the lease runs out.
-// The request is answered all the same; the new token is stored later.
+// The database goes silent during a refresh, and the lease expires. The request is
+// answered all the same, and the new token is stored later.
 func TestASilentDatabaseCostsTheLeaseAndNothingElse(t *testing.T) {
 	d := newPostgres(t).(postgres)
 	proxy := cutproxy.New(t, "127.0.0.1:"+strconv.Itoa(d.port))
@@ -241,13 +242,13 @@ func TestASilentDatabaseCostsTheLeaseAndNothingElse(t *testing.T) {
 	proxy.Stall(true)
 	release()
 	require.NoError(t, <-answered)
-	assert.Equal(t, 1, w.event(reauth.EventSaveOwed))
+	assert.Equal(t, 1, w.event(reauth.EventSaveFailed))
 	proxy.Stall(false)
-	w.settled(t, newStore(t, d, 0)) // Wait waits for the save that is owed
+	w.settled(t, newStore(t, d, 0)) // Wait waits for the pending save
 	assert.Equal(t, 1, w.Counts().Refreshes)
 }
 
-// Whatever waits on a connection that has gone silent leaves with its context.
+// A call on a silent connection returns when its context is done.
 func TestASilentDatabaseIsNotWaitedForAnyLonger(t *testing.T) {
 	d := newPostgres(t).(postgres)
 	proxy := cutproxy.New(t, "127.0.0.1:"+strconv.Itoa(d.port))
@@ -270,7 +271,7 @@ func TestASilentDatabaseIsNotWaitedForAnyLonger(t *testing.T) {
 	<-held.Done()
 	assert.ErrorContains(t, context.Cause(held), "the lease was lost: it was not renewed in time")
 	unlock()
-	proxy.Stall(false) // what was held back arrives now, and may be executed
+	proxy.Stall(false) // the statements that were held back arrive now, and may be executed
 	_, _, err := store.Load(t.Context(), "ann")
 	assert.NoError(t, err)
 }
@@ -306,7 +307,7 @@ func TestALockedSQLiteFileIsWaitedFor(t *testing.T) {
 	}
 }
 
-// The same in the middle of a refresh.
+// The same during a refresh.
 func TestASaveWaitsForALockedSQLiteFile(t *testing.T) {
 	d := newSQLiteWith(t, "_pragma=busy_timeout(10)")
 	db, m := meddle(t, d)
@@ -327,11 +328,11 @@ func TestASaveWaitsForALockedSQLiteFile(t *testing.T) {
 	_, err = another.ExecContext(t.Context(), "COMMIT")
 	require.NoError(t, err)
 	require.NoError(t, <-answered)
-	assert.Zero(t, w.event(reauth.EventSaveOwed))
+	assert.Zero(t, w.event(reauth.EventSaveFailed))
 	w.settled(t, newStore(t, d, 0))
 }
 
-// Without a lease nothing is at stake: whoever calls hears of it.
+// Without a lease the caller gets the error.
 func TestALockedSQLiteFileIsAnErrorForThoseWithoutALock(t *testing.T) {
 	d := newSQLiteWith(t, "_pragma=busy_timeout(10)")
 	store := newStore(t, d, 0)
@@ -353,7 +354,7 @@ func TestALockedSQLiteFileIsAnErrorForThoseWithoutALock(t *testing.T) {
 	require.NoError(t, store.Save(t.Context(), "ann", token("1")))
 }
 
-// As after a failover to a standby, or on a full disk.
+// This is like a failover to a standby, or a full disk.
 func TestAReadOnlyDatabaseSignsNobodyOut(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		set := map[sqlstore.Dialect][2]string{
@@ -361,7 +362,7 @@ func TestAReadOnlyDatabaseSignsNobodyOut(t *testing.T) {
 			sqlstore.SQLite:     {"PRAGMA query_only = on", "PRAGMA query_only = off"},
 		}[d.dialect()]
 		db := d.connect(t)
-		db.SetMaxOpenConns(1) // what is set is set for all
+		db.SetMaxOpenConns(1) // so the setting holds for all
 		w := newWorld(t, d, reauthtest.Options{}, 15*time.Second, db)
 		require.NoError(t, w.get(w.ctx, w.transports[0]))
 

@@ -12,6 +12,6 @@ func TestEightProcessesShareASession(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) { fleet.Soak(t, d.fleetDSN()) })
 }
 
-func TestAStoppedProcessWritesNothingOverWhatIsNewer(t *testing.T) {
+func TestAStoppedProcessDoesNotOverwriteANewerToken(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) { fleet.Stopped(t, d.fleetDSN(), fleetLease) })
 }

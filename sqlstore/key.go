@@ -7,14 +7,14 @@ import (
 )
 
 const (
-	hashed     = "sha256:" // how the key of a session begins whose name is not its key
+	hashed     = "sha256:" // the beginning of a key that is not the session's name
 	longestKey = 200       // bytes
 )
 
-// rowKey returns what a session is called in the table: by its own name where
-// that is short and of printable ASCII, so that people can read the table, else
-// by its name's SHA-256. Databases disagree about everything else: bytes that
-// are no text, NUL, and how long an indexed value may be.
+// rowKey returns the key of a session in the table. It is the session's name if that is
+// short printable ASCII, so that people can read the table, and otherwise the SHA-256 of
+// the name. Databases disagree about invalid text, NUL, and the length of an indexed
+// value.
 //
 // Different sessions have different keys.
 func rowKey(session string) string {

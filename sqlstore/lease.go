@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// How long to pause before a statement is sent again that must get through.
+// The pauses before a statement that must succeed is sent again.
 const (
 	firstRetry   = 20 * time.Millisecond
 	longestRetry = time.Second
@@ -23,16 +23,16 @@ type lease struct {
 	held    context.Context
 	cancel  context.CancelCauseFunc
 
-	slot   chan struct{} // full while somebody writes: one write after the other
-	writes int64         // so far; whoever has filled the slot may touch it
+	slot   chan struct{} // full during a write, so that writes run one after the other
+	writes int64         // so far; accessed only by the writer that has filled the slot
 
 	mu      sync.Mutex
-	granted time.Time   // when the statement was sent that last granted it
+	granted time.Time   // when the statement that last granted it was sent
 	trouble error       // why it could not be renewed
-	expiry  *time.Timer // ends it when it has not been granted for too long
+	expiry  *time.Timer // ends it when it was not renewed in time
 }
 
-// leaseKey is where a context has the lease on a session of a store.
+// leaseKey is the context key of the lease on a session of a store.
 type leaseKey struct {
 	store   *Store
 	session string
@@ -43,7 +43,7 @@ func (s *Store) leaseIn(ctx context.Context, session string) *lease {
 	return l
 }
 
-// hold makes a lease of a lock that was got by a statement sent at granted.
+// hold makes a lease of a lock that a statement sent at granted has taken.
 func (s *Store) hold(ctx context.Context, session, owner string, version int64, granted time.Time) *lease {
 	l := &lease{store: s, key: rowKey(session), owner: owner, version: version, slot: make(chan struct{}, 1), granted: granted}
 	l.held, l.cancel = context.WithCancelCause(context.WithValue(context.WithoutCancel(ctx), leaseKey{s, session}, l))
@@ -54,9 +54,9 @@ func (s *Store) hold(ctx context.Context, session, owner string, version int64, 
 	return l
 }
 
-// renew keeps the lease that was granted then. It ends when that is lost or given
-// back, or at most a third of a lease later: a renewal that has been sent is not
-// cut off, since that would cost a connection.
+// renew renews the lease that was granted then. It ends when the lease is lost or given
+// back, or at most a third of a lease later, because cancelling a renewal that was sent
+// would cost a connection.
 func (l *lease) renew(granted time.Time) {
 	third := l.store.lease / 3
 	next := granted.Add(third)
@@ -80,7 +80,7 @@ func (l *lease) renew(granted time.Time) {
 	}
 }
 
-// write puts a token in the row, or takes it out, if the lease still stands.
+// write stores a token in the row, or removes it, if the lease is still valid.
 func (l *lease) write(ctx context.Context, what string, token sql.NullString) error {
 	select {
 	case l.slot <- struct{}{}:
@@ -98,7 +98,7 @@ func (l *lease) write(ctx context.Context, what string, token sql.NullString) er
 		if err := l.lost(); err != nil {
 			return err
 		}
-		// A connection that has gone silent must not take all the time there is.
+		// A silent connection must not use up all the time.
 		bounded, cancel := context.WithTimeout(ctx, third)
 		n, err := l.store.exec(bounded, l.store.statements.write, l.key, l.owner, l.version, token, l.writes)
 		silent := bounded.Err() != nil
@@ -116,13 +116,13 @@ func (l *lease) write(ctx context.Context, what string, token sql.NullString) er
 	}
 }
 
-// unlock gives the lease back.
+// unlock releases the lock.
 func (l *lease) unlock() {
 	third := l.store.lease / 3
 	l.mu.Lock()
 	left := max(l.left(), third)
 	l.mu.Unlock()
-	l.end(fmt.Errorf("sqlstore: session %q: the lock was given back", l.key))
+	l.end(fmt.Errorf("sqlstore: session %q: the lock was released", l.key))
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(l.held), left)
 	defer cancel()
@@ -133,7 +133,7 @@ func (l *lease) unlock() {
 
 const taken = "the lock is gone, or another's"
 
-// extend is called when the lease was granted anew by a statement sent at granted.
+// extend is called when a statement sent at granted has renewed the lease.
 func (l *lease) extend(granted time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -143,11 +143,11 @@ func (l *lease) extend(granted time.Time) {
 	}
 }
 
-// left is how long the lease lasts from now, as far as can be told from here: it
-// counts from before the database heard of it. l.mu is held.
+// left is how long the lease lasts from now, by the local clock. It counts from before
+// the database received the statement. l.mu is held.
 func (l *lease) left() time.Duration { return l.store.lease - time.Since(l.granted) }
 
-// lost returns why the lease has ended, or nil while it stands.
+// lost returns why the lease has ended, or nil if it has not.
 func (l *lease) lost() error {
 	l.mu.Lock()
 	out, trouble := l.left() <= 0, l.trouble

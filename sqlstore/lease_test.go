@@ -33,8 +33,8 @@ func TestNoConnectionIsInUseWhileALockIsHeld(t *testing.T) {
 	})
 }
 
-// What a pooler would trip over is not there: transactions, and statements that
-// are prepared and used later.
+// There are no transactions and no prepared statements that are used later, which a
+// pooler would break.
 func TestEveryStatementStandsAlone(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db, m := meddle(t, d)
@@ -53,7 +53,7 @@ func TestEveryStatementStandsAlone(t *testing.T) {
 	})
 }
 
-// In a bubble time passes at once: what is measured is the local clock's part.
+// In a bubble time passes at once, so this tests the part of the local clock.
 func TestALeaseIsRenewedUntilItIsGivenBack(t *testing.T) {
 	d := newSQLite(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -63,10 +63,10 @@ func TestALeaseIsRenewedUntilItIsGivenBack(t *testing.T) {
 		assert.NoError(t, held.Err())
 		assert.Equal(t, 20, m.count(renews), "every five seconds")
 		unlock()
-		assert.ErrorContains(t, context.Cause(held), "was given back")
+		assert.ErrorContains(t, context.Cause(held), "was released")
 		time.Sleep(time.Hour)
 		assert.Equal(t, 20, m.count(renews))
-	}) // and no goroutine is left
+	}) // and no goroutine remains
 }
 
 func TestALeaseThatCannotBeRenewedIsLostWhenItHasRunOut(t *testing.T) {
@@ -96,8 +96,8 @@ func TestALeaseThatCannotBeRenewedIsLostWhenItHasRunOut(t *testing.T) {
 	})
 }
 
-// The database's clock is set forward, or a machine slept: as long as nobody else
-// took the lock, it is as good as ever.
+// The database's clock is set forward, or a machine slept. As long as nobody else took
+// the lock, it stays valid.
 func TestALeaseThatNobodyTookIsKept(t *testing.T) {
 	d := newSQLite(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -132,8 +132,8 @@ func TestAfterUnlockNothingIsWritten(t *testing.T) {
 		store := newStore(t, d, 0)
 		held, unlock := mustLock(t, store, "ann")
 		unlock()
-		assert.ErrorContains(t, store.Save(held, "ann", token("1")), "was given back")
-		assert.ErrorContains(t, store.Delete(held, "ann"), "was given back")
+		assert.ErrorContains(t, store.Save(held, "ann", token("1")), "was released")
+		assert.ErrorContains(t, store.Delete(held, "ann"), "was released")
 		assert.Zero(t, rows(t, d, d.connect(t)))
 	})
 }
@@ -161,7 +161,7 @@ func TestALeaseIsForItsSessionAndStoreAlone(t *testing.T) {
 	})
 }
 
-// It is the next renewal that finds out, not the end of the lease.
+// The next renewal notices it, before the lease expires.
 func TestAHolderHearsThatTheLockIsGone(t *testing.T) {
 	d := newSQLite(t)
 	for _, pass := range []string{
@@ -226,7 +226,7 @@ func TestASaveWhoseAnswerWasLostIsSentAgain(t *testing.T) {
 	})
 }
 
-// A network that was silent delivers what it kept.
+// A network that was silent delivers what it held back.
 func TestASaveThatArrivesLateChangesNothing(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db, m := meddle(t, d)
@@ -283,7 +283,7 @@ func TestASaveIsTriedAgainUntilTheLeaseIsLost(t *testing.T) {
 
 		began = time.Now()
 		unlock()
-		assert.LessOrEqual(t, time.Since(began), 5*time.Second, "unlock does not wait for ever")
+		assert.LessOrEqual(t, time.Since(began), 5*time.Second, "unlock does not wait forever")
 	})
 }
 
@@ -331,7 +331,7 @@ func silentOnce(of string) func(ctx context.Context, purpose string) error {
 	}
 }
 
-// A lock that was granted, but whose news came when it had run out, is none.
+// A lock whose answer arrives after the lease has expired does not count.
 func TestALockOfWhichTheNewsComesTooLateIsTakenAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := new(script)
@@ -375,14 +375,14 @@ func TestALockOfWhichTheNewsComesLateIsRenewedAtOnce(t *testing.T) {
 	})
 }
 
-func TestALockWhoseAnswerWasLostIsGivenBack(t *testing.T) {
+func TestALockWhoseAnswerWasLostIsReleased(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db, m := meddle(t, d)
 		store := newStoreOn(t, d, db, 0)
 		m.failAfter(times(1, takes, errCut))
 		_, _, err := store.Lock(t.Context(), "ann")
 		require.ErrorIs(t, err, errCut)
-		_, unlock := mustLock(t, newStore(t, d, 0), "ann") // else it is locked for an hour
+		_, unlock := mustLock(t, newStore(t, d, 0), "ann") // otherwise it is locked for an hour
 		unlock()
 	})
 }
@@ -408,7 +408,7 @@ func TestAnUnlockThatFailsIsTriedAgain(t *testing.T) {
 	})
 }
 
-// Ten waiters for ten seconds: they look less and less often, and write nothing.
+// Ten waiters poll for ten seconds, less and less often, and write nothing.
 func TestWaitersLookSeldomAndWriteNothing(t *testing.T) {
 	d := newSQLite(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -432,9 +432,9 @@ func TestWaitersLookSeldomAndWriteNothing(t *testing.T) {
 	})
 }
 
-// Nobody tells those who wait that the holder has died. However seldom they look by
-// then, they look when its lease has run out, and may have been renewed, to the
-// millisecond in which the database counts.
+// Nobody tells waiters that the holder has died. However rarely they poll by then, they
+// poll when its lease expires, or would have been renewed, to the millisecond, which is
+// the unit of the database.
 func TestAWaiterLooksWhenTheLockMayHaveRunOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := new(script)
@@ -461,8 +461,7 @@ func TestAWaiterLooksWhenTheLockMayHaveRunOut(t *testing.T) {
 	})
 }
 
-// A process that died left its lock behind: who waits for it looks again as soon
-// as it has run out.
+// A process that died has left its lock. Waiters poll as soon as it has expired.
 func TestALockThatNobodyRenewsRunsOut(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db, m := meddle(t, d)
@@ -519,7 +518,7 @@ func TestNoRowsPileUp(t *testing.T) {
 	})
 }
 
-// A session signs in and out in several processes at once, by every way there is.
+// A session signs in and out in several processes at once, in every possible way.
 func TestNoRowIsLeftBehindByARace(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		var wg sync.WaitGroup

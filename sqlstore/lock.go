@@ -7,27 +7,27 @@ import (
 	"time"
 )
 
-// How long those who wait for a lock pause before they look again: a tenth of the
-// time they have waited, within these bounds. So who waits for a quick refresh
-// does not lose much, and who waits for a slow one does not ask often.
+// A waiter polls the lock. It pauses for a tenth of the time it has waited, within these
+// bounds, so that it loses little time to a quick refresh and polls rarely during a slow
+// one.
 const (
 	shortestPoll = 5 * time.Millisecond
 	longestPoll  = 100 * time.Millisecond
 )
 
-// Lock implements reauth.Locker. It takes one statement if the session is free.
-// If not, Lock looks again after a tenth of the time it has waited, at least 5 and
-// at most 100 ms, since nothing in database/sql would wake it. Who waits longest is
-// not served first.
+// Lock implements reauth.Locker. It sends one statement if the session is free. Otherwise
+// Lock polls after a tenth of the time it has waited, at least 5 and at most 100 ms,
+// because nothing in database/sql would wake it. The lock is not granted in order of
+// arrival.
 //
-// While other connections keep an SQLite database locked Lock waits, also beyond
-// the driver's busy timeout. Any other failure of the database is an error, at
-// once. Whether the lock has been got may be unknown then: it is given back in the
-// background where that is possible, and runs out otherwise.
+// While other connections keep an SQLite database locked, Lock waits, also beyond the
+// driver's busy timeout. Any other failure of the database is an error at once. It may
+// then be unknown whether the lock was taken. In that case it is released in the
+// background if possible, and expires otherwise.
 //
-// held is done when the lease has not been renewed for as long as it lasts, and
-// when another has it. unlock sends one or two statements, and gives up when the
-// lease would have run out in any case.
+// held is done when the lease was not renewed in time, and when another has the lock.
+// unlock sends one or two statements, and gives up when the lease would have expired in
+// any case.
 func (s *Store) Lock(ctx context.Context, session string) (held context.Context, unlock func(), err error) {
 	key, owner := rowKey(session), rand.Text()
 	began, late := time.Now(), false
@@ -38,13 +38,13 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 		switch {
 		case err != nil && !s.dialect.contended(err):
 			if !known(err) {
-				go s.giveBack(context.WithoutCancel(ctx), key, owner) // ends when its one try does
+				go s.giveBack(context.WithoutCancel(ctx), key, owner) // ends after one try
 			}
 			return nil, nil, failed(ctx, "lock", key, err, "")
 		case got && time.Since(sent) < s.lease:
 			l := s.hold(ctx, session, owner, version, sent)
 			return l.held, l.unlock, nil
-		case got: // it has run out while the answer was on its way
+		case got: // it has expired while the answer was on its way
 			late = true
 		default:
 			if err := s.await(ctx, key, began); err != nil {
@@ -52,14 +52,13 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 			}
 		}
 	}
-	if late { // and may have been got all the same
-		go s.giveBack(context.WithoutCancel(ctx), key, owner) // ends when its one try does
+	if late { // and may have been taken all the same
+		go s.giveBack(context.WithoutCancel(ctx), key, owner) // ends after one try
 	}
 	return nil, nil, fmt.Errorf("sqlstore: lock session %q: %w", key, context.Cause(ctx))
 }
 
-// await returns when the lock that has been waited for since began seems to be
-// free.
+// await returns when the lock seems to be free. The wait for it began at began.
 func (s *Store) await(ctx context.Context, key string, began time.Time) error {
 	left := longestPoll
 	for {
@@ -67,7 +66,7 @@ func (s *Store) await(ctx context.Context, key string, began time.Time) error {
 		if !sleep(ctx, min(pause, left)) {
 			return context.Cause(ctx)
 		}
-		var ms int64 // 0 where there is no row
+		var ms int64 // 0 if there is no row
 		_, err := s.row(ctx, s.statements.left, []any{key}, &ms)
 		switch {
 		case s.dialect.contended(err):
@@ -81,15 +80,15 @@ func (s *Store) await(ctx context.Context, key string, began time.Time) error {
 	}
 }
 
-// giveBack gives up a lock of which it is not known whether it was got.
+// giveBack releases a lock that may or may not have been taken.
 func (s *Store) giveBack(ctx context.Context, key, owner string) {
 	ctx, cancel := context.WithTimeout(ctx, s.lease)
 	defer cancel()
-	_ = s.release(ctx, key, owner) // if not, it runs out
+	_ = s.release(ctx, key, owner) // if this fails, it expires
 }
 
-// release takes owner off the row, and the row out of the table if that leaves
-// nothing in it. What is another's it leaves alone.
+// release removes owner from the row, and the row from the table if it is then empty. It
+// does not touch the lock of another.
 func (s *Store) release(ctx context.Context, key, owner string) error {
 	var empty bool
 	found, err := s.row(ctx, s.statements.release, []any{key, owner}, &empty)

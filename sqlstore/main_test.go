@@ -23,7 +23,7 @@ const fleetLease = 2 * time.Second
 
 func TestMain(m *testing.M) { fleet.Main(m, open) }
 
-// open opens a store from what fleetDSN returned: driver, table and address.
+// open opens a store from the driver, table and address that fleetDSN returned.
 func open(dsn string) (reauth.Store, error) {
 	parts := strings.SplitN(dsn, " ", 3)
 	db, err := sql.Open(parts[0], parts[2])
@@ -55,9 +55,8 @@ func onBoth(t *testing.T, test func(t *testing.T, d database)) {
 	t.Run("SQLite", func(t *testing.T) { test(t, newSQLite(t)) })
 }
 
-// newStore returns a store over a pool of its own, with the longest lease that
-// Options allow to write down if lease is 0: what is to happen in time must not
-// happen because a lease has run out.
+// newStore returns a store over a pool of its own. If lease is 0 it has a very long
+// lease, so that nothing happens only because a lease has expired.
 func newStore(tb testing.TB, d database, lease time.Duration) *sqlstore.Store {
 	tb.Helper()
 	return newStoreOn(tb, d, d.connect(tb), lease)
@@ -78,7 +77,7 @@ func createTable(tb testing.TB, d database) {
 	require.NoError(tb, newStore(tb, d, 0).CreateTable(tb.Context()))
 }
 
-// mustLock gets a lock that is to be had within the patience of a test.
+// mustLock takes a lock, within the patience of a test.
 func mustLock(t *testing.T, store *sqlstore.Store, session string) (held context.Context, unlock func()) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -88,7 +87,7 @@ func mustLock(t *testing.T, store *sqlstore.Store, session string) (held context
 	return held, unlock
 }
 
-// mustBeLocked checks that a lock is not to be had.
+// mustBeLocked checks that a lock cannot be taken.
 func mustBeLocked(t *testing.T, store *sqlstore.Store, session string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

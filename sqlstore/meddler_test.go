@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// What the statements of a store are for.
+// The purposes of the statements of a store.
 const (
 	loads    = "load"
 	takes    = "take"    // the lock, if it is free
@@ -34,20 +34,20 @@ func purpose(statement string) string {
 	return others
 }
 
-// errCut is what drivers say when a connection breaks.
+// errCut is the error of drivers when a connection breaks.
 var errCut = io.ErrUnexpectedEOF
 
-// A meddler stands between a pool and its driver. It counts the statements, and
-// fails those it is told to, before or after the database has executed them.
+// A meddler sits between a pool and its driver. It counts the statements, and makes
+// chosen ones fail, before or after the database has executed them.
 type meddler struct {
 	driver.Connector
 
 	mu     sync.Mutex
 	counts map[string]int
-	unlike map[string]int // transactions, and statements prepared by hand
+	unlike map[string]int // transactions, and statements prepared explicitly
 	before func(purpose string) error
 	after  func(purpose string) error
-	detain string // the purpose of the statement that will arrive late
+	detain string // the purpose of the statement that arrives late
 	late   func() error
 }
 
@@ -60,22 +60,22 @@ func meddle(tb testing.TB, d database) (*sql.DB, *meddler) {
 	return db, m
 }
 
-// failBefore makes statements fail without being sent, where fail says so.
+// failBefore makes statements fail without being sent, if fail returns an error.
 func (m *meddler) failBefore(fail func(purpose string) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.before = fail
 }
 
-// failAfter makes statements fail though they have been executed: their answer
-// is lost.
+// failAfter makes statements fail after they have been executed, as if their answer were
+// lost.
 func (m *meddler) failAfter(fail func(purpose string) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.after = fail
 }
 
-// times returns a function that fails so many statements of a purpose.
+// times returns a function that fails the first statements of a purpose.
 func times(n int, of string, err error) func(string) error {
 	return func(purpose string) error { // called with meddler.mu held
 		if purpose != of || n == 0 {
@@ -124,8 +124,8 @@ func (m *meddler) leave(statement string) error {
 	return m.after(purpose(statement))
 }
 
-// detainNext makes the next statement of a purpose fail, and returns what lets it
-// arrive after all.
+// detainNext makes the next statement of a purpose fail, and returns a function that
+// lets it arrive after all.
 func (m *meddler) detainNext(purpose string) (release func() error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

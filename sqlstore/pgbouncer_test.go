@@ -18,8 +18,8 @@ import (
 	"github.com/reauth-go/reauth/reauthtest/storetest"
 )
 
-// Two connections for everybody, handed out by the transaction: whoever kept
-// something in one would find it with another.
+// There are two connections for all clients, assigned to transactions. State that a
+// client kept in one would show up for another client.
 func TestStoreBehindPgBouncer(t *testing.T) {
 	const lease = time.Second
 	d := newPostgres(t).(postgres)
@@ -36,10 +36,10 @@ func TestStoreBehindPgBouncer(t *testing.T) {
 	})
 }
 
-// startPgBouncer starts a PgBouncer before s, and returns its address.
+// startPgBouncer starts a PgBouncer in front of s, and returns its address.
 func startPgBouncer(t *testing.T, s *server) string {
 	t.Helper()
-	program := "/usr/sbin/pgbouncer" // which is not on everybody's PATH
+	program := "/usr/sbin/pgbouncer" // not on every user's PATH
 	if _, err := os.Stat(program); err != nil {
 		program = needs.Program(t, "pgbouncer", "apt-get install pgbouncer")
 	}

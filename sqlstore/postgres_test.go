@@ -25,18 +25,18 @@ import (
 	"github.com/reauth-go/reauth/sqlstore"
 )
 
-// A server is a PostgreSQL server of the tests' own, on loopback.
+// A server is a PostgreSQL server that the tests have started, on loopback.
 type server struct {
 	bin      string // folder of its programs
-	dir      string // of its data, and owned by whoever runs it
+	dir      string // of its data, owned by the user who runs it
 	port     int
 	password string
 	guard    *exec.Cmd
 	word     io.WriteCloser // to the guard
 }
 
-// guard starts the server, says so, and stops it at the word "immediate", or else
-// when the tests have ended, however that came about, and leaves nothing behind.
+// guard starts the server, reports that, and stops it on the input "immediate", or when
+// the tests have ended for whatever reason. It leaves nothing behind.
 const guard = `
 "$BIN/pg_ctl" -D "$DIR/data" -l "$DIR/log" -o "-p $PORT" -w start >"$DIR/start" 2>&1 || exit 1
 echo started
@@ -50,8 +50,8 @@ var shared struct {
 	*server
 }
 
-// sharedServer returns the one server that all tests use but those that do
-// something to theirs. It ends with the process.
+// sharedServer returns the server of all tests that do not stop or crash it. It ends with
+// the process.
 func sharedServer(tb testing.TB) *server {
 	tb.Helper()
 	shared.Lock()
@@ -62,8 +62,8 @@ func sharedServer(tb testing.TB) *server {
 	return shared.server
 }
 
-// ownServer returns a server that nobody else uses, and which does not lose what
-// was committed when it crashes. It ends with the test.
+// ownServer returns a server for one test, which does not lose committed data when it
+// crashes. It ends with the test.
 func ownServer(tb testing.TB) *server {
 	tb.Helper()
 	s := newServer(tb, "")
@@ -103,7 +103,7 @@ func newServer(tb testing.TB, settings string) *server {
 	_, err = fmt.Fprintf(conf, "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nmax_connections = 300\n%s\n", settings)
 	require.NoError(tb, err)
 	require.NoError(tb, conf.Close())
-	for try := 1; ; try++ { // somebody else may take the port before the server does
+	for try := 1; ; try++ { // another program may take the port before the server does
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(tb, err)
 		s.port = listener.Addr().(*net.TCPAddr).Port
@@ -120,8 +120,8 @@ func newServer(tb testing.TB, settings string) *server {
 	}
 }
 
-// postgresPrograms returns the folder with the programs of the newest PostgreSQL
-// that is installed.
+// postgresPrograms returns the folder with the programs of the newest installed
+// PostgreSQL.
 func postgresPrograms(tb testing.TB) string {
 	tb.Helper()
 	candidates, _ := filepath.Glob("/usr/lib/postgresql/*/bin") // Debian keeps them off the PATH
@@ -145,8 +145,8 @@ func postgresPrograms(tb testing.TB) string {
 	return ""
 }
 
-// another returns the user to run a server as where the tests run as root, which
-// PostgreSQL refuses to.
+// another returns the user to run a server as if the tests run as root, because
+// PostgreSQL refuses to run as root.
 func another(tb testing.TB) (uid, gid uint32, ok bool) {
 	tb.Helper()
 	if os.Geteuid() != 0 {
@@ -174,7 +174,7 @@ func (s *server) command(tb testing.TB, program string, args ...string) *exec.Cm
 	return cmd
 }
 
-// start returns once the server takes connections.
+// start returns when the server accepts connections.
 func (s *server) start(tb testing.TB) error {
 	tb.Helper()
 	s.guard = s.command(tb, "/bin/sh", "-c", guard)
@@ -190,8 +190,8 @@ func (s *server) start(tb testing.TB) error {
 	return nil
 }
 
-// stop returns once the server has ended. In the mode "immediate" that is a
-// crash, after which it can be started again.
+// stop returns when the server has ended. The mode "immediate" is a crash, after which it
+// can be started again.
 func (s *server) stop(mode string) {
 	if mode != "" {
 		_, _ = io.WriteString(s.word, mode+"\n")
@@ -200,7 +200,7 @@ func (s *server) stop(mode string) {
 	_ = s.guard.Wait()
 }
 
-// dsn is where the server is reached, by way of a proxy if addr is that of one.
+// dsn is the address of the server, or of a proxy in front of it.
 func (s *server) dsn(addr string) string {
 	if addr == "" {
 		addr = fmt.Sprintf("127.0.0.1:%d", s.port)
@@ -252,7 +252,7 @@ func (p postgres) connector(tb testing.TB) connector {
 	return stdlib.GetConnector(*config)
 }
 
-// closedPort returns a port on which nobody listens.
+// closedPort returns a port on which no program listens.
 func closedPort(t *testing.T) int {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

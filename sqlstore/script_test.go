@@ -16,7 +16,7 @@ import (
 	"github.com/reauth-go/reauth/sqlstore"
 )
 
-// A script is a database that does what it is asked, or what a test wants.
+// A script is a database that answers correctly, or as a test says.
 type script struct {
 	mu sync.Mutex
 	do func(ctx context.Context, purpose string) error
@@ -31,14 +31,14 @@ func scriptedStore(t *testing.T, s *script) *sqlstore.Store {
 	return store
 }
 
-// Answers to a query that are no errors: no row, and a row of another number than 1.
+// Answers to a query that are not errors: no row, and a row with a number other than 1.
 var errNoRow = errors.New("no row")
 
 type number int64
 
 func (n number) Error() string { return "a row of " + strconv.FormatInt(int64(n), 10) }
 
-// answer sets what is called for each statement; its error is the answer.
+// answer sets the function that is called for each statement. Its error is the answer.
 func (s *script) answer(do func(ctx context.Context, purpose string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +80,7 @@ func (c *scriptedConn) QueryContext(ctx context.Context, statement string, _ []d
 	return &oneRow{number: 1}, err
 }
 
-// oneRow is a version, how long a lock will last, or whether the token is none.
+// oneRow is a version, the remaining time of a lock, or whether there is no token.
 type oneRow struct {
 	number int64
 	read   bool

@@ -6,20 +6,20 @@ import (
 	"strings"
 )
 
-// statements are all that is ever sent to the database, each on its own and
+// statements are all statements that are sent to the database, each by itself and
 // outside of any transaction.
 //
-// A row is locked while its deadline is to come. owner tells by whom: it is drawn
-// anew for each lock. version counts the locks. Who holds one can write as long as
-// owner and version are what they were, whatever is written without the lock. The
-// deadline is no part of that: once it has passed others may take the lock, but
-// until one does nobody has held it in between, and the holder may go on.
+// A row is locked while its deadline is in the future. owner identifies the holder and
+// is random for each lock. version counts the locks. The holder can write as long as
+// owner and version are unchanged, whatever is written without the lock. The deadline
+// does not matter for that. After it has passed others may take the lock, but until one
+// does nobody has held it in between, and the holder may go on.
 //
-// Any statement may have to be sent again, since it is not known whether it has
-// arrived, and the first may still arrive much later: a network that was silent
-// delivers what it kept. So what is done under a lock leaves its version alone, and
-// writes counts up with each token that the holder stores: a late one is not to
-// take the place of the next, and the same one is stored once.
+// Any statement may have to be sent again if it is not known whether it has arrived, and
+// the first one may still arrive much later, when a silent network delivers what it held
+// back. Therefore statements under a lock leave its version unchanged, and writes counts
+// the tokens that the holder stores, so that a late one does not replace the next, and
+// the same one is stored once.
 type statements struct {
 	create, probe       string
 	load, save          string
@@ -47,13 +47,13 @@ ON CONFLICT (session) DO UPDATE SET token = excluded.token`
 
 	clearToken = `UPDATE {table} SET token = NULL WHERE session = $1 AND token IS NOT NULL`
 
-	// sweepRow removes a row that says nothing. Whoever may have taken the last
-	// thing out of one has to call it: clearToken the token, releaseLock the lock.
+	// sweepRow removes an empty row. It follows clearToken and releaseLock, either of
+	// which may have emptied the row.
 	sweepRow = `DELETE FROM {table}
 WHERE session = $1 AND token IS NULL AND COALESCE(deadline, 0) <= {now}`
 
-	// takeLock says {now} again where it might say excluded.deadline: it may have
-	// waited for another's write in between.
+	// takeLock evaluates {now} again instead of using excluded.deadline, because it may
+	// have waited for another's write in between.
 	takeLock = `INSERT INTO {table} AS s (session, version, owner, deadline)
 VALUES ($1, 1, $2, {now} + CAST($3 AS BIGINT))
 ON CONFLICT (session) DO UPDATE
@@ -61,8 +61,8 @@ SET version = s.version + 1, writes = 0, owner = excluded.owner, deadline = {now
 WHERE s.owner = excluded.owner OR COALESCE(s.deadline, 0) <= {now}
 RETURNING version`
 
-	// lockLeft asks how long the lock of another will last, in milliseconds. It
-	// only reads: to try takeLock over and over would write, also in vain.
+	// lockLeft returns how long another's lock lasts, in milliseconds. It only reads,
+	// while repeating takeLock would write even without success.
 	lockLeft = `SELECT COALESCE(deadline, 0) - {now} FROM {table} WHERE session = $1`
 
 	releaseLock = `UPDATE {table} SET owner = NULL, deadline = NULL
@@ -77,8 +77,8 @@ RETURNING token IS NULL`
 )
 
 func newStatements(d Dialect, quotedTable string) statements {
-	// Milliseconds since 1970, by the database's clock at the moment when the
-	// expression is evaluated, which is after any wait for a lock.
+	// Milliseconds since 1970, by the database's clock when the expression is evaluated,
+	// which is after any wait for a lock.
 	now := `CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)`
 	key := `TEXT COLLATE "C"`
 	parameter := "$"
@@ -97,15 +97,15 @@ func newStatements(d Dialect, quotedTable string) statements {
 	}
 }
 
-// longestIdentifier is what PostgreSQL cuts longer ones down to, with a notice
-// that nobody reads.
+// longestIdentifier is the length to which PostgreSQL truncates longer identifiers, with
+// only a notice.
 const longestIdentifier = 63
 
 // quoteTable returns a table's name, with or without a schema, for use in SQL.
 func quoteTable(name string) (string, error) {
 	parts := strings.Split(name, ".")
 	if len(parts) > 2 {
-		return "", errors.New("a table's name has at most one dot, after its schema")
+		return "", errors.New("a table's name can have only one dot, after its schema")
 	}
 	for i, part := range parts {
 		switch {
@@ -118,7 +118,7 @@ func quoteTable(name string) (string, error) {
 		}
 		for _, c := range []byte(part) {
 			if c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-				return "", errors.New("it may hold letters, digits and underscores of ASCII only")
+				return "", errors.New("it may contain only ASCII letters, digits and underscores")
 			}
 		}
 		parts[i] = `"` + part + `"`

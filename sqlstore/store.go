@@ -11,11 +11,11 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// A Dialect is the SQL that a database understands. It has to be named, since
-// database/sql does not tell what it talks to.
+// A Dialect is the SQL that a database understands. The caller names it, because
+// database/sql does not tell which database it is connected to.
 type Dialect int
 
-// The dialects. The zero Dialect is none of them.
+// The dialects. The zero Dialect is invalid.
 const (
 	PostgreSQL Dialect = 1 + iota // 9.5 or later
 	SQLite                        // 3.35 or later
@@ -32,23 +32,20 @@ func (d Dialect) String() string {
 	return fmt.Sprintf("Dialect(%d)", int(d))
 }
 
-// Options are what can be set about a [Store]. The zero value is meant for
-// production. New copies them.
+// Options configure a [Store]. The zero value is meant for production. New copies them.
 type Options struct {
-	// Table is the table, as the database spells it, with its schema or without:
-	// "reauth_sessions", "auth.reauth_sessions". Each part is of ASCII letters,
-	// digits and underscores, at most 63 of them, and does not begin with a digit.
-	// It is quoted where it goes into SQL, so capitals count: a table that
-	// PostgreSQL was told to create as Tokens, unquoted, is called "tokens".
-	// Empty means "reauth_sessions".
+	// Table is the table's name as the database spells it, with or without its schema,
+	// such as "reauth_sessions" or "auth.reauth_sessions". Each part has at most 63
+	// ASCII letters, digits and underscores, and does not begin with a digit. It is
+	// quoted in SQL, so case matters. A table that was created in PostgreSQL as Tokens,
+	// unquoted, is called "tokens". Empty means "reauth_sessions".
 	Table string
 
-	// Lease is for how long a lock is granted at a time. Its holder renews it
-	// three times as often; if that holder dies, or cannot reach the database for
-	// as long, others wait at most this long. It also bounds for how long the
-	// database may be away between a refresh and the Save of what it brought. 0
-	// means 15 s, and less than 100 ms is an error. Processes that share a table
-	// may differ in it.
+	// Lease is how long a lock is granted at a time. Its holder renews it three times
+	// as often. If the holder dies, or cannot reach the database for that long, others
+	// wait at most this long. The database may also be away for that long between a
+	// refresh and the Save of its result. 0 means 15 s, and less than 100 ms is an
+	// error. Processes that share a table may have different values.
 	Lease time.Duration
 }
 
@@ -58,8 +55,7 @@ const (
 	shortestLease = 100 * time.Millisecond
 )
 
-// A Store keeps tokens in a table. It is made by [New], and may be used by many
-// goroutines at once.
+// A Store keeps tokens in a table. Create it with [New]. It is safe for concurrent use.
 type Store struct {
 	db         *sql.DB
 	dialect    Dialect
@@ -73,12 +69,12 @@ var (
 	_ reauth.Locker = (*Store)(nil)
 )
 
-// New returns a Store on a table of db, which stays the caller's to configure
-// and to close. A nil opts is the zero Options. New does not talk to the
-// database, so that a program starts even while that is away: whether the table
-// is there shows at its first use. [Store.CreateTable] creates it.
+// New returns a Store on a table of db. The caller configures and closes db. Nil opts
+// mean the zero Options. New does not connect to the database, so that a program can
+// start while that is away. A missing table is an error at its first use.
+// [Store.CreateTable] creates it.
 //
-// The error names every argument that cannot be used.
+// The error names every invalid argument.
 func New(db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 	if opts == nil {
 		opts = new(Options)
@@ -96,14 +92,14 @@ func New(db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 		errs = append(errs, errors.New("sqlstore: the *sql.DB is nil"))
 	}
 	if dialect != PostgreSQL && dialect != SQLite {
-		errs = append(errs, fmt.Errorf("sqlstore: the dialect is %v, but has to be PostgreSQL or SQLite", dialect))
+		errs = append(errs, fmt.Errorf("sqlstore: the dialect is %v, but must be PostgreSQL or SQLite", dialect))
 	}
 	quoted, err := quoteTable(s.table)
 	if err != nil {
 		errs = append(errs, fmt.Errorf("sqlstore: Options.Table is %q: %w", s.table, err))
 	}
 	if s.lease < shortestLease {
-		errs = append(errs, fmt.Errorf("sqlstore: Options.Lease is %v, but has to be at least %v", s.lease, shortestLease))
+		errs = append(errs, fmt.Errorf("sqlstore: Options.Lease is %v, but must be at least %v", s.lease, shortestLease))
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
@@ -112,18 +108,18 @@ func New(db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 	return s, nil
 }
 
-// Format writes the dialect and the table, whatever the verb, and nothing of the
-// database's address.
+// Format writes the dialect and the table, whatever the verb, and nothing about the
+// address of the database.
 func (s *Store) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "*sqlstore.Store[%v, table %s]", s.dialect, s.table)
 }
 
-// CreateTable creates the table unless it is there. Many processes may call it at
-// once, as when a service starts; where the table is there already, the right to
-// create one is not needed. While other connections keep an SQLite database
-// locked, CreateTable waits, until ctx ends.
+// CreateTable creates the table unless it exists. Many processes may call it at once, for
+// example when a service starts. If the table exists, the right to create one is not
+// needed. While other connections keep an SQLite database locked, CreateTable waits until
+// ctx is done.
 //
-// A table that lacks a column is an error; it is left as it is.
+// A table that lacks a column is an error. CreateTable does not change it.
 func (s *Store) CreateTable(ctx context.Context) error {
 	var err error
 	for wait := newBackoff(shortestPoll, longestPoll); ; {
@@ -132,19 +128,19 @@ func (s *Store) CreateTable(ctx context.Context) error {
 			break
 		}
 	}
-	// Two that create one table at once can collide in PostgreSQL's catalogue,
-	// and who may not create tables may still have one: what counts is whether
-	// it is there now.
+	// Two processes that create one table at once can collide in PostgreSQL's catalogue,
+	// and a user who may not create tables may still have one. Only the table's
+	// existence matters.
 	if _, probeErr := s.row(ctx, s.statements.probe, nil); probeErr != nil {
 		if err == nil {
-			err = probeErr // it was there, and is another one
+			err = probeErr // it exists, but with other columns
 		}
 		return fmt.Errorf("sqlstore: create table %s: %w", s.table, caused(ctx, err))
 	}
 	return nil
 }
 
-// Load implements reauth.Store. What is stored and is no token is an error.
+// Load implements reauth.Store. A stored value that is not a token is an error.
 func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, error) {
 	key := rowKey(session)
 	var text sql.NullString
@@ -156,19 +152,18 @@ func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, e
 	}
 	var tok reauth.Token
 	if json.Unmarshal([]byte(text.String), &tok) != nil {
-		// What package json says of it may repeat a piece of it.
-		return reauth.Token{}, false, fmt.Errorf("sqlstore: load session %q: what is stored is not the JSON of a token", key)
+		// The error of package json may quote the value.
+		return reauth.Token{}, false, fmt.Errorf("sqlstore: load session %q: the stored value is not the JSON of a token", key)
 	}
 	return tok, true, nil
 }
 
-// Save implements reauth.Store. With the context of a lock it writes only as long
-// as the lease stands, and while the database is away or busy it tries again
-// until the lease is lost or ctx ends: the token that was spent for tok may be the
-// one that is stored, and nobody else can tell. Without, it is one statement,
-// whoever holds the lock.
+// Save implements reauth.Store. With the context of a lock it writes only while the lease
+// lasts. While the database is away or busy it retries until the lease is lost or ctx is
+// done, because the stored token may be the one that was spent for tok, which no other
+// process can know. Without a lock it is one statement, even if somebody holds the lock.
 //
-// A token that is no UTF-8 is an error: JSON cannot keep it.
+// A token that is not UTF-8 is an error, because JSON cannot represent it.
 func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) error {
 	key := rowKey(session)
 	text, err := encode(tok)
@@ -182,8 +177,7 @@ func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) erro
 	return failed(ctx, "save", key, err, text)
 }
 
-// Delete implements reauth.Store, with the context of a lock and without as Save
-// does.
+// Delete implements reauth.Store. It treats the context of a lock as Save does.
 func (s *Store) Delete(ctx context.Context, session string) error {
 	key := rowKey(session)
 	if l := s.leaseIn(ctx, session); l != nil {
@@ -192,8 +186,8 @@ func (s *Store) Delete(ctx context.Context, session string) error {
 	if _, err := s.exec(ctx, s.statements.clear, key); err != nil {
 		return failed(ctx, "delete", key, err, "")
 	}
-	// The row goes too, unless somebody holds the lock in it: then it goes with
-	// that. If this fails it stays, and says nothing.
+	// Remove the row too, unless somebody holds the lock in it. Then releasing the lock
+	// removes it. If this fails, an empty row remains.
 	_, _ = s.exec(ctx, s.statements.sweep, key)
 	return nil
 }
@@ -203,8 +197,7 @@ func encode(tok reauth.Token) (string, error) {
 	return string(text), err
 }
 
-// exec runs a statement that returns no rows, and returns how many it has
-// written.
+// exec runs a statement that returns no rows, and returns how many rows it has written.
 func (s *Store) exec(ctx context.Context, statement string, args ...any) (int64, error) {
 	res, err := s.db.ExecContext(ctx, statement, args...)
 	if err != nil {
@@ -213,9 +206,8 @@ func (s *Store) exec(ctx context.Context, statement string, args ...any) (int64,
 	return res.RowsAffected()
 }
 
-// row runs a statement that returns one row or none. It is run to its end even
-// though nothing more can come: SQLite commits only then what was written, and
-// says whether it could.
+// row runs a statement that returns one row or none. It reads to the end although no more
+// rows can come, because SQLite commits only then, and reports whether it could.
 func (s *Store) row(ctx context.Context, statement string, args []any, into ...any) (found bool, err error) {
 	rows, err := s.db.QueryContext(ctx, statement, args...)
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 	"github.com/reauth-go/reauth/sqlstore"
 )
 
-// A deafConnector is of a database that must not be talked to.
+// A deafConnector belongs to a database that must not be used.
 type deafConnector struct{ t *testing.T }
 
 func (c deafConnector) Driver() driver.Driver { return nil }
@@ -58,7 +58,7 @@ func TestNewNamesEveryArgumentThatCannotBeUsed(t *testing.T) {
 		assert.ErrorContains(t, err, fmt.Sprintf("sqlstore: the dialect is Dialect(%d)", int(dialect)))
 	}
 	_, err = sqlstore.New(db, sqlstore.SQLite, &sqlstore.Options{Lease: 100*time.Millisecond - 1})
-	assert.ErrorContains(t, err, "sqlstore: Options.Lease is 99.999999ms, but has to be at least 100ms")
+	assert.ErrorContains(t, err, "sqlstore: Options.Lease is 99.999999ms, but must be at least 100ms")
 	for _, table := range []string{
 		".", "a.", ".a", "a.b.c", "a b", "1a", "a.1b", "a-b", "a\"b", "a'b", "a;b", "a$1", "{now}", "é", "a\x00", " a", "a\n",
 		strings.Repeat("a", 64), "a." + strings.Repeat("b", 64),
@@ -77,8 +77,7 @@ func TestOptionsAreCopied(t *testing.T) {
 	require.NoError(t, store.Save(t.Context(), "ann", token("1")))
 }
 
-// The names that a database would take for something else, if they were not
-// quoted, or not quoted well.
+// A database would misread these names if they were not quoted, or not quoted well.
 func TestTheTableMayHaveAnyNameThatIsAnIdentifier(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.connect(t)
@@ -170,7 +169,7 @@ func TestCreateTableEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// A service's user often may read and write, and no more.
+// A service's user often may only read and write.
 func TestCreateTableNeedsNoRightToCreateWhereTheTableIs(t *testing.T) {
 	d := newPostgres(t).(postgres)
 	db := d.connect(t)
@@ -186,9 +185,8 @@ func TestCreateTableNeedsNoRightToCreateWhereTheTableIs(t *testing.T) {
 	assert.ErrorContains(t, store.CreateTable(t.Context()), "permission denied")
 }
 
-// What the README shows to those who create the table themselves is what
-// CreateTable does.
-func TestTheTableOfTheReadmeIsTheRightOne(t *testing.T) {
+// CreateTable creates the table that the README shows.
+func TestTheTableInTheReadmeIsTheOneCreated(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	onBoth(t, func(t *testing.T, d database) {
@@ -226,7 +224,7 @@ func columns(t *testing.T, d database, db *sql.DB) (out []string) {
 	return out
 }
 
-func TestWhatIsStoredCanBeReadByPeople(t *testing.T) {
+func TestTheTableIsReadable(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		store, db := newStore(t, d, 0), d.connect(t)
 		long := strings.Repeat("a", 200)
@@ -257,14 +255,14 @@ func TestWhatIsStoredCanBeReadByPeople(t *testing.T) {
 	})
 }
 
-func TestWhatIsNoTokenIsAnErrorThatDoesNotRepeatIt(t *testing.T) {
+func TestARowWithoutATokenIsAnErrorThatDoesNotShowIt(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		store, db := newStore(t, d, 0), d.connect(t)
 		for _, text := range []string{"", "secret", `{"access_token":"secret"`, `{"access_token":{"secret":1}}`, `{"expiry":"secret"}`, `["secret"]`} {
 			mustExec(t, db, "INSERT INTO "+d.table()+" (session, token, version) VALUES ($1, $2, 1)", "ann", text)
 			_, ok, err := store.Load(t.Context(), "ann")
 			assert.False(t, ok)
-			assert.EqualError(t, err, `sqlstore: load session "ann": what is stored is not the JSON of a token`)
+			assert.EqualError(t, err, `sqlstore: load session "ann": the stored value is not the JSON of a token`)
 			require.NoError(t, store.Delete(t.Context(), "ann"))
 		}
 	})
@@ -282,7 +280,7 @@ func TestATokenThatIsNoTextIsNotStored(t *testing.T) {
 	mustHold(t, store, "ann", "access-1")
 }
 
-// Databases like to tell what it is that they refuse.
+// Databases quote the values that they refuse.
 func TestNoTokenInTheErrorsOfTheDatabase(t *testing.T) {
 	secret := reauth.Token{
 		AccessToken: "qZ7secret-access-token", RefreshToken: "xK3secret-refresh-token", Extra: map[string]string{"id_token": "wV9secret-id-token"},
@@ -357,8 +355,8 @@ func TestFormatShowsDialectAndTable(t *testing.T) {
 	}
 }
 
-// With a pooler before it, pgx must not prepare statements, and in the simple
-// protocol parameters have no types.
+// With a pooler, pgx must not prepare statements, and in the simple protocol parameters
+// have no types.
 func TestEveryModeOfPgxWillDo(t *testing.T) {
 	d := newPostgres(t).(postgres)
 	for _, mode := range []pgx.QueryExecMode{
@@ -387,7 +385,7 @@ func TestEveryModeOfPgxWillDo(t *testing.T) {
 	}
 }
 
-// deadline returns that of the one row in a table.
+// deadline returns the deadline of the only row in a table.
 func deadline(t *testing.T, d database) (ms int64) {
 	t.Helper()
 	db := d.connect(t)
@@ -396,8 +394,8 @@ func deadline(t *testing.T, d database) (ms int64) {
 	return ms
 }
 
-// A database in which everybody's transactions are serializable refuses some
-// statements only because others run at the same time.
+// A database with serializable transactions refuses some statements only because others
+// run at the same time.
 func TestASerializableDatabaseWillDo(t *testing.T) {
 	d := newPostgres(t).(postgres)
 	counts := map[bool]int{}
@@ -426,7 +424,7 @@ func TestASerializableDatabaseWillDo(t *testing.T) {
 	assert.Equal(t, map[bool]int{true: 160}, counts)
 }
 
-// Some keep JSON in a column that knows it.
+// Some databases have a column type for JSON.
 func TestTheTokenMayBeJSONB(t *testing.T) {
 	d := newPostgres(t).(postgres)
 	mustExec(t, d.connect(t), "ALTER TABLE "+d.name+" ALTER COLUMN token TYPE JSONB USING token::jsonb")

@@ -14,12 +14,12 @@ import (
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
-// An app is a backend at work, with the servers around it.
+// An app is a running backend with the servers around it.
 type app struct {
 	url    string
-	shared bool               // the store may be another process's too
+	shared bool               // the store may also be another process's
 	demo   *reauthtest.Server // nil if it is another process's
-	failed chan error         // why a server has ended by itself
+	failed chan error         // why a server has ended unexpectedly
 
 	backend    *backend
 	server     *http.Server
@@ -28,7 +28,7 @@ type app struct {
 	grace      time.Duration // how long stop waits for requests in progress
 }
 
-// start returns once the backend can be reached. ctx bounds how long that takes.
+// start returns when the backend can be reached. ctx bounds how long that takes.
 func start(ctx context.Context, opts options, log *slog.Logger) (*app, error) {
 	a := &app{
 		shared:     opts.store != "memory",
@@ -95,7 +95,7 @@ func (a *app) start(ctx context.Context, opts options, log *slog.Logger) error {
 		return fmt.Errorf("-addr: %w", err)
 	}
 	a.url = scheme + listener.Addr().String()
-	// A live view lasts as long as its page: it would keep the server from ending.
+	// A live view lasts as long as its page, so it would keep the server from ending.
 	server.RegisterOnShutdown(a.backend.live.close)
 	a.server = server
 	a.serve(listener, server, log)
@@ -104,10 +104,10 @@ func (a *app) start(ctx context.Context, opts options, log *slog.Logger) error {
 
 // serve serves until stop.
 func (a *app) serve(listener net.Listener, server *http.Server, log *slog.Logger) {
-	// There is no limit for a whole request, nor for its answer: both may stream.
+	// There is no limit for a whole request or answer, because both may stream.
 	server.ReadHeaderTimeout = 10 * time.Second
 	server.IdleTimeout = 2 * time.Minute
-	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug) // what went wrong with a client
+	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug) // errors of clients
 	go func() {                                                         // ends with the server
 		var err error
 		if server.TLSConfig != nil {
@@ -121,15 +121,15 @@ func (a *app) serve(listener net.Listener, server *http.Server, log *slog.Logger
 	}()
 }
 
-// stop lets the requests in progress end, and then the refreshes: one that is cut
-// off can cost its user the session. The token server goes last.
+// stop waits for requests in progress, and then for refreshes, because interrupting one
+// can invalidate the session. The token server stops last.
 func (a *app) stop() error {
 	var errs []error
 	if a.server != nil {
 		errs = append(errs, a.end(a.server))
 	}
 	if a.backend != nil {
-		// However long the requests took: a refresh has a time of its own.
+		// A refresh has a time of its own, however long the requests took.
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		if err := a.backend.transport.Wait(ctx); err != nil {
@@ -144,7 +144,7 @@ func (a *app) stop() error {
 	return errors.Join(errs...)
 }
 
-// end breaks off what has not ended by itself after the time of grace.
+// end interrupts the requests that have not ended by themselves within the grace period.
 func (a *app) end(server *http.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), a.grace)
 	defer cancel()

@@ -50,14 +50,12 @@ func (b *backend) handler() http.Handler {
 	all := http.NewServeMux()
 	all.Handle("/", withHeaders(own))
 	all.Handle("/api/", http.StripPrefix("/api", b.requireSession(newProxy(b.api, b.transport, b.log))))
-	// A POST that another site has a browser make is refused, whatever it is for,
-	// signing in included.
+	// A POST that another site makes a browser send is refused, including a sign-in.
 	return http.NewCrossOriginProtection().Handler(all)
 }
 
-// requireSession lets only browsers pass in which somebody is signed in. A cookie
-// that somebody has made up costs one look at the store: not its lock, and no line
-// in the log.
+// requireSession passes only requests of browsers that are signed in. A forged cookie
+// costs one read of the store, but no lock and no line in the log.
 func (b *backend) requireSession(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		signedIn, err := b.signedIn(r)
@@ -75,7 +73,7 @@ func (b *backend) requireSession(next http.Handler) http.Handler {
 	})
 }
 
-// withHeaders confines the pages to what comes from here.
+// withHeaders restricts the pages to content from this server.
 func withHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -94,10 +92,10 @@ var web embed.FS
 
 var (
 	pages     = template.Must(template.ParseFS(web, "web/*.html"))
-	assets, _ = fs.Sub(web, "web") // it fails only if the name is no path
+	assets, _ = fs.Sub(web, "web") // fails only if the name is not a valid path
 )
 
-// showPage shows the page to whoever is signed in.
+// showPage shows the page of a signed-in user.
 func (b *backend) showPage(w http.ResponseWriter, r *http.Request) {
 	signedIn, err := b.signedIn(r)
 	switch {
@@ -130,5 +128,5 @@ func (b *backend) write(w http.ResponseWriter, r *http.Request, status int, name
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = page.WriteTo(w) // it fails only if the browser has gone
+	_, _ = page.WriteTo(w) // fails only if the browser has gone
 }

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// ownCertificate makes a certificate for the host of addr, and for this machine's
-// own names, that nobody but its maker vouches for.
+// ownCertificate makes a self-signed certificate for the host of addr and for the names of
+// this machine.
 func ownCertificate(addr string) (*tls.Config, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -8,18 +8,18 @@ import (
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
-// What the demo's token server knows.
+// The client that the demo's token server knows.
 const (
 	demoPassword     = "demo"
 	demoClientID     = "bff"
-	demoClientSecret = "the demo's backend" // no secret: whoever reads this has it
+	demoClientSecret = "the demo's backend" // not a secret, because it is public here
 )
 
 var demoUsers = []string{"ann", "bob", "eve"}
 
 // newDemo returns a token server and the API that it protects, which is below /v1.
-// A refresh ends the access token before it at once, so that calls under way are
-// refused: a strict server, and a lively demo.
+// A refresh revokes the previous access token at once, so that calls under way are
+// refused, as with a strict server.
 func newDemo(lifetime time.Duration) *reauthtest.Server {
 	s := reauthtest.New(reauthtest.Options{
 		AccessLifetime:    lifetime,
@@ -40,8 +40,8 @@ func newDemo(lifetime time.Duration) *reauthtest.Server {
 	return s
 }
 
-// checkPassword keeps out whoever is no user of the demo: a reauthtest.Server signs
-// anybody in.
+// checkPassword accepts only the users of the demo, because a reauthtest.Server accepts
+// any user.
 func checkPassword(s *reauthtest.Server) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/token" && r.PostFormValue("grant_type") == "password" {

@@ -19,7 +19,7 @@ import (
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
-// What has not come after this long does not come.
+// patience is how long tests wait for anything.
 const patience = 30 * time.Second
 
 // startApp starts a backend as the program does, on a free port. Tokens live for a

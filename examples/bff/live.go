@@ -10,7 +10,7 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// A live tells pages what happens to their own session, as it happens.
+// A live reports events to the pages of their session.
 type live struct {
 	closed chan struct{}
 	close  func()
@@ -25,8 +25,8 @@ func newLive() *live {
 	return l
 }
 
-// publish is called by the Transport and must not wait: a page that does not keep
-// up misses something.
+// publish is called by the Transport and must not wait. A page that is too slow misses
+// events.
 func (l *live) publish(e reauth.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -45,12 +45,12 @@ func (l *live) publish(e reauth.Event) {
 	}
 }
 
-// mostViews is how many views a session may have at once: each takes a connection,
-// and a goroutine.
+// mostViews is the number of views that a session may have at once. Each takes a
+// connection and a goroutine.
 const mostViews = 16
 
-// watch returns the events of a session from now on until it ends, unless it has too
-// many views.
+// watch returns the events of a session from now on until it ends, unless the session has
+// too many views.
 func (l *live) watch(session string) (events <-chan reauth.Event, leave func(), ok bool) {
 	view := make(chan reauth.Event, 256)
 	l.mu.Lock()
@@ -82,7 +82,7 @@ func (b *backend) serveEvents(w http.ResponseWriter, r *http.Request) {
 	defer leave()
 	w.Header().Set("Content-Type", "text/event-stream")
 	out := http.NewResponseController(w)
-	// A comment from time to time shows whether the browser is still there.
+	// A comment from time to time shows whether the browser is still connected.
 	pulse := time.NewTicker(15 * time.Second)
 	defer pulse.Stop()
 	_, err := fmt.Fprint(w, "retry: 1000\n\n")
@@ -96,7 +96,7 @@ func (b *backend) serveEvents(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 			err = writeEvent(w, e)
-			for range len(events) { // a storm comes in one piece
+			for range len(events) { // events of a storm are sent together
 				if err == nil {
 					err = writeEvent(w, <-events)
 				}
@@ -111,8 +111,8 @@ func (b *backend) serveEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// writeEvent writes what happened and how long it took. Why something failed is
-// for the log.
+// writeEvent writes the kind of an event and how long it took. The error goes to the log
+// only.
 func writeEvent(w http.ResponseWriter, e reauth.Event) error {
 	text, err := json.Marshal(struct {
 		Kind string  `json:"kind"`

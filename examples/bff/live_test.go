@@ -13,7 +13,7 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// watch opens the live view of a browser's session. What it returns gives one
+// watch opens the live view of a browser's session. The function it returns gives one
 // event after the other, and "" at the end.
 func (b *browser) watch(ctx context.Context) func() string {
 	b.t.Helper()
@@ -48,10 +48,10 @@ func TestTheLiveViewShowsTheOwnSessionAlone(t *testing.T) {
 	for range 3 {
 		kinds = append(kinds, strings.Split(ofAnn(), `"`)[3])
 	}
-	assert.Equal(t, []string{"refresh started", "refreshed", "replayed"}, kinds)
+	assert.Equal(t, []string{"refresh_started", "refreshed", "replayed"}, kinds)
 
 	require.Equal(t, http.StatusSeeOther, bob.post("/sign-out").status)
-	assert.Equal(t, `{"kind":"signed out","took":0}`, ofBob(), "and nothing before")
+	assert.Equal(t, `{"kind":"signed_out","took":0}`, ofBob(), "and nothing before")
 }
 
 func TestALiveViewThatIsClosedIsForgotten(t *testing.T) {
@@ -74,7 +74,7 @@ func TestALiveViewEndsWithItsSession(t *testing.T) {
 	b := signedIn(t, a, "ann")
 	event := b.watch(t.Context())
 	require.Equal(t, http.StatusSeeOther, b.post("/sign-out").status)
-	assert.Equal(t, `{"kind":"signed out","took":0}`, event())
+	assert.Equal(t, `{"kind":"signed_out","took":0}`, event())
 	assert.Empty(t, event(), "and no more")
 }
 

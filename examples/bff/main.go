@@ -1,16 +1,16 @@
-// Bff is a web application whose backend keeps the tokens: a backend for
-// frontend. The browser has a cookie and nothing else. The backend turns the
-// cookie into a session, and proxies the browser's API calls through a
-// reauth.Transport, which puts the session's access token on each of them.
+// Bff is a web application whose backend keeps the tokens (a backend for frontend). The
+// browser has only a cookie. The backend turns the cookie into a session, and proxies the
+// browser's API calls through a reauth.Transport, which puts the session's access token
+// on each of them.
 //
 //	go run ./examples/bff
 //
-// needs nothing else: it brings a token server and an API of its own, whose
-// access tokens live for two seconds. With -once it is its own visitor, and ends.
-// See -help for the rest.
+// needs nothing else, because the program starts a token server and an API of its own,
+// whose access tokens live for two seconds. With -once it visits itself and exits. See
+// -help for the rest.
 //
-// What the backend has to do about tokens stands in tokens.go, and in proxy.go
-// what a browser gets to see of their failures.
+// The code about tokens is in tokens.go. The answers that a browser gets when they fail
+// are in proxy.go.
 package main
 
 import (
@@ -43,7 +43,7 @@ const (
 type options struct {
 	addr     string
 	tls      bool
-	secure   bool // the browser comes by HTTPS, whatever comes here
+	secure   bool // the browser uses HTTPS, even if a proxy in front does not
 	store    string
 	storeKey string // from the environment
 	demo     string
@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitFailed
 	}
 	if opts.once {
-		// As long as the tokens need to roll over, and half a minute for all else.
+		// The time in which the tokens expire, and half a minute for the rest.
 		bounded, cancel := context.WithTimeout(ctx, (onceRollovers+1)*opts.lifetime+30*time.Second)
 		err = once(bounded, a, stdout)
 		cancel()
@@ -122,7 +122,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	return opts, nil
 }
 
-// announce says where to look.
+// announce prints the address.
 func (a *app) announce(w io.Writer) {
 	fmt.Fprintf(w, "bff: open %s and sign in as %s, with the password %q\n", a.url, strings.Join(demoUsers, " or "), demoPassword)
 	if a.demo != nil && a.shared {

@@ -91,19 +91,19 @@ func TestARequestThatDoesNotEndCostsNoRefresh(t *testing.T) {
 	}))
 	a := startApp(t, func(o *options) { o.demo = demo.URL })
 	b := signedIn(t, a, "ann")
-	session := reauth.WithSession(t.Context(), sessionName(b.cookie()))
+	session := a.backend.transport.Session(sessionName(b.cookie()))
 	var requests sync.WaitGroup
 	requests.Go(func() { // ends when stop breaks it off
 		_, err := b.try(t.Context(), http.MethodGet, "/api/endless", nil)
 		assert.Error(t, err)
 	})
 	<-arrived
-	before, err := a.backend.transport.Token(session)
+	before, err := session.Token(t.Context())
 	require.NoError(t, err)
 	release := demo.BlockRefresh()
 	defer release()
 	requests.Go(func() { // ends after release
-		_, err := a.backend.transport.Refresh(session, before)
+		_, err := session.Refresh(t.Context(), before)
 		assert.NoError(t, err)
 	})
 	await(t, demo, func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
@@ -120,7 +120,7 @@ func TestARequestThatDoesNotEndCostsNoRefresh(t *testing.T) {
 	assert.ErrorContains(t, err, "requests were broken off")
 	assert.NotContains(t, err.Error(), "a refresh has not ended")
 	requests.Wait()
-	stored, ok, err := a.backend.store.Load(t.Context(), reauth.SessionFromContext(session))
+	stored, ok, err := a.backend.store.Load(t.Context(), session.Name())
 	require.NoError(t, err)
 	assert.True(t, ok && stored.RefreshToken != before.RefreshToken, "what the refresh brought is not stored")
 }

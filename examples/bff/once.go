@@ -23,10 +23,9 @@ const (
 	onceUpload    = 8 << 20
 )
 
-// once does what a visitor does with a browser, and says what came of it: it signs
-// in, makes calls while tokens roll over, uploads past a 401, has the session
-// revoked and is sent to the sign-in page. The first thing that is not as it should
-// be is the error.
+// once does what a visitor does with a browser, and reports the results. It signs in,
+// makes calls while tokens expire, uploads past a 401, revokes the session and gets to
+// the sign-in page. It returns the first unexpected result as an error.
 func once(ctx context.Context, a *app, out io.Writer) error {
 	v, err := newVisitor(a)
 	if err != nil {
@@ -56,7 +55,7 @@ func newVisitor(a *app) (*visitor, error) {
 		Jar: jar,
 		Transport: &http.Transport{
 			MaxIdleConnsPerHost: onceCalls,
-			// The certificate is our own, and so is the server.
+			// The certificate is self-signed, and the server is part of this program.
 			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 			ForceAttemptHTTP2: true,
 		},
@@ -162,7 +161,7 @@ func (v *visitor) endWithARevocation(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// send returns an answer that has the status want, with its body read.
+// send returns an answer with the status want, and its body.
 func (v *visitor) send(ctx context.Context, method, path string, body io.Reader, want int) (*http.Response, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, v.url+path, body)
 	if err != nil {

@@ -24,7 +24,7 @@ func TestOnceIsAWholeVisit(t *testing.T) {
 	}
 }
 
-func TestOnceSaysWhatIsWrong(t *testing.T) {
+func TestOnceReportsErrors(t *testing.T) {
 	// Calls whose tokens roll over at once, and which need no session.
 	rollOver := func(a *app) {
 		var token atomic.Int64

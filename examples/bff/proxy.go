@@ -22,14 +22,14 @@ func newProxy(api *url.URL, transport http.RoundTripper, log *slog.Logger) http.
 		Transport: transport,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(api)
-			// The cookie is between the browser and us. A request that brings a
-			// credential of its own would go out with that in place of the token.
+			// The cookie is for this server only. A request with a credential of its own
+			// would be sent with that instead of the token.
 			r.Out.Header.Del("Cookie")
 			r.Out.Header.Del("Authorization")
 			if n := r.Out.ContentLength; n < 0 || n > replayBuffer {
-				// An upload that has not begun can be sent again, however long it is:
-				// the API says whether it takes the token before it gets the body. One
-				// that says nothing gets it after a second.
+				// An upload that has not begun can be sent again, however long it is. The
+				// API says whether it accepts the token before it gets the body. If it
+				// does not answer, it gets the body after a second.
 				r.Out.Header.Set("Expect", "100-continue")
 			}
 		},
@@ -48,13 +48,13 @@ func newProxy(api *url.URL, transport http.RoundTripper, log *slog.Logger) http.
 			writeError(w, http.StatusBadRequest, "bad_path")
 			return
 		}
-		// A WebSocket begins with a GET, which any page may make, and is not bound to
-		// the origin that opened it: who wants one has to check Origin first.
+		// A WebSocket begins with a GET, which any page may send, and is not bound to the
+		// origin that opened it. Check Origin before you allow one.
 		if r.Header.Get("Upgrade") != "" {
 			writeError(w, http.StatusBadRequest, "no_upgrade")
 			return
 		}
-		// Who answers a TRACE repeats the request, and the token with it.
+		// The answer to a TRACE repeats the request, including the token.
 		if r.Method == http.MethodTrace || r.Method == http.MethodConnect {
 			writeError(w, http.StatusMethodNotAllowed, "bad_method")
 			return
@@ -63,9 +63,9 @@ func newProxy(api *url.URL, transport http.RoundTripper, log *slog.Logger) http.
 	})
 }
 
-// hasParent reports whether some server takes a part of path for "..": there are
-// those that cut off what follows a semicolon, and those that decode again, for which
-// it looks at so many more decodings.
+// hasParent reports whether some server could read a part of path as "..". Some servers
+// remove the text after a semicolon, and some decode again, so it also checks further
+// decodings.
 func hasParent(path string, decodings int) bool {
 	parts := strings.FieldsFunc(path, func(c rune) bool { return c == '/' || c == '\\' })
 	return slices.ContainsFunc(parts, func(part string) bool {
@@ -77,8 +77,8 @@ func hasParent(path string, decodings int) bool {
 	})
 }
 
-// A finalOnly passes on the answer alone. What the API says before it (1xx) does not
-// come by ModifyResponse, and may set a cookie too.
+// A finalOnly passes on only the final answer. Informational answers (1xx) bypass
+// ModifyResponse, and may set a cookie, too.
 type finalOnly struct{ http.ResponseWriter }
 
 func (w finalOnly) WriteHeader(status int) {
@@ -89,8 +89,8 @@ func (w finalOnly) WriteHeader(status int) {
 
 func (w finalOnly) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// forBrowser takes from an answer of the API what is not for a browser: here it
-// would be about our own origin.
+// forBrowser removes headers from an answer of the API that would apply to this server's
+// origin in the browser.
 func forBrowser(h http.Header) {
 	for name := range h {
 		if strings.HasPrefix(name, "Access-Control-") {
@@ -103,12 +103,12 @@ func forBrowser(h http.Header) {
 	} {
 		h.Del(name)
 	}
-	h.Set("Content-Security-Policy", "default-src 'none'; sandbox") // an answer is data and no page
+	h.Set("Content-Security-Policy", "default-src 'none'; sandbox") // an answer is data, not a page
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	// What the API says of caching was about a request with an Authorization, which
-	// no shared cache keeps by itself (RFC 9111 section 3.5). The browser's has none,
-	// and the next user of this browser asks for the same address.
+	// The API's caching headers were for a request with an Authorization, which shared
+	// caches do not keep by default (RFC 9111 section 3.5). The browser's request has
+	// none, and the next user of this browser may request the same address.
 	h.Set("Cache-Control", "no-store")
 }
 
@@ -135,5 +135,5 @@ func writeError(w http.ResponseWriter, status int, code string) {
 	forBrowser(w.Header())
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(`{"error":"` + code + "\"}\n")) // it fails only if the browser has gone
+	_, _ = w.Write([]byte(`{"error":"` + code + "\"}\n")) // fails only if the browser has gone
 }

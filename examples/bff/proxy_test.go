@@ -28,13 +28,13 @@ func TestTheBrowsersCredentialsDoNotReachTheAPI(t *testing.T) {
 	got := b.post("/api/look", "Authorization", "Bearer of-my-own", "Cookie", "other=1; bff="+b.cookie(), "X-Mine", "kept")
 	require.Equal(t, http.StatusOK, got.status)
 	assert.NotContains(t, seen, "Cookie")
-	tok, err := a.backend.transport.Token(reauth.WithSession(t.Context(), sessionName(b.cookie())))
+	tok, err := a.backend.transport.Session(sessionName(b.cookie())).Token(t.Context())
 	require.NoError(t, err)
 	assert.True(t, len(seen["Authorization"]) == 1 && seen.Get("Authorization") == "Bearer "+tok.AccessToken, "the session's token, and nothing else")
 	assert.Equal(t, "kept", seen.Get("X-Mine"))
 }
 
-func TestWhatTheAPISaysOfOriginsAndCookiesDoesNotReachTheBrowser(t *testing.T) {
+func TestTheAPIsCORSAndCookieHeadersDoNotReachTheBrowser(t *testing.T) {
 	a := startApp(t, nil)
 	a.demo.Handle("/v1/answer", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Set-Cookie", "bff=planted")

@@ -13,7 +13,7 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// What the sign-in page says, by the parameter why of its address.
+// reasons are the texts of the sign-in page, by the parameter why of its address.
 var reasons = map[string]string{
 	"ended":      "Your session has ended. Please sign in again.",
 	"signed-out": "You have signed out.",
@@ -21,8 +21,8 @@ var reasons = map[string]string{
 }
 
 type signInPage struct {
-	Notice   string // how one has come here
-	Problem  string // why one is here still
+	Notice   string // why the user has come here
+	Problem  string // why the sign-in has failed
 	User     string
 	Users    []string
 	Password string
@@ -39,7 +39,7 @@ func (b *backend) writeSignIn(w http.ResponseWriter, r *http.Request, status int
 
 // signIn signs a user in, and gives the browser the cookie of a new session.
 func (b *backend) signIn(w http.ResponseWriter, r *http.Request) {
-	// Of somebody who is not signed in yet nothing long is read, nor for long.
+	// The request of a user who is not signed in must be short and quick.
 	r.Body = http.MaxBytesReader(w, r.Body, 8<<10)
 	reading := http.NewResponseController(w)
 	_ = reading.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -57,15 +57,14 @@ func (b *backend) signIn(w http.ResponseWriter, r *http.Request) {
 		again(http.StatusUnprocessableEntity, "No user has that name and password.")
 		return
 	}
-	// An identifier that the browser had before, maybe from somebody who knows it,
-	// is never signed in.
+	// The browser may have its old identifier from an attacker, so that is never signed in.
 	id := rand.Text()
 	if err == nil {
-		err = b.transport.SignIn(reauth.WithSession(r.Context(), sessionName(id)), tok)
+		err = b.transport.Session(sessionName(id)).SignIn(r.Context(), tok)
 	}
 	if err != nil {
 		if failed, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
-			// Its text is the server's, which may repeat the password.
+			// The text comes from the server, which may repeat the password.
 			err = fmt.Errorf("the token server answered %d, error code %q", failed.Response.StatusCode, failed.ErrorCode)
 		}
 		b.log.WarnContext(r.Context(), "a sign-in failed", "error", err)
@@ -81,13 +80,13 @@ func (b *backend) signIn(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
-// exchange gets the first token. A password that passes through the backend keeps
-// this example short; with a token server of others, send the browser there (RFC
-// 6749 section 4.1) and hand over what that brings.
+// exchange gets the first token. Sending the password through the backend keeps this
+// example short. With another party's token server, send the browser there (RFC 6749
+// section 4.1) and use the token that it issues.
 func (b *backend) exchange(ctx context.Context, user, password string) (reauth.Token, error) {
 	ctx = context.WithValue(ctx, oauth2.HTTPClient, &http.Client{
 		Timeout: 10 * time.Second,
-		// A redirect would take the password along.
+		// A redirect would carry the password along.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	})
 	tok, err := b.password.PasswordCredentialsToken(ctx, user, password)
@@ -102,8 +101,7 @@ func (b *backend) exchange(ctx context.Context, user, password string) (reauth.T
 	}, nil
 }
 
-// signOut ends the session, in the store and at the token server, and takes the
-// cookie away.
+// signOut ends the session, in the store and at the token server, and removes the cookie.
 func (b *backend) signOut(w http.ResponseWriter, r *http.Request) {
 	why := "signed-out"
 	if r, ok := b.withSession(r); ok {

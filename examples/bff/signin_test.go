@@ -154,8 +154,7 @@ func TestASignInStartsANewSession(t *testing.T) {
 
 func TestWithoutACookieThereIsNoSession(t *testing.T) {
 	a := startApp(t, nil)
-	nameless := reauth.WithSession(t.Context(), "")
-	require.NoError(t, a.backend.transport.SignIn(nameless, reauth.Token(a.demo.SignIn("ann"))))
+	require.NoError(t, a.backend.store.Save(t.Context(), "", reauth.Token(a.demo.SignIn("ann"))))
 	newBrowser(t, a).assertSignedOut()
 	b := newBrowser(t, a)
 	b.setCookie("")

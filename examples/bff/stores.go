@@ -16,15 +16,16 @@ import (
 
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/redisstore"
+	"github.com/reauth-go/reauth/sealedstore"
 	"github.com/reauth-go/reauth/sqlstore"
 )
 
-// keepFor is for how long Redis keeps a session that is not refreshed: a browser that
-// is closed does not sign out. Memory and SQL keep it.
+// keepFor is how long Redis keeps a session that is not refreshed, because closing a
+// browser does not sign out. Memory and SQL keep it without limit.
 const keepFor = 30 * 24 * time.Hour
 
-// openStore opens the store that address names, to be closed when nobody uses it
-// any more. With a key what it keeps is encrypted.
+// openStore opens the store that address names. Close it when it is not used any more.
+// With a key its tokens are encrypted.
 func openStore(ctx context.Context, address, key string) (store reauth.Store, closeStore func() error, err error) {
 	switch scheme, rest, _ := strings.Cut(address, ":"); scheme {
 	case "memory":
@@ -36,8 +37,8 @@ func openStore(ctx context.Context, address, key string) (store reauth.Store, cl
 	case "sqlite":
 		file := "file:" + (&url.URL{Path: rest}).EscapedPath() + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)"
 		store, closeStore, err = openSQL(ctx, "sqlite", file, sqlstore.SQLite)
-	default: // the address is not repeated, since there may be a password in it
-		return nil, nil, errors.New("it is none of memory, redis://..., postgres://... and sqlite:FILE")
+	default: // the address is not repeated, because it may hold a password
+		return nil, nil, errors.New("must be memory, redis://..., postgres://... or sqlite:FILE")
 	}
 	if err != nil || key == "" {
 		return store, closeStore, err
@@ -52,7 +53,7 @@ func openStore(ctx context.Context, address, key string) (store reauth.Store, cl
 func openRedis(ctx context.Context, address string) (reauth.Store, func() error, error) {
 	opts, err := redis.ParseURL(address)
 	if err != nil {
-		return nil, nil, errors.New("it is no address of a Redis, such as redis://user:password@localhost:6379/0")
+		return nil, nil, errors.New("not a Redis address, such as redis://user:password@localhost:6379/0")
 	}
 	client := redis.NewClient(opts)
 	if err := client.Ping(ctx).Err(); err != nil {
@@ -64,7 +65,7 @@ func openRedis(ctx context.Context, address string) (reauth.Store, func() error,
 func openSQL(ctx context.Context, driver, dsn string, dialect sqlstore.Dialect) (reauth.Store, func() error, error) {
 	db, err := sql.Open(driver, dsn)
 	if err != nil {
-		return nil, nil, fmt.Errorf("it is no address of %v", dialect)
+		return nil, nil, fmt.Errorf("not an address of %v", dialect)
 	}
 	store, err := sqlstore.New(db, dialect, nil)
 	if err == nil {
@@ -81,5 +82,5 @@ func seal(store reauth.Store, key string) (reauth.Store, error) {
 	if err != nil {
 		return nil, errors.New("BFF_STORE_KEY is not hexadecimal")
 	}
-	return reauth.Sealed(store, bytes)
+	return sealedstore.New(store, bytes)
 }

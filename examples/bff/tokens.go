@@ -9,40 +9,42 @@ import (
 	"net/url"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 )
 
-// A config says what a backend works with.
+// A config configures a backend.
 type config struct {
-	api                     *url.URL // where what is below /api/ goes
+	api                     *url.URL // the target of paths below /api/
 	tokenURL, revocationURL string
 	clientID, clientSecret  string
 	store                   reauth.Store
-	secure                  bool // the browser comes by HTTPS
+	secure                  bool // the browser uses HTTPS
 	log                     *slog.Logger
 }
 
-// replayBuffer is how much of an upload is kept in case it has to be sent again.
-// A longer one asks the API first; see newProxy.
+// replayBuffer is how much of an upload is kept in case it has to be sent again. A longer
+// one asks the API first; see newProxy.
 const replayBuffer = 256 << 10
 
-// newTransport returns what keeps the sessions of all users signed in.
+// newTransport returns the Transport for the sessions of all users.
 func newTransport(cfg config, live *live) (*reauth.Transport, error) {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	base.MaxIdleConnsPerHost = 100 // all calls go to one host
 	logEvent := reauth.LogEvents(cfg.log)
 	return reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{
+		Refresher: &oauth.Refresher{
 			TokenURL:      cfg.tokenURL,
 			RevocationURL: cfg.revocationURL,
 			ClientID:      cfg.clientID,
 			ClientSecret:  cfg.clientSecret,
 		},
-		Origins:      []string{cfg.api.Scheme + "://" + cfg.api.Host},
-		Base:         base,
-		Store:        cfg.store,
-		ReplayBuffer: replayBuffer,
-		// The demo's API ends tokens before their time, at the push of a button, also
-		// those that a refresh has only just brought. Leave this out for any other.
+		Origins:        []string{cfg.api.Scheme + "://" + cfg.api.Host},
+		Base:           base,
+		Store:          cfg.store,
+		RequireSession: true, // a handler that forgets to pick one fails
+		ReplayBuffer:   replayBuffer,
+		// The demo's API revokes tokens on demand, also those that a refresh has just
+		// brought. Leave this out for other APIs.
 		RefreshPause: -1,
 		OnEvent: func(ctx context.Context, e reauth.Event) {
 			logEvent(ctx, e)
@@ -51,8 +53,8 @@ func newTransport(cfg config, live *live) (*reauth.Transport, error) {
 	})
 }
 
-// sessionName is the session that a cookie stands for. Who reads names, in the
-// store or in a log, cannot make a cookie of them.
+// sessionName returns the session of a cookie. A name that is read in the store or in a
+// log cannot be turned into a cookie.
 func sessionName(cookie string) string {
 	sum := sha256.Sum256([]byte(cookie))
 	return hex.EncodeToString(sum[:])
@@ -67,8 +69,8 @@ func (b *backend) withSession(r *http.Request) (_ *http.Request, ok bool) {
 	return r.WithContext(reauth.WithSession(r.Context(), sessionName(cookie.Value))), true
 }
 
-// cookie returns the cookie that is all a browser ever has: no script can read it,
-// and no other site can have it sent along with a POST.
+// cookie returns the cookie for the browser. No script can read it, and no other site can
+// make the browser send it with a POST.
 func (b *backend) cookie(value string) *http.Cookie {
 	c := &http.Cookie{
 		Name: "bff", Value: value, Path: "/",

@@ -16,8 +16,8 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// crossAll crosses each bridge with a token that the server has just declared
-// dead, without a word to this side.
+// crossAll crosses each bridge with a token that the server has just revoked without
+// telling the client.
 func crossAll(ctx context.Context, out io.Writer, transport *reauth.Transport, s *servers) error {
 	session := perRPC{transport: transport, insecure: true} // on this machine
 	conn, err := grpc.NewClient(s.rpcTarget, append(session.dialOptions(),
@@ -93,7 +93,7 @@ func listen(ctx context.Context, conn *websocket.Conn, err error) (string, error
 	return string(text), conn.Close(websocket.StatusNormalClosure, "")
 }
 
-// ask shows what a TokenSource cannot do, and the way around that.
+// ask shows what a TokenSource cannot do, and the workaround.
 func ask(ctx context.Context, transport *reauth.Transport, url string) (string, error) {
 	source := newTokenSource(ctx, transport)
 	client := &http.Client{Transport: &oauth2.Transport{Source: source}}

@@ -13,28 +13,28 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// A perRPC carries a session over gRPC. Each RPC gets the token of the session
-// that its context picks, as a request does.
+// A perRPC uses a session with gRPC. Each RPC gets the token of the session that its
+// context picks, as a request does.
 //
-// What a request does after a 401, a unary call does after an Unauthenticated: it
-// waits for the one refresh, and is sent a second time. See [retryStream] for
-// streams. An RPC of a session without a usable token fails with the error of
-// [reauth.Transport.Token] in its chain, under the code Unauthenticated if the user
-// must sign in and Unavailable if the fault may pass.
+// After an Unauthenticated, a unary call does what a request does after a 401. It waits
+// for the one refresh, and is sent a second time. See [retryStream] for streams. An RPC
+// of a session without a usable token fails with the error of [reauth.Transport.Token] in
+// its chain, with the code Unauthenticated if the user must sign in, and Unavailable if
+// the failure is temporary.
 //
-// [reauth.Config.Origins] has no say over where the token goes: to whatever server
-// the dial options are given to. Use them for the API's own connection only.
+// [reauth.Config.Origins] does not apply. The token goes to any server that is dialed
+// with these options, so use them for the API's own connection only.
 type perRPC struct {
 	transport *reauth.Transport
 
-	// insecure lets the token travel without TLS: for a server on this machine.
+	// insecure allows sending the token without TLS, for a server on this machine.
 	insecure bool
 }
 
 var _ credentials.PerRPCCredentials = perRPC{}
 
-// dialOptions are for grpc.NewClient. What a call option reports, such as
-// grpc.OnFinish, it reports of both attempts.
+// dialOptions are for grpc.NewClient. Call options such as grpc.OnFinish report both
+// attempts.
 func (p perRPC) dialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithPerRPCCredentials(p),
@@ -59,8 +59,7 @@ func (p perRPC) GetRequestMetadata(ctx context.Context, _ ...string) (map[string
 	return map[string]string{"authorization": tok.Type() + " " + tok.AccessToken}, nil
 }
 
-// An attempt remembers which token an RPC carried, so that a refusal is about that
-// token and no other.
+// An attempt remembers which token an RPC carried, so that a refusal refers to that token.
 type attempt struct{ carried atomic.Pointer[reauth.Token] }
 
 type attemptKey struct{}
@@ -70,8 +69,8 @@ func newAttempt(ctx context.Context) (context.Context, *attempt) {
 	return context.WithValue(ctx, attemptKey{}, a), a
 }
 
-// afterRefusal reports whether to try again, err being what became of a. An error
-// replaces the refusal, which would be out of date.
+// afterRefusal reports whether to try again after a ended with err. An error replaces the
+// refusal, which would be outdated.
 func (p perRPC) afterRefusal(ctx context.Context, a *attempt, err error) (bool, error) {
 	refused := a.carried.Load()
 	if status.Code(err) != codes.Unauthenticated || refused == nil {
@@ -98,7 +97,7 @@ func (p perRPC) unary(ctx context.Context, method string, req, reply any, conn *
 	return err
 }
 
-// rpcError gives an error of the session's a status, and keeps it in the chain.
+// rpcError adds a status to an error of the session, and keeps it in the chain.
 func rpcError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return status.FromContextError(ctx.Err()).Err()
@@ -110,7 +109,7 @@ func rpcError(ctx context.Context, err error) error {
 	return &sessionError{code, err}
 }
 
-// A sessionError is an error that package status knows what to make of.
+// A sessionError is an error with a status that package status finds.
 type sessionError struct {
 	code codes.Code
 	err  error

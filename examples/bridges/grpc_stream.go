@@ -8,16 +8,16 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// A retryStream is a stream that may be opened a second time, when the first thing
-// that is heard of it is Unauthenticated.
+// A retryStream is a stream that may be opened a second time, if its first answer is
+// Unauthenticated.
 //
-// That is done where the client sends one message, which is then sent again: the
-// server has refused it and done nothing. Where the client sends many, some are
-// gone by the time that the refusal arrives, and only the caller could send them
-// again. It gets the Unauthenticated, once the refresh is done: the next stream
-// that it opens has the new token. Nor is a stream opened again once its caller has
-// received a message or a header: a server that ends it later, for the token has
-// run out, leaves the caller to go on where it was.
+// This works if the client sends one message, which is then sent again, because the
+// server has refused it and done nothing. If the client sends many, some have been sent
+// when the refusal arrives, and only the caller could send them again. The caller gets
+// the Unauthenticated after the refresh, and the next stream that it opens has the new
+// token. A stream is also not opened again after its caller has received a message or a
+// header. If a server ends it later, because the token has expired, the caller must
+// resume by itself.
 type retryStream struct {
 	perRPC
 	desc *grpc.StreamDesc
@@ -26,7 +26,7 @@ type retryStream struct {
 
 	mu      sync.Mutex // the other methods may be called during a RecvMsg
 	current grpc.ClientStream
-	attempt *attempt // nil: it has been answered, and there is no other
+	attempt *attempt // nil: it has been answered, and there is no second one
 	sent    any      // the client's only message; nil: not sent yet, or not the only one
 }
 
@@ -42,7 +42,7 @@ func (p perRPC) stream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.Cl
 	first, a := newAttempt(ctx)
 	var err error
 	if s.current, err = s.open(first); err != nil {
-		return nil, err // not even sent, so not refused by anyone
+		return nil, err // not sent, so not refused
 	}
 	s.attempt = a
 	return s, nil
@@ -52,7 +52,7 @@ func (p perRPC) stream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.Cl
 func (s *retryStream) SendMsg(m any) error {
 	s.mu.Lock()
 	if !s.desc.ClientStreams {
-		s.sent = m // nobody may change it from now on, says the interface
+		s.sent = m // the interface forbids changing it from now on
 	}
 	current := s.current
 	s.mu.Unlock()
@@ -95,8 +95,8 @@ func (s *retryStream) second(sent, m any) error {
 	return next.RecvMsg(m)
 }
 
-// settle returns the attempt that may be followed by another and what to send
-// with that, and sees to it that there is no third.
+// settle returns the first attempt and the message to send with a second one, and makes
+// sure that there is no third.
 func (s *retryStream) settle() (*attempt, any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

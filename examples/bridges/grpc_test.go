@@ -60,7 +60,7 @@ func TestStreamsWithADeadTokenAreAnsweredAfterOneRefresh(t *testing.T) {
 	}))
 }
 
-func TestATokenKnownToHaveEndedIsNotShown(t *testing.T) {
+func TestAnExpiredTokenIsNotSent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, reauthtest.Options{})
 	w.token.Expiry = time.Now().Add(-time.Minute)
@@ -192,7 +192,7 @@ func TestHeaderAndTrailerAreThoseOfTheSecondStream(t *testing.T) {
 	assert.Equal(t, []string{"1"}, stream.Trailer().Get("messages"))
 }
 
-// What the client has sent of many messages cannot be had back from it.
+// The messages that a client has sent in a stream cannot be recovered from it.
 func TestAConversationThatIsRefusedCanBeBegunAgainAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, reauthtest.Options{})
@@ -253,7 +253,7 @@ func TestAFailedRefreshIsUnavailable(t *testing.T) {
 	}
 }
 
-func TestWhoMustSignInIsTold(t *testing.T) {
+func TestSignInRequiredIsUnauthenticated(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, reauthtest.Options{})
 	rpc := w.client(t)
@@ -270,7 +270,7 @@ func TestWhoMustSignInIsTold(t *testing.T) {
 	assert.Equal(t, 1, w.Counts().Refreshes)
 }
 
-func TestWhoLeavesDuringARefreshTakesNobodyAlong(t *testing.T) {
+func TestACallerThatLeavesDuringARefreshAffectsNobodyElse(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, reauthtest.Options{})
 	rpc := w.client(t)

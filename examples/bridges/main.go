@@ -1,10 +1,9 @@
-// Bridges carries one session to where there is no http.Client: into gRPC, into
-// the handshake of a WebSocket, and into libraries that want an oauth2.TokenSource.
+// Bridges uses one session where there is no http.Client: in gRPC, in the handshake of a
+// WebSocket, and in libraries that need an oauth2.TokenSource.
 //
 //	go run ./examples/bridges
 //
-// brings the servers along and crosses each bridge once, with a token that has just
-// died.
+// starts its servers and crosses each bridge once, with a token that was just revoked.
 package main
 
 import (
@@ -53,7 +52,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { // a refresh that is cut off can cost the session
+	defer func() { // interrupting a refresh can invalidate the session
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		err = errors.Join(err, transport.Wait(ctx))

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
@@ -41,7 +42,7 @@ func (s *servers) world(t *testing.T) *world {
 	base.MaxIdleConnsPerHost = many
 	t.Cleanup(base.CloseIdleConnections)
 	transport, err := reauth.New(reauth.Config{
-		Refresher:    &reauth.OAuth2Refresher{TokenURL: s.TokenURL(), ClientID: "bridges", Client: s.Client()},
+		Refresher:    &oauth.Refresher{TokenURL: s.TokenURL(), ClientID: "bridges", Client: s.Client()},
 		Origins:      []string{s.URL},
 		Base:         base,
 		RefreshPause: time.Hour,

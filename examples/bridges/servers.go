@@ -19,8 +19,8 @@ import (
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
-// servers are what the bridges lead to. Who may enter is for the token server to
-// say, also where gRPC is spoken.
+// servers are the targets of the bridges. The token server decides about tokens, also for
+// gRPC.
 type servers struct {
 	*reauthtest.Server
 	rpcTarget string
@@ -29,10 +29,10 @@ type servers struct {
 
 const (
 	pathFeed   = "/feed"   // a WebSocket
-	pathWhoAmI = "/whoami" // whose token it is
+	pathWhoAmI = "/whoami" // returns whose token it is
 )
 
-// serveAll starts a gRPC server beside s and adds the WebSocket to s.
+// serveAll starts a gRPC server in addition to s, and adds the WebSocket to s.
 func serveAll(s *reauthtest.Server) (*servers, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -54,7 +54,7 @@ func (s *servers) close() {
 	s.Close()
 }
 
-// serveFeed greets the user, then returns what it is sent.
+// serveFeed greets the user, then echoes messages.
 func serveFeed(w http.ResponseWriter, r *http.Request) {
 	conn, err := websocket.Accept(w, r, nil)
 	if err != nil {
@@ -116,7 +116,7 @@ func (s *servers) admit(ctx context.Context) (context.Context, error) {
 	user, err := io.ReadAll(resp.Body)
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
-		return nil, status.Error(codes.Unauthenticated, "the token is no good")
+		return nil, status.Error(codes.Unauthenticated, "the token is not valid")
 	case resp.StatusCode == http.StatusForbidden:
 		return nil, status.Error(codes.PermissionDenied, "not for this user")
 	case err != nil || resp.StatusCode != http.StatusOK:
@@ -125,20 +125,19 @@ func (s *servers) admit(ctx context.Context) (context.Context, error) {
 	return context.WithValue(ctx, userKey{}, string(user)), nil
 }
 
-// A service is gRPC's own test service, which has a call of each kind and the code
-// for it in the module.
+// A service is gRPC's own test service, which has a call of each kind.
 type service struct {
 	testpb.UnimplementedTestServiceServer
 }
 
-// UnaryCall says who calls.
+// UnaryCall returns the name of the caller.
 func (service) UnaryCall(ctx context.Context, _ *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
 	user, _ := ctx.Value(userKey{}).(string)
 	return &testpb.SimpleResponse{Username: user}, nil
 }
 
-// StreamingOutputCall sends a message of each size that it is asked for, and ends
-// with the status that it is asked for and a trailer that says how many they were.
+// StreamingOutputCall sends a message of each requested size. It ends with the requested
+// status and a trailer with the number of messages.
 func (service) StreamingOutputCall(req *testpb.StreamingOutputCallRequest, stream grpc.ServerStreamingServer[testpb.StreamingOutputCallResponse]) error {
 	for _, p := range req.GetResponseParameters() {
 		if err := stream.Send(&testpb.StreamingOutputCallResponse{Payload: &testpb.Payload{Body: make([]byte, p.GetSize())}}); err != nil {
@@ -149,7 +148,7 @@ func (service) StreamingOutputCall(req *testpb.StreamingOutputCallRequest, strea
 	return status.Error(codes.Code(req.GetResponseStatus().GetCode()), req.GetResponseStatus().GetMessage())
 }
 
-// FullDuplexCall returns each payload that it is sent.
+// FullDuplexCall echoes each payload.
 func (service) FullDuplexCall(stream grpc.BidiStreamingServer[testpb.StreamingOutputCallRequest, testpb.StreamingOutputCallResponse]) error {
 	for {
 		req, err := stream.Recv()

@@ -5,16 +5,17 @@ import (
 	"errors"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 )
 
-// connect returns a signed-in session. It is what a program with an http.Client
-// would do too; the bridges need no more than the Transport.
+// connect returns a signed-in session, as for a program with an http.Client. The bridges
+// need only the Transport.
 func connect(ctx context.Context, s *servers) (*reauth.Transport, error) {
 	transport, err := reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{TokenURL: s.TokenURL(), ClientID: "bridges"},
+		Refresher: &oauth.Refresher{TokenURL: s.TokenURL(), ClientID: "bridges"},
 		Origins:   []string{s.URL}, // for the WebSocket, whose handshake is HTTP
-		// Here tokens die as soon as they have been used once. Against a real server
-		// leave this out.
+		// The servers here revoke tokens right after their first use. Leave this out for a
+		// real server.
 		RefreshPause: -1,
 	})
 	if err != nil {
@@ -23,11 +24,11 @@ func connect(ctx context.Context, s *servers) (*reauth.Transport, error) {
 	return transport, transport.SignIn(ctx, reauth.Token(s.SignIn("ann")))
 }
 
-// renew returns another token to try, now that refused has been turned down. All
-// who report the same token share one refresh.
+// renew returns another token to try after refused was refused. All callers that report
+// the same token share one refresh.
 //
-// Without one, and without an error, the refusal is the answer: the token is so new
-// that the refusal must be about what the user may do.
+// If it returns no token and no error, the refusal is the answer. The token is so new
+// that the refusal must be about permissions.
 func renew(ctx context.Context, transport *reauth.Transport, refused reauth.Token) (tok reauth.Token, again bool, err error) {
 	tok, err = transport.Refresh(ctx, refused)
 	failed, ok := errors.AsType[*reauth.RefreshError](err)

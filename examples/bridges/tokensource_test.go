@@ -30,7 +30,7 @@ func (w *world) ended(t *testing.T) {
 	require.NoError(t, w.transport.SignIn(t.Context(), w.token))
 }
 
-func TestConsumersOfATokenThatHasEndedShareOneRefresh(t *testing.T) {
+func TestConsumersOfAnExpiredTokenShareOneRefresh(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, reauthtest.Options{})
 	w.ended(t)
@@ -46,8 +46,8 @@ func TestConsumersOfATokenThatHasEndedShareOneRefresh(t *testing.T) {
 		}))
 }
 
-// The caveat: who has taken a TokenSource does not look at a 401.
-func TestNobodyTellsATokenSourceOfA401(t *testing.T) {
+// This is the caveat. Users of a TokenSource ignore a 401.
+func TestATokenSourceDoesNotLearnOfA401(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, reauthtest.Options{})
 	client := w.consumer(t)

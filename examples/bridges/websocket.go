@@ -9,13 +9,12 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// The handshake of a WebSocket is an HTTP request. Only there the token is shown:
-// how long the connection may last after that is for the server to say, and when
-// it closes it, one of these dials again.
+// The handshake of a WebSocket is an HTTP request, and the only one with the token. The
+// server decides how long the connection may last after that. When it closes the
+// connection, dial again.
 
-// dial is for a WebSocket library that takes an http.Client: there is nothing to
-// do. The Transport deals with a 401, and leaves alone the connection that becomes
-// of a 101.
+// dial is for a WebSocket library that accepts an http.Client, and has nothing to do. The
+// Transport handles a 401, and hands over the connection after a 101.
 func dial(ctx context.Context, transport *reauth.Transport, url string) (*websocket.Conn, error) {
 	conn, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{
 		HTTPClient: &http.Client{Transport: transport},
@@ -23,7 +22,7 @@ func dial(ctx context.Context, transport *reauth.Transport, url string) (*websoc
 	return conn, err
 }
 
-// dialWithHeader is for one that takes a header and nothing else.
+// dialWithHeader is for a library that accepts only a header.
 func dialWithHeader(ctx context.Context, transport *reauth.Transport, url string) (*websocket.Conn, error) {
 	tok, err := transport.Token(ctx)
 	if err != nil {
@@ -47,7 +46,7 @@ func dialWithHeader(ctx context.Context, transport *reauth.Transport, url string
 func handshake(ctx context.Context, tok reauth.Token, url string) (*websocket.Conn, *http.Response, error) {
 	return websocket.Dial(ctx, url, &websocket.DialOptions{
 		HTTPHeader: http.Header{"Authorization": {tok.Type() + " " + tok.AccessToken}},
-		// No Config.Origins look after this token: it goes no further than url.
+		// Config.Origins does not apply to this token, so it must not go further than url.
 		HTTPClient: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	})
 }

@@ -89,7 +89,7 @@ func TestAForbiddenHandshakeStartsNothing(t *testing.T) {
 	})
 }
 
-func TestAHandshakeTellsWhoMustSignIn(t *testing.T) {
+func TestAHandshakeReportsSignInRequired(t *testing.T) {
 	eachDialer(t, func(t *testing.T, w *world, dial dialer) {
 		w.Revoke()
 		for range 2 {

@@ -36,7 +36,7 @@ func TestTwentyRunsAtOnceAreRefusedAndRefreshOnce(t *testing.T) {
 	assert.Equal(t, 60, s.Counts().APIRefused)
 }
 
-func TestTwentyRunsAtOnceKnowThatTheTokenHasEndedAndRefreshOnce(t *testing.T) {
+func TestTwentyRunsAtOnceWithAnExpiredTokenRefreshOnce(t *testing.T) {
 	s := newHome(t)
 	requireDone(t, "sign-in")
 	config, err := os.UserConfigDir()

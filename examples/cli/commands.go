@@ -12,14 +12,14 @@ import (
 	"unicode"
 )
 
-// withSession makes a command of one that needs the session.
+// withSession makes a command from a function that needs the session.
 func withSession(command func(context.Context, *app, *session) error) func(context.Context, *app) error {
 	return func(ctx context.Context, a *app) error {
 		s, err := open(a.server, a.store, a.dir)
 		if err != nil {
 			return err
 		}
-		err = command(s.in(ctx), a, s)
+		err = command(ctx, a, s)
 		return errors.Join(err, s.finish(ctx, a.stderr))
 	}
 }
@@ -40,7 +40,7 @@ func signIn(ctx context.Context, a *app, s *session) error {
 }
 
 func signOut(ctx context.Context, a *app, s *session) error {
-	if err := s.transport.SignOut(ctx); err != nil {
+	if err := s.handle.SignOut(ctx); err != nil {
 		return fmt.Errorf("you are signed out, but not everywhere: %v", err)
 	}
 	fmt.Fprintf(a.stdout, "Signed out of %s.\n", s.server)
@@ -48,7 +48,7 @@ func signOut(ctx context.Context, a *app, s *session) error {
 }
 
 func status(ctx context.Context, a *app, s *session) error {
-	ok, err := s.transport.SignedIn(ctx)
+	ok, err := s.handle.SignedIn(ctx)
 	if err != nil {
 		return fmt.Errorf("your session cannot be read: %v", err)
 	}
@@ -93,7 +93,7 @@ func list(ctx context.Context, a *app, s *session) error {
 	return nil
 }
 
-// printable is what the server says, without what would change the terminal.
+// printable returns text of the server without characters that would change the terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -108,7 +108,7 @@ type note struct {
 	Text   string `json:"text"`
 }
 
-// call sends a request like any program does. A token that has ended is not its business.
+// call sends a request as any program does. It does not handle expired tokens.
 func (s *session) call(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {

@@ -43,7 +43,7 @@ Below is what the server sees of it. Ctrl-C ends it, and all sessions with it.
 
 `
 
-// demo is a server for the other commands, until it is interrupted.
+// demo runs a server for the other commands until it is interrupted.
 func demo(ctx context.Context, a *app) error {
 	if a.demo.once {
 		return once(ctx, a)
@@ -61,7 +61,7 @@ func demo(ctx context.Context, a *app) error {
 	return d.stop()
 }
 
-// watch writes what happens until ctx ends.
+// watch prints events until ctx is done.
 func watch(ctx context.Context, s *reauthtest.Server, out io.Writer) {
 	seen := s.Counts()
 	for {
@@ -98,7 +98,7 @@ func startDemo(address string, opts reauthtest.Options) (*demoServer, error) {
 	return d, nil
 }
 
-// stop lets what is in progress end.
+// stop waits for requests in progress.
 func (d *demoServer) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -110,7 +110,7 @@ func (d *demoServer) stop() error {
 	return err
 }
 
-// keepNotes adds what a service has besides tokens.
+// keepNotes adds the handlers of the notes service.
 func keepNotes(s *reauthtest.Server) {
 	s.HandlePublic("POST /sign-in", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var in struct{ User, Password string }
@@ -149,5 +149,5 @@ func keepNotes(s *reauthtest.Server) {
 
 func write(w http.ResponseWriter, value any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(value) // it fails only if the client has gone
+	_ = json.NewEncoder(w).Encode(value) // fails only if the client has gone
 }

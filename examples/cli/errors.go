@@ -20,15 +20,15 @@ var (
 	errNotSafe       = errors.New("your session's new token could not be saved; you may have to sign in again")
 )
 
-// A usageError says how a command was used wrongly.
+// A usageError describes wrong usage of a command.
 type usageError string
 
 func (e usageError) Error() string { return string(e) }
 
-// An answerError is an answer of the server that is none of the good ones.
+// An answerError is an unsuccessful answer of the server.
 type answerError struct {
 	status     int
-	retryAfter time.Duration // 0 if it does not say
+	retryAfter time.Duration // 0 if the server did not state it
 }
 
 func newAnswerError(resp *http.Response) answerError {
@@ -40,8 +40,8 @@ func (e answerError) Error() string {
 	return fmt.Sprintf("the server answered %d %s", e.status, strings.ToLower(http.StatusText(e.status)))
 }
 
-// explain puts an error into words for the user, and tells the exit status. A network
-// error is the server's: where it may be that of a keychain, it is not in the chain.
+// explain returns an error message for the user and the exit status. A network error is
+// the server's, because one of a keychain would not be in the chain.
 func explain(err error) (text string, code int) {
 	var (
 		misuse usageError
@@ -78,7 +78,7 @@ func explain(err error) (text string, code int) {
 	return strings.TrimPrefix(err.Error(), "reauth: "), exitFailed
 }
 
-// reason is what a RefreshError says, without what the user knows.
+// reason returns the text of a RefreshError without the parts that the user knows.
 func reason(e *reauth.RefreshError) string {
 	if e.StatusCode != 0 {
 		return answerError{status: e.StatusCode}.Error()

@@ -1,12 +1,12 @@
-// Notes is a command-line tool for a service that keeps notes. It stays signed in: its
-// session lies in a file, or in the system's keychain, and any number of its runs may
-// use it at once.
+// Notes is a command-line tool for a service that keeps notes. It stays signed in. Its
+// session is in a file or in the system's keychain, and any number of runs may use it at
+// once.
 //
 //	notes sign-in
 //	notes add buy tea
 //	for i in $(seq 20); do notes list & done; wait
 //
-// What it does about tokens is in session.go.
+// The code about tokens is in session.go.
 package main
 
 import (
@@ -68,7 +68,7 @@ type app struct {
 	dir    string
 	user   string
 	demo   demoFlags
-	args   []string // what stands after the flags
+	args   []string // the arguments after the flags
 
 	stdin          *os.File
 	stdout, stderr io.Writer

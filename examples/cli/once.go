@@ -13,8 +13,8 @@ import (
 
 const runs = 20
 
-// once runs this very program twenty times at once on a session whose access token has
-// ended, and says how that went.
+// once runs this program twenty times at once with an expired access token, and reports
+// the result.
 func once(ctx context.Context, a *app) (err error) {
 	d, err := startDemo("127.0.0.1:0", reauthtest.Options{})
 	if err != nil {
@@ -34,8 +34,8 @@ func once(ctx context.Context, a *app) (err error) {
 	if err := s.signIn(ctx, "ann", "secret", a.stderr); err != nil {
 		return err
 	}
-	defer func() { // what is in a keychain would stay
-		err = errors.Join(err, s.transport.SignOut(s.in(context.WithoutCancel(ctx))), s.finish(ctx, a.stderr))
+	defer func() { // an entry in a keychain would stay
+		err = errors.Join(err, s.handle.SignOut(context.WithoutCancel(ctx)), s.finish(ctx, a.stderr))
 	}()
 	d.tokens.ExpireAccess()
 
@@ -47,8 +47,8 @@ func once(ctx context.Context, a *app) (err error) {
 	return errors.Join(failed...)
 }
 
-// runAtOnce returns the errors of those runs that failed. No answer is given before all
-// have asked, so each of them has its token refused.
+// runAtOnce returns the errors of the runs that failed. The server answers only after all
+// runs have sent their request, so each of them has its token refused.
 func runAtOnce(ctx context.Context, server *reauthtest.Server, args ...string) (failed []error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -62,7 +62,7 @@ func runAtOnce(ctx context.Context, server *reauthtest.Server, args ...string) (
 	var all sync.WaitGroup
 	for range runs {
 		all.Go(func() {
-			defer stop() // one that has ended will not ask
+			defer stop() // a run that has ended sends no request
 			if out, err := exec.CommandContext(ctx, self, args...).CombinedOutput(); err != nil {
 				errs <- fmt.Errorf("%w: %s", err, out)
 			}

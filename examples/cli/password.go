@@ -11,7 +11,7 @@ import (
 	"golang.org/x/term"
 )
 
-// readPassword reads a line, without showing it if a user types it.
+// readPassword reads a line, without echo on a terminal.
 func readPassword(ctx context.Context, stdin *os.File, stderr io.Writer, prompt string) (string, error) {
 	terminal := int(stdin.Fd())
 	if !term.IsTerminal(terminal) {
@@ -40,8 +40,8 @@ func readPassword(ctx context.Context, stdin *os.File, stderr io.Writer, prompt 
 	case t := <-read:
 		return string(t.text), t.err
 	case <-ctx.Done():
-		// Nothing makes a read from a terminal end, so it is left behind; but not a
-		// terminal that shows nothing.
+		// Nothing can interrupt a read from a terminal, so it is abandoned, but the echo
+		// is restored.
 		_ = term.Restore(terminal, before)
 		return "", context.Cause(ctx)
 	}

@@ -12,28 +12,31 @@ import (
 
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/filestore"
+	"github.com/reauth-go/reauth/jsonauth"
 	"github.com/reauth-go/reauth/keyringstore"
+	"github.com/reauth-go/reauth/oauth"
 )
 
 const patience = time.Minute
 
-// A session is that of the user with one server.
+// A session is the session of the user with one server.
 type session struct {
 	server    string
-	place     string // where it is kept
+	place     string // where the session is kept
 	transport *reauth.Transport
+	handle    *reauth.Session
 	client    *http.Client // puts the token on its requests
 }
 
-// open is all that it takes for any number of runs to use one session at once: a store
-// that they share, and that locks.
+// open opens the session. A shared store that locks is all that is needed for any number
+// of runs at once.
 func open(server, store, dir string) (*session, error) {
 	kept, place, err := openStore(store, dir)
 	if err != nil {
 		return nil, err
 	}
 	transport, err := reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{
+		Refresher: &oauth.Refresher{
 			TokenURL:      server + "/token",
 			RevocationURL: server + "/revoke",
 			ClientID:      "notes",
@@ -44,11 +47,14 @@ func open(server, store, dir string) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Sessions are named after their servers, so that there can be one with each.
+	handle := transport.Session(server)
 	return &session{
 		server:    server,
 		place:     place,
 		transport: transport,
-		client:    &http.Client{Transport: transport, Timeout: patience},
+		handle:    handle,
+		client:    &http.Client{Transport: handle, Timeout: patience},
 	}, nil
 }
 
@@ -71,14 +77,10 @@ func openStore(store, dir string) (_ reauth.Store, place string, err error) {
 	return nil, "", usageError(fmt.Sprintf("the store is file or keychain, not %q", store))
 }
 
-// in returns the context in which to use the session. Sessions are named after their
-// servers, so that there can be one with each.
-func (s *session) in(ctx context.Context) context.Context { return reauth.WithSession(ctx, s.server) }
-
-// signIn asks the server for the first token. Where users sign in with a browser,
-// golang.org/x/oauth2 does this part.
+// signIn asks the server for the first token. If users sign in with a browser, use
+// golang.org/x/oauth2 for this part.
 func (s *session) signIn(ctx context.Context, user, password string, stderr io.Writer) error {
-	entrance := &reauth.JSONEndpoint{URL: s.server + "/sign-in", Client: &http.Client{Timeout: patience}}
+	entrance := &jsonauth.Endpoint{URL: s.server + "/sign-in", Client: &http.Client{Timeout: patience}}
 	tok, err := entrance.Exchange(ctx, map[string]string{"user": user, "password": password})
 	if errors.Is(err, reauth.ErrSignInRequired) {
 		return errWrongPassword
@@ -89,9 +91,9 @@ func (s *session) signIn(ctx context.Context, user, password string, stderr io.W
 	if err != nil {
 		return err
 	}
-	// Of a session that is only replaced the server would not hear.
-	ended := s.transport.SignOut(s.in(ctx))
-	if err := s.transport.SignIn(s.in(ctx), tok); err != nil {
+	// The server would not learn that a session was only replaced.
+	ended := s.handle.SignOut(ctx)
+	if err := s.handle.SignIn(ctx, tok); err != nil {
 		return fmt.Errorf("your session cannot be kept: %v", err)
 	}
 	if ended != nil {
@@ -100,13 +102,12 @@ func (s *session) signIn(ctx context.Context, user, password string, stderr io.W
 	return nil
 }
 
-// finish returns once the session is safe: until then there may be a token that the
-// server has replaced and the store has not. It is called before the program ends,
-// whatever ends it.
+// finish returns when the session is safe. Until then the server may have replaced a token
+// that the store still has. It is called before the program ends, for whatever reason.
 func (s *session) finish(ctx context.Context, stderr io.Writer) error {
 	waiting, cancel := context.WithTimeoutCause(ctx, patience, errNotSafe)
 	defer cancel()
-	err := s.transport.Wait(waiting) // nil if there is nothing to wait for, also where ctx has ended
+	err := s.transport.Wait(waiting) // nil if there is nothing to wait for, even if ctx is done
 	if err == nil || !interrupted(ctx) {
 		return err
 	}

@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// An interruption is the cause of a context that a signal has ended.
+// An interruption is the cause of a context that a signal has cancelled.
 type interruption struct{ signal os.Signal }
 
 func (i interruption) Error() string { return i.signal.String() }
 
-// untilInterrupted returns a context that ends with the first signal to end the
-// program. The second does end it.
+// untilInterrupted returns a context that the first signal cancels. The second signal ends
+// the program.
 func untilInterrupted() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
-		if !signal.Ignored(s) { // as it is under nohup, and for what a script runs in the background
+		if !signal.Ignored(s) { // as under nohup, and for background commands of a script
 			signal.Notify(signals, s)
 		}
 	}
@@ -36,13 +36,13 @@ func interrupted(ctx context.Context) bool {
 	return ok
 }
 
-// end ends the program by the signal itself, as if it had never been caught: that is
-// how a shell knows that it should not go on with its loop.
+// end ends the program by the signal itself, as if it had not been caught, so that a shell
+// knows that it should not continue its loop.
 func (i interruption) end() {
 	signal.Reset(i.signal)
 	if self, err := os.FindProcess(os.Getpid()); err == nil && self.Signal(i.signal) == nil {
 		time.Sleep(time.Second) // longer than it takes
 	}
-	number, _ := i.signal.(syscall.Signal) // on Windows there is nothing but to say it
+	number, _ := i.signal.(syscall.Signal) // on Windows only the exit status is possible
 	os.Exit(128 + int(number))
 }

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// envClientSecret is where a secret is looked for: what stands on a command line
-// can be read by everyone on the machine.
+// envClientSecret is the variable for the secret, because every user of the machine can
+// read command lines.
 const envClientSecret = "REAUTH_CLIENT_SECRET"
 
 type options struct {
@@ -23,7 +23,7 @@ type options struct {
 
 var errHelp = errors.New("help was asked for")
 
-// parse reads the command line. Its error names all that is wrong with it.
+// parse reads the command line. Its error names every mistake.
 func parse(args []string, stdout io.Writer) (options, error) {
 	var o options
 	var scopes string
@@ -61,7 +61,7 @@ func (o options) check(words int) error {
 	if o.renewals < 1 {
 		fault("-renewals %d is less than 1", o.renewals)
 	}
-	// The code comes to this address, and the provider compares it to the letter.
+	// The code is sent to this address, and the provider compares it exactly.
 	if addr, err := netip.ParseAddrPort(o.listen); err != nil || !addr.Addr().IsLoopback() {
 		fault("-listen %q must be 127.0.0.1 or [::1], and a port", o.listen)
 	}
@@ -75,7 +75,7 @@ func (o options) check(words int) error {
 		}
 		parsed, err := url.Parse(u.text)
 		if err != nil || parsed.Host == "" || parsed.Scheme != "https" && parsed.Scheme != "http" {
-			fault("%s must start with https:// or http:// and a host", u.flag)
+			fault("%s must start with https:// or http:// and name a host", u.flag)
 		}
 	}
 	if to.issuer == "" && (to.authURL != "" || to.tokenURL != "" || to.apiURL != "") {

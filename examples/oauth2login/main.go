@@ -1,11 +1,11 @@
-// Oauth2login signs a user in with golang.org/x/oauth2, in the user's own browser,
-// and leaves the session to reauth from then on: it asks an API who the user is,
-// over and over, while tokens of two seconds roll over underneath.
+// Oauth2login signs a user in with golang.org/x/oauth2, in the user's browser, and uses
+// reauth from then on. It asks an API who the user is, again and again, while tokens of
+// two seconds expire.
 //
 //	go run ./examples/oauth2login
 //
-// brings an OpenID provider along, which needs Node.js; with -issuer it signs in
-// at one of yours. See -help.
+// starts an OpenID provider, which needs Node.js. With -issuer it signs in at one of
+// yours. See -help.
 package main
 
 import (
@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// visit goes from the sign-in to the sign-out.
+// visit runs everything from the sign-in to the sign-out.
 func visit(ctx context.Context, opts options, stdout io.Writer) (err error) {
 	to := opts.target
 	if to.own() {

@@ -27,7 +27,7 @@ import (
 	"github.com/reauth-go/reauth/internal/needs"
 )
 
-// What has not come after this long does not come.
+// patience is how long tests wait for anything.
 const patience = 30 * time.Second
 
 // newIssuer starts a provider.
@@ -253,11 +253,11 @@ func TestADenialIsShown(t *testing.T) {
 	assert.Equal(t, http.StatusOK, status)
 	assert.Contains(t, text, "You are not signed in")
 	p.wait(t, exitFailed)
-	assert.Contains(t, p.stderr, `turned down: "access_denied", "the user said no"`)
+	assert.Contains(t, p.stderr, `refused: "access_denied", "the user said no"`)
 	assert.Zero(t, countsOf(t, issuer).Exchanges)
 }
 
-func TestACodeThatIsNoGoodIsShown(t *testing.T) {
+func TestARefusedCodeIsReported(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
 	for code, want := range map[string]string{"made-up": "invalid_grant", "": "neither a code nor an error"} {
@@ -346,7 +346,7 @@ func TestWithoutAnIssuerItBringsAProviderAlong(t *testing.T) {
 	assert.Contains(t, p.stdout, "0 lost")
 }
 
-func TestWhatIsNotInstalledIsSaid(t *testing.T) {
+func TestMissingProgramsAreReported(t *testing.T) {
 	dir := t.TempDir()
 	t.Run("Node.js", func(t *testing.T) {
 		t.Setenv("PATH", dir)

@@ -13,7 +13,7 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// A page is what the user reads. It shows no token.
+// A page prints messages for the user. It shows no token.
 type page struct {
 	mu       sync.Mutex // refreshes are reported from their own goroutines
 	out      io.Writer
@@ -25,8 +25,8 @@ type page struct {
 
 func (p *page) printf(format string, args ...any) { fmt.Fprintf(p.out, format, args...) }
 
-// invite shows where to sign in. The address is of use for one sign-in, and only
-// together with what this program keeps to itself.
+// invite shows the address for the sign-in. It is valid for one sign-in, and useless
+// without the verifier that this program keeps.
 func (p *page) invite(url string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -103,8 +103,8 @@ func times(n int) string {
 	return fmt.Sprintf("%d%s time", n, suffix)
 }
 
-// printable is the beginning of text, on one line and without what would change
-// the terminal.
+// printable returns the beginning of text, on one line and without characters that would
+// change the terminal.
 func printable(text string) string {
 	const most = 200
 	runes := []rune(strings.TrimSpace(text))

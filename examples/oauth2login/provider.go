@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// lifetime is how many seconds an access token of our own provider lives.
+// lifetime is the lifetime of access tokens of the included provider, in seconds.
 const lifetime = "2"
 
 // providerDirs are where the provider's program may be: from this folder, and from
@@ -23,8 +23,8 @@ var providerDirs = []string{"provider", filepath.Join("examples", "oauth2login",
 
 const otherwise = "\nOr sign in at a provider of yours: -issuer https://id.example.com -client-id my-program"
 
-// startProvider starts the OpenID provider beside this file, and returns its
-// address once it listens. It ends with stop, and with this process in any case.
+// startProvider starts the included OpenID provider, and returns its address when it
+// listens. The provider ends with stop, and with this process in any case.
 func startProvider(ctx context.Context) (issuer string, stop func(), err error) {
 	node, err := exec.LookPath("node")
 	if err != nil {
@@ -49,7 +49,7 @@ func startProvider(ctx context.Context) (issuer string, stop func(), err error) 
 		return "", nil, fmt.Errorf("node: %w", err)
 	}
 	stop = func() {
-		_ = stdin.Close() // it ends by that
+		_ = stdin.Close() // ends the provider
 		giveUp := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
 		defer giveUp.Stop()
 		_ = cmd.Wait()

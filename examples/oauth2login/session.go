@@ -10,9 +10,10 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 )
 
-// A session is what comes after the sign-in, and all that is about reauth.
+// A session has everything that concerns reauth.
 type session struct {
 	transport *reauth.Transport
 	client    *http.Client
@@ -24,20 +25,20 @@ func newSession(to target, onEvent func(context.Context, reauth.Event)) (*sessio
 	if err != nil {
 		return nil, errors.New("-api-url cannot be read")
 	}
-	refresher := &reauth.OAuth2Refresher{
+	refresher := &oauth.Refresher{
 		TokenURL:      to.tokenURL,
 		RevocationURL: to.revocationURL,
 		ClientID:      to.clientID,
 		ClientSecret:  to.clientSecret,
 	}
 	if to.clientSecret != "" {
-		refresher.AuthStyle = reauth.AuthStyleForm // as at the sign-in
+		refresher.AuthStyle = oauth.AuthStyleForm // as at the sign-in
 	}
 	transport, err := reauth.New(reauth.Config{
 		Refresher: refresher,
 		Origins:   []string{api.Scheme + "://" + api.Host},
 		OnEvent:   onEvent,
-		// A store here would let the user stay signed in until the next run.
+		// With a store the user would stay signed in until the next run.
 	})
 	if err != nil {
 		return nil, err
@@ -45,13 +46,13 @@ func newSession(to target, onEvent func(context.Context, reauth.Event)) (*sessio
 	return &session{transport, &http.Client{Transport: transport}, to.apiURL}, nil
 }
 
-// begin hands over what the sign-in brought.
+// begin hands over the token of the sign-in.
 func (s *session) begin(ctx context.Context, tok *oauth2.Token) error {
 	return s.transport.SignIn(ctx, handedOver(tok))
 }
 
-// handedOver is the seam between the two libraries. From here on only one of them
-// may spend the refresh token: oauth2.Config.Client and TokenSource are not for tok
+// handedOver converts the token from one library to the other. From here on only reauth
+// may spend the refresh token, so do not use oauth2.Config.Client or TokenSource with tok
 // any more.
 func handedOver(tok *oauth2.Token) reauth.Token {
 	out := reauth.Token{
@@ -69,9 +70,8 @@ func handedOver(tok *oauth2.Token) reauth.Token {
 	return out
 }
 
-// end signs out: nothing keeps the tokens beyond this program, so nobody should.
-// Then it waits for whatever is in progress, since a refresh that is cut off can
-// cost a session.
+// end signs out, because the tokens are not stored. Then it waits for everything in
+// progress, because interrupting a refresh can invalidate a session.
 func (s *session) end(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()

@@ -14,17 +14,16 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// callbackPath is where the browser comes back to.
+// callbackPath is the path to which the provider redirects the browser.
 const callbackPath = "/callback"
 
-// signIn gets the first token, in the way of a program on the user's own machine
-// (RFC 8252): the user signs in at the provider in a browser, which is then sent
-// back to a port that is open here for as long as that takes. show is called with
-// the address to open.
+// signIn gets the first token as a native application does (RFC 8252). The user signs in
+// at the provider in a browser, which is then redirected to a port that is open here for
+// that time. show is called with the address to open.
 //
-// The code that the browser brings is worth nothing without the verifier, which
-// never leaves this function but for the token endpoint (PKCE, RFC 7636); and one
-// that does not come with the state is not an answer to what was asked.
+// The code from the browser is useless without the verifier, which this function sends
+// only to the token endpoint (PKCE, RFC 7636). A code without the state is ignored,
+// because it does not belong to this sign-in.
 func signIn(ctx context.Context, conf *oauth2.Config, listen string, show func(url string)) (*oauth2.Token, error) {
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {
@@ -53,12 +52,12 @@ func signIn(ctx context.Context, conf *oauth2.Config, listen string, show func(u
 		}
 		ctx = context.WithValue(ctx, oauth2.HTTPClient, &http.Client{
 			Timeout: 30 * time.Second,
-			// A redirect would take code, verifier and secret along.
+			// A redirect would carry code, verifier and secret along.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		})
 		tok, err := here.Exchange(ctx, a.code, oauth2.VerifierOption(verifier))
 		if failed, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
-			// Its text is the provider's, which may repeat what it was sent.
+			// The text comes from the provider, which may repeat the request.
 			return nil, fmt.Errorf("the code could not be exchanged for a token: the provider answered %d, error code %q", failed.Response.StatusCode, failed.ErrorCode)
 		}
 		if err != nil {
@@ -70,14 +69,14 @@ func signIn(ctx context.Context, conf *oauth2.Config, listen string, show func(u
 	}
 }
 
-// An answer is what the provider has sent the browser back with.
+// An answer holds the parameters of the provider's redirect.
 type answer struct {
 	code string
 	err  error
 }
 
-// callback returns what the browser meets when it comes back. What does not carry
-// the state was sent by somebody else, and the wait goes on.
+// callback returns the handler for the redirect. A request without the state comes from
+// somebody else, and the wait goes on.
 func callback(state string, answers chan<- answer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -108,17 +107,17 @@ func callback(state string, answers chan<- answer) http.Handler {
 	})
 }
 
-// A deniedError is the provider's no (RFC 6749 section 4.1.2.1).
+// A deniedError is the provider's refusal (RFC 6749 section 4.1.2.1).
 type deniedError struct{ code, description string }
 
 func (e *deniedError) Error() string {
 	if e.description == "" {
-		return fmt.Sprintf("the sign-in was turned down: %q", e.code)
+		return fmt.Sprintf("the sign-in was refused: %q", e.code)
 	}
-	return fmt.Sprintf("the sign-in was turned down: %q, %q", e.code, e.description)
+	return fmt.Sprintf("the sign-in was refused: %q, %q", e.code, e.description)
 }
 
-// shutDown ends server once the browser has got its page.
+// shutDown ends server after the browser has received its page.
 func shutDown(ctx context.Context, server *http.Server) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// A target is where to sign in, and what for.
+// A target is a provider and an API.
 type target struct {
 	issuer        string
 	authURL       string
@@ -29,7 +29,7 @@ type target struct {
 // own reports whether the user has named none.
 func (t target) own() bool { return t.issuer == "" && t.authURL == "" }
 
-// oauth2 returns what package oauth2 wants to know for the sign-in.
+// oauth2 returns the configuration of package oauth2 for the sign-in.
 func (t target) oauth2() *oauth2.Config {
 	return &oauth2.Config{
 		ClientID:     t.clientID,
@@ -38,14 +38,14 @@ func (t target) oauth2() *oauth2.Config {
 		Endpoint: oauth2.Endpoint{
 			AuthURL:  t.authURL,
 			TokenURL: t.tokenURL,
-			// To find out by trying would show the code twice, and a code is good
-			// for one use.
+			// Finding out by trying would use the code twice, and a code is valid for one
+			// use.
 			AuthStyle: oauth2.AuthStyleInParams,
 		},
 	}
 }
 
-// complete asks the issuer for what the user has not said (OpenID Connect
+// complete asks the issuer for the settings that the user has not given (OpenID Connect
 // Discovery section 4).
 func (t *target) complete(ctx context.Context) error {
 	if t.issuer == "" {

@@ -11,16 +11,16 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// pace is how often the API is asked, and how soon again after a refresh that
-// failed for now.
+// pace is the interval between requests, and the pause after a refresh that failed
+// temporarily.
 const (
 	pace  = 100 * time.Millisecond
 	pause = time.Second
 )
 
-// work asks the API until the token has been renewed often enough, or ctx ends. It
-// knows nothing of tokens. With [reauth.ErrSignInRequired] it is to be called again
-// once the user has signed in.
+// work asks the API until the token has been renewed often enough, or ctx is done. It does
+// not handle tokens. If it returns [reauth.ErrSignInRequired], call it again after the
+// user has signed in.
 func (s *session) work(ctx context.Context, renewals int, out *page) error {
 	next := time.NewTimer(0)
 	defer next.Stop()
@@ -39,7 +39,7 @@ func (s *session) work(ctx context.Context, renewals int, out *page) error {
 		case ctx.Err() != nil: // and that is all
 		case errors.Is(err, reauth.ErrSignInRequired):
 			return err
-		case isRefresh: // it will pass
+		case isRefresh: // a temporary failure
 			out.lost(err)
 			next.Reset(max(failed.RetryAfter, pause))
 		default:

@@ -1,10 +1,12 @@
-// Package ascii compares and checks text as HTTP does: letters are those of ASCII.
+// Package ascii compares and checks text as HTTP does, where only the letters of
+// ASCII have a case.
 package ascii
 
 import "strings"
 
-// EqualFold compares without regard to the case of ASCII letters. To
-// strings.EqualFold the Kelvin sign is a k, which no host name may rely on.
+// EqualFold reports whether a and b are equal but for the case of ASCII letters.
+// strings.EqualFold would also match letters outside ASCII, such as the Kelvin sign
+// with a k, which would make two hosts of one.
 func EqualFold(a, b string) bool {
 	if len(a) != len(b) {
 		return false
@@ -17,7 +19,7 @@ func EqualFold(a, b string) bool {
 	return true
 }
 
-// Lower is strings.ToLower for ASCII letters alone.
+// Lower returns s with its ASCII capitals in lower case.
 func Lower(s string) string {
 	b := []byte(s)
 	for i, c := range b {
@@ -26,7 +28,7 @@ func Lower(s string) string {
 	return string(b)
 }
 
-// LowerByte returns the small letter of a capital one, and any other byte as it is.
+// LowerByte returns the lower case of an ASCII capital, and any other byte unchanged.
 func LowerByte(c byte) byte {
 	if 'A' <= c && c <= 'Z' {
 		return c + 'a' - 'A'
@@ -51,10 +53,10 @@ func IsTokenByte(c byte) bool {
 		strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
 }
 
-// IsFieldValue reports whether a header can carry s unchanged. Like net/http it
-// refuses control characters only, since real tokens hold more than RFC 6750 section
-// 2.1 allows. It also refuses a space or tab at either end, which net/http would cut
-// off. The empty string is valid.
+// IsFieldValue reports whether a header can carry s unchanged. The empty string is
+// valid. Of the characters only controls are refused, as net/http does: real tokens
+// hold more than RFC 6750 section 2.1 allows. A space or tab at either end is refused
+// too, because net/http would cut it off.
 func IsFieldValue(s string) bool {
 	if s == "" {
 		return true

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Beyond these a new connection is the cheaper way on.
+// Beyond these limits a new connection costs less than the drain.
 const (
 	drainBytes = 64 << 10
 	drainTime  = 100 * time.Millisecond

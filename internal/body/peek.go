@@ -10,11 +10,14 @@ import (
 // peekLimit is how much of a body a predicate may look at.
 const peekLimit = 64 << 10
 
-// Peek asks a predicate that may read the body about resp. Afterwards
-// resp.Body gives everything that it would have given before.
+// Peek returns what refused, which may read the body, reports of resp. Afterwards resp.Body
+// returns everything that it would have returned before.
+//
+// refused gets a copy of resp. The first 64 KiB of the body can be read there, until
+// refused returns.
 func Peek(refused func(*http.Response) bool, resp *http.Response) bool {
 	shown := *resp
-	if resp.Body == nil { // a base that breaks the contract of http.Response
+	if resp.Body == nil { // against the contract of http.Response
 		shown.Body = http.NoBody
 		return refused(&shown)
 	}
@@ -30,16 +33,16 @@ func Peek(refused func(*http.Response) bool, resp *http.Response) bool {
 
 var errPeekOver = errors.New("reauth: the body was read after Config.Refused returned")
 
-// A peek is the body that a predicate reads. It keeps what it reads.
+// A peek is the body that the predicate gets. It keeps everything it reads.
 type peek struct {
 	src  io.ReadCloser
-	over atomic.Bool
+	over atomic.Bool // the predicate has returned
 
-	// turn is held by whoever reads src, and guards kept and err. It is a
-	// channel because a Read may last as long as the server likes.
+	// turn is full while src is being read, and guards kept and err. It is a channel
+	// because end must not wait for it: a Read may last as long as the server likes.
 	turn chan struct{}
 	kept []byte
-	err  error // of src; not asked again after it
+	err  error // of src, which is not read again
 }
 
 func (p *peek) Read(b []byte) (int, error) {
@@ -61,38 +64,38 @@ func (p *peek) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Close leaves the body open: it is the caller's.
+// Close leaves the body open, since the caller will read it.
 func (p *peek) Close() error { return nil }
 
-// end forbids every further Read and reports whether there is something to put
-// back. It does not wait for a Read that another goroutine of the predicate has
-// left behind: that is restoredBody's to do, which is asked for the bytes.
+// end makes every further Read fail, and reports whether there is something to put back.
+// A goroutine of the predicate may have been left behind in a Read. end does not wait for
+// it; restoredBody does, when the caller reads.
 func (p *peek) end() bool {
 	p.over.Store(true)
 	select {
 	case p.turn <- struct{}{}:
 		defer func() { <-p.turn }()
-		// The end of an empty body is found again, but an error might not be.
+		// An empty body returns io.EOF again. Another error might not be repeated.
 		return len(p.kept) > 0 || p.err != nil && p.err != io.EOF
 	default:
 		return true
 	}
 }
 
-// A restoredBody is a body with what was read of it put back in front.
+// A restoredBody is a body in front of which everything is put back that was read of it.
 type restoredBody struct {
 	peek   *peek
-	alone  bool // no Read of the peek is in progress, so kept and err are its own
+	alone  bool // no Read of the peek is in progress, so kept and err need no guard
 	closed atomic.Bool
 }
 
 func (b *restoredBody) Read(p []byte) (int, error) {
 	if b.closed.Load() {
-		return b.peek.src.Read(p) // which knows what to say
+		return b.peek.src.Read(p) // for its error
 	}
 	if !b.alone {
 		b.peek.turn <- struct{}{}
-		<-b.peek.turn // and nobody reads after this, see end
+		<-b.peek.turn // later Reads of the peek fail at once, see end
 		b.alone = true
 	}
 	if len(b.peek.kept) > 0 {
@@ -106,7 +109,7 @@ func (b *restoredBody) Read(p []byte) (int, error) {
 	return b.peek.src.Read(p)
 }
 
-// Close waits for no Read: it is what ends one that hangs.
+// Close does not wait for a Read, since it may be what ends a Read that hangs.
 func (b *restoredBody) Close() error {
 	b.closed.Store(true)
 	return b.peek.src.Close()

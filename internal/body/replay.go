@@ -1,3 +1,5 @@
+// Package body lets the body of a request be sent twice, and looks at and drops the body
+// of a refused response.
 package body
 
 import (
@@ -23,53 +25,62 @@ func readableOnce(req *http.Request) bool {
 	return req.Body != nil && req.Body != http.NoBody && req.GetBody == nil
 }
 
-// Gambles reports whether a refusal of req may leave it impossible to replay.
-// Such a request does not go out with a token that is about to expire.
+// Gambles reports whether it may be impossible to replay req after a refusal, because
+// more of its body may have been read than is kept with this limit. Such a request
+// should not be sent with a token that is about to expire.
 func Gambles(req *http.Request, limit int64) bool {
 	// A length of 0 with a body means unknown, as for net/http.
 	return readableOnce(req) && (req.ContentLength <= 0 || req.ContentLength > limit)
 }
 
-// A Replayable lets a body that can be read only once be sent twice. It is
-// itself the body of the first attempt: it keeps what the base reads of the
-// caller's body, never reading ahead, until one of two things is settled. Either
-// the request is replayed, and the caller's body passes to the second attempt;
-// or no replay will follow, and it passes through to the caller's body. Whoever
-// has the caller's body then closes it. The transport settles it in any case, by
-// replay or by release.
+// A Replayable lets a request body that can be read only once be sent twice.
 //
-// As with any body, one goroutine reads and any may close. No lock is held while
-// the caller's body is read or closed.
+// It is itself the body of the first attempt, see First. At first it is undecided which
+// attempt will use up the caller's body, the source. Until then Read passes on what it
+// reads of the source, never more than is asked for, and keeps a copy; and Close leaves
+// the source open. There are two ways to decide:
+//
+//   - Replay gives the source to the second attempt. From then on a Read of the first
+//     attempt fails.
+//   - Release gives it to the first attempt for good. Nothing is kept any more, and Read
+//     and Close are those of the source. The same happens by itself when more was read
+//     than may be kept, or when a Read panics.
+//
+// The transport must call one of them in any case. The attempt that was given the source
+// closes it, so that it is closed exactly once.
+//
+// As for any body, one goroutine at a time may call Read, and any goroutine Close. No lock
+// is held while the source is read or closed, since it may block.
 type Replayable struct {
 	source       io.ReadCloser   // the caller's body
-	sourceClosed atomic.Bool     // guards against a second Close of source
+	sourceClosed atomic.Bool     // so that source is closed once
 	gone         <-chan struct{} // closed when the caller no longer waits
-	limit        int64           // how much is kept at most
-	length       int64           // how much to expect; 0: unknown, or over the limit
+	limit        int64           // the most bytes to keep
+	length       int64           // the bytes to expect; 0: unknown, or more than limit
 
 	mu      sync.Mutex
-	owner   bodyOwner
-	kept    net.Buffers   // what was read, while undecided
-	size    int64         // of kept
-	place   [1][]byte     // of its first piece, mostly the only one
-	err     error         // what the source ended with; it is not read again
-	closed  bool          // by the base
-	reading bool          // a Read of the source is in progress
-	ended   chan struct{} // not nil: replay waits for it, closed when the Read ends
+	owner   owner
+	kept    net.Buffers   // a copy of what was read while undecided
+	size    int64         // bytes in kept
+	place   [1][]byte     // the array of kept while it has one piece, as it nearly always has
+	err     error         // of the last Read of source; after an error source is not read again
+	closed  bool          // by the first attempt
+	reading bool          // a Read of source by the first attempt is in progress
+	ended   chan struct{} // not nil: Replay waits until this is closed, when that Read ends
 }
 
-// A bodyOwner is the attempt that has the caller's body for good.
-type bodyOwner int
+// An owner is the attempt to which the source was given.
+type owner int
 
 const (
-	undecided bodyOwner = iota
+	undecided owner = iota
 	firstAttempt
 	secondAttempt
 )
 
-// New returns nil if req has no body that needs keeping: none at all,
-// or one with GetBody. With a limit of 0 or less nothing is kept, and the body
-// can be replayed as long as nothing was read of it.
+// New returns a Replayable for the body of req, of which it keeps at most limit bytes.
+// If req has no body, or has GetBody, New returns nil, because nothing need be kept. With
+// a limit of 0 or less the body can be replayed only as long as nothing was read of it.
 func New(req *http.Request, limit int64) *Replayable {
 	if !readableOnce(req) {
 		return nil
@@ -81,16 +92,15 @@ func New(req *http.Request, limit int64) *Replayable {
 	return b
 }
 
-// first returns the body of the first attempt.
+// First returns the body of the first attempt.
 func (b *Replayable) First() io.ReadCloser { return b }
 
-// replay takes the caller's body away from the first attempt, whose reads fail
-// from then on, and returns the body of the second: what was kept, then what is
-// still unread. It must be closed even if it is not sent.
+// Replay gives the source to the second attempt and returns its body: what was kept, then
+// what is still unread. That body must be closed even if it is not sent.
 //
-// It waits for a Read in progress to end, but not for ever, nor longer than the
-// request's context lasts. If the Read does not end, or if more was read than was
-// kept, it returns false: the first attempt goes on, as after release.
+// If a Read is in progress, Replay waits until it ends, at most a second, and no longer
+// than the request's context lasts. It returns false if the Read does not end, or if more
+// was read than was kept. Then the first attempt goes on as after Release.
 func (b *Replayable) Replay() (io.ReadCloser, bool) {
 	b.mu.Lock()
 	switch {
@@ -112,7 +122,7 @@ func (b *Replayable) Replay() (io.ReadCloser, bool) {
 		case <-b.gone:
 		}
 		timer.Stop()
-		b.Release() // of no effect if the end of the Read has decided
+		b.Release() // without effect if endRead has decided
 	}
 
 	b.mu.Lock()
@@ -125,8 +135,8 @@ func (b *Replayable) Replay() (io.ReadCloser, bool) {
 	return second, true
 }
 
-// release says that no replay will follow: the first attempt has the caller's
-// body from then on, and closes it. It has no effect after replay.
+// Release gives the source to the first attempt, since no replay will follow. It has no
+// effect after a successful Replay.
 func (b *Replayable) Release() {
 	b.mu.Lock()
 	closeNow := b.releaseLocked()
@@ -136,8 +146,8 @@ func (b *Replayable) Release() {
 	}
 }
 
-// releaseLocked reports whether the caller must close the source, without the
-// lock, because the base has already closed the first body.
+// releaseLocked reports whether its caller must close the source, once it has unlocked,
+// because the first attempt has closed its body already.
 func (b *Replayable) releaseLocked() (closeNow bool) {
 	if b.owner != undecided {
 		return false
@@ -148,17 +158,17 @@ func (b *Replayable) releaseLocked() (closeNow bool) {
 	return b.closed
 }
 
-// Read is the first attempt's.
+// Read is the Read of the first attempt.
 func (b *Replayable) Read(p []byte) (n int, err error) {
 	if err := b.beginRead(); err != nil {
 		return 0, err
 	}
-	panicked := true
+	returned := false // not if the source panics or calls Goexit
 	defer func() {
-		b.endRead(p[:n], err, panicked)
+		b.endRead(p[:n], err, !returned)
 	}()
 	n, err = b.source.Read(p)
-	panicked = false
+	returned = true
 	return n, err
 }
 
@@ -169,8 +179,8 @@ func (b *Replayable) beginRead() error {
 	case b.closed:
 		return errBodyClosed
 	case b.err != nil:
-		// Before the next case: net/http asks once more after the end, and an
-		// error there would cost the connection.
+		// This precedes the next case because net/http reads once more after io.EOF,
+		// and would drop the connection on any other error.
 		return b.err
 	case b.owner == secondAttempt:
 		return errBodyStopped
@@ -179,9 +189,10 @@ func (b *Replayable) beginRead() error {
 	return nil
 }
 
-// endRead takes note of a Read and, if replay waits for its end, decides on the
-// spot: a Read that began between the end and the decision could neither fail,
-// which might break a first attempt that goes on, nor take bytes.
+// endRead records a Read that has ended. If Replay waits for that, endRead decides in its
+// place, without unlocking in between. Otherwise the first attempt could begin another
+// Read before Replay wakes up, and that Read could not be right: if it failed, Replay
+// could no longer give up, and if it succeeded, the wait would begin again.
 func (b *Replayable) endRead(read []byte, err error, panicked bool) {
 	b.mu.Lock()
 	b.reading = false
@@ -203,6 +214,7 @@ func (b *Replayable) endRead(read []byte, err error, panicked bool) {
 	}
 }
 
+// keepLocked keeps a copy of what was read, and reports false if the limit forbids it.
 func (b *Replayable) keepLocked(read []byte) bool {
 	if b.owner != undecided || len(read) == 0 {
 		return true
@@ -213,7 +225,7 @@ func (b *Replayable) keepLocked(read []byte) bool {
 	}
 	before := b.size
 	b.size += int64(len(read))
-	if last := len(b.kept) - 1; last >= 0 {
+	if last := len(b.kept) - 1; last >= 0 { // fill the last piece
 		piece := b.kept[last]
 		n := min(len(read), cap(piece)-len(piece))
 		b.kept[last] = append(piece, read[:n]...)
@@ -221,22 +233,22 @@ func (b *Replayable) keepLocked(read []byte) bool {
 		left -= int64(n)
 	}
 	if len(read) > 0 {
-		// Another piece, as long as all before it: so there are few, and what has been
-		// kept is not copied to where there is more room.
+		// Add a piece with room for as much again as is kept. Then there are few pieces,
+		// and what has been kept need not be copied to a larger one.
 		piece := make([]byte, 0, min(max(b.length, before, int64(len(read))), left))
 		if b.kept == nil {
 			b.kept = b.place[:0]
 		}
 		b.kept = append(b.kept, append(piece, read...))
 		if len(b.kept) > len(b.place) {
-			b.place[0] = nil // the first has moved on with the rest
+			b.place[0] = nil // append has moved the pieces to another array
 		}
 	}
 	return true
 }
 
-// Close is the first attempt's. While undecided it leaves the caller's body
-// open for the second, unless that has nothing left to read of it.
+// Close is the Close of the first attempt. While it is undecided who gets the source,
+// Close leaves that open, unless it is at its end and the second attempt will not read it.
 func (b *Replayable) Close() error {
 	b.mu.Lock()
 	b.closed = true
@@ -248,7 +260,8 @@ func (b *Replayable) Close() error {
 	return nil
 }
 
-// closeSource is no sync.Once, which would make a second caller wait for the first.
+// closeSource closes the source once. It does not use a sync.Once, which would make a
+// second caller wait for the first.
 func (b *Replayable) closeSource() error {
 	if b.sourceClosed.CompareAndSwap(false, true) {
 		return b.source.Close()
@@ -261,8 +274,8 @@ type secondBody struct {
 	first *Replayable
 
 	mu     sync.Mutex
-	kept   net.Buffers // what is left of it
-	err    error       // what comes after kept, if not the source
+	kept   net.Buffers // what the first attempt kept and this one has not read yet
+	err    error       // of source, which is not read again
 	closed bool
 }
 
@@ -274,7 +287,7 @@ func (s *secondBody) Read(p []byte) (int, error) {
 		return 0, errBodyClosed
 	case len(s.kept) > 0:
 		defer s.mu.Unlock()
-		n, _ := s.kept.Read(p) // which lets go of what was read: a long rest should not hold it in memory
+		n, _ := s.kept.Read(p) // drops each piece that was read, so that its memory can be reused
 		return n, nil
 	case s.err != nil:
 		defer s.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package docs checks a module's Markdown: that the Go snippets compile, that the
-// tests which are named exist, and that links lead to a file, and to a heading of it.
+// Package docs checks the Markdown of a module: that Go snippets compile, that the
+// tests which are named exist, and that links lead to a file, and to a heading in it.
 package docs
 
 import (
@@ -23,12 +23,16 @@ var (
 	assignRE  = regexp.MustCompile(`(?m)^(\w+)(?:, (\w+))? :=`)
 )
 
-// What a snippet may use without saying so.
+// imports are the packages that a snippet may use without importing them.
 var imports = map[string]string{
 	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "time": "time", "testing": "testing",
 	"slog": "log/slog", "url": "net/url", "os": "os", "sql": "database/sql", "filepath": "path/filepath", "hex": "encoding/hex",
 	"redis":        "github.com/redis/go-redis/v9",
 	"reauth":       "github.com/reauth-go/reauth",
+	"oauth":        "github.com/reauth-go/reauth/oauth",
+	"jsonauth":     "github.com/reauth-go/reauth/jsonauth",
+	"cookieauth":   "github.com/reauth-go/reauth/cookieauth",
+	"sealedstore":  "github.com/reauth-go/reauth/sealedstore",
 	"reauthtest":   "github.com/reauth-go/reauth/reauthtest",
 	"storetest":    "github.com/reauth-go/reauth/reauthtest/storetest",
 	"filestore":    "github.com/reauth-go/reauth/filestore",
@@ -37,8 +41,8 @@ var imports = map[string]string{
 	"sqlstore":     "github.com/reauth-go/reauth/sqlstore",
 }
 
-// Check checks the Markdown of the module in the working directory, without that
-// of the modules nested in it, which check their own.
+// Check checks the Markdown of the module in the working directory. Modules nested in
+// it check their own.
 func Check(t *testing.T) {
 	files := markdown(t)
 	t.Run("TestsThatAreNamedExist", func(t *testing.T) {
@@ -89,9 +93,9 @@ func markdown(t *testing.T) []string {
 	return files
 }
 
-// snippetsCompile makes a function of each Go snippet, whose parameters are those
-// named in the comment above it, and compiles them all, in a folder that is for a
-// moment one of the module's own.
+// snippetsCompile makes a function of each Go snippet, with the parameters that the
+// comment above it names, and compiles all of them in a package that exists only as an
+// overlay of the module.
 func snippetsCompile(t *testing.T, files []string) {
 	dir := t.TempDir()
 	overlay := struct{ Replace map[string]string }{map[string]string{}}
@@ -109,7 +113,7 @@ func snippetsCompile(t *testing.T, files []string) {
 				}
 			}
 			code := m[2]
-			// What a reader is to go on with is not used in the snippet itself.
+			// Variables that a snippet leaves to its reader count as used.
 			for _, v := range assignRE.FindAllStringSubmatch(code, -1) {
 				for _, name := range v[1:] {
 					if name != "" && name != "_" {

@@ -16,8 +16,8 @@ var (
 	namedRE   = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`) // a link within a heading
 )
 
-// brokenLinks says which links of a Markdown file lead to no file, or to no
-// heading of one. Those to other sites are not followed.
+// brokenLinks returns the links of a Markdown file that lead to a file or a heading
+// that does not exist. Links to other sites are not followed.
 func brokenLinks(file string) (broken []string, err error) {
 	text, err := markdownOf(file)
 	if err != nil {
@@ -34,7 +34,7 @@ func brokenLinks(file string) (broken []string, err error) {
 		}
 		info, err := os.Stat(target)
 		if err != nil {
-			broken = append(broken, fmt.Sprintf("%s: %s is no file", file, m[1]))
+			broken = append(broken, fmt.Sprintf("%s: there is no file %s", file, m[1]))
 			continue
 		}
 		if anchor == "" {
@@ -48,19 +48,19 @@ func brokenLinks(file string) (broken []string, err error) {
 			return nil, err
 		}
 		if !anchors(headings)[anchor] {
-			broken = append(broken, fmt.Sprintf("%s: %s is no heading", file, m[1]))
+			broken = append(broken, fmt.Sprintf("%s: there is no heading %s", file, m[1]))
 		}
 	}
 	return broken, nil
 }
 
-// markdownOf returns what is in a file, without its blocks of code.
+// markdownOf returns the text of a file without its blocks of code.
 func markdownOf(file string) (string, error) {
 	text, err := os.ReadFile(file)
 	return fenceRE.ReplaceAllString(string(text), ""), err
 }
 
-// anchors are what GitHub lets a link to a heading of text end in.
+// anchors returns the anchors that GitHub gives to the headings of text.
 func anchors(text string) map[string]bool {
 	found := make(map[string]bool)
 	for _, m := range headingRE.FindAllStringSubmatch(text, -1) {

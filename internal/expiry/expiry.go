@@ -1,6 +1,9 @@
 // Package expiry finds out when an access token expires: from the answer that brought
-// it, from the token itself if it is a JWT, or from what was stored with it. The zero
-// time means that this is not known.
+// it, from the token itself if it is a JWT, or from the time that was stored with it.
+// The zero time means that this is not known.
+//
+// The lifetime of a new token counts from the moment its request was sent, on the
+// monotonic clock, so that it does not matter whether the local wall clock is right.
 package expiry
 
 import (
@@ -22,8 +25,8 @@ const (
 )
 
 // FromAnswer returns when an access token expires that a token server has just
-// answered with. expiresIn is the answer's expires_in, date its Date header, sent when
-// the request was sent.
+// answered with. expiresIn is the answer's expires_in, date its Date header, or zero, and
+// sent the time at which the request was sent.
 func FromAnswer(accessToken string, expiresIn json.RawMessage, date, sent time.Time) time.Time {
 	if lifetime := lifetimeFromSeconds(expiresIn); lifetime > 0 {
 		return sent.Add(lifetime)
@@ -31,15 +34,15 @@ func FromAnswer(accessToken string, expiresIn json.RawMessage, date, sent time.T
 	return FromJWT(accessToken, date, sent)
 }
 
-// Refreshed returns when a token expires that a Refresher has just returned with the
-// Expiry stated, which may be zero. sent, when the refresher was called, has a monotonic
-// reading, and so has the result.
+// Refreshed returns when a token expires that a Refresher has just returned. stated is
+// the Expiry in it, which may be zero, and sent the time at which the refresher was
+// called. The result has a monotonic reading if sent has one.
 func Refreshed(accessToken string, stated, sent time.Time) time.Time {
 	if stated.IsZero() {
 		return FromJWT(accessToken, time.Time{}, sent)
 	}
-	// A new token that has already expired means that a clock is off or a unit
-	// wrong. Believing it would cause a refresh for every request.
+	// If a new token has already expired, a clock is off or a unit wrong. Believing it
+	// would cause a refresh for every request.
 	lifetime := stated.Sub(sent)
 	if lifetime <= 0 {
 		return time.Time{}
@@ -47,9 +50,9 @@ func Refreshed(accessToken string, stated, sent time.Time) time.Time {
 	return sent.Add(min(lifetime, MaxLifetime))
 }
 
-// Stored returns when a token expires that was not just refreshed but came from SignIn
-// or a store, with the Expiry stated. Its age is unknown, so the absolute time that it
-// names counts.
+// Stored returns when a token expires that came from SignIn or a store. Its age is
+// unknown, so what counts is an absolute time: stated, the Expiry in it, or if that is
+// zero the exp of a JWT.
 func Stored(accessToken string, stated, now time.Time) time.Time {
 	if stated.IsZero() {
 		stated, _ = jwtTimes(accessToken)
@@ -74,7 +77,7 @@ func EarlyWindow(lifetime, setting time.Duration) time.Duration {
 }
 
 // FromJWT returns when a new token expires by the times that it carries. date is the
-// server's clock, where that is known.
+// time by the server's clock, or zero if that is not known.
 func FromJWT(accessToken string, date, sent time.Time) time.Time {
 	exp, iat := jwtTimes(accessToken)
 	if exp.IsZero() {
@@ -109,19 +112,18 @@ func FromJWT(accessToken string, date, sent time.Time) time.Time {
 var jwtParser = jwt.NewParser(jwt.WithJSONNumber(), jwt.WithPaddingAllowed())
 
 // jwtTimes reads the times of an access token that is a JWT (RFC 7519 sections
-// 4.1.4 and 4.1.6); each is zero where it is absent or no time. The signature is
-// not verified: the token is for the API, which does that, and the times decide
-// only when to refresh.
+// 4.1.4 and 4.1.6). Each is zero if it is absent or not a time. The signature is not
+// verified, which is the task of the API: here the times decide only when to refresh.
 func jwtTimes(accessToken string) (exp, iat time.Time) {
 	claims := jwt.MapClaims{}
-	// The error is no reason to stop: an unknown alg is one, and the claims are
-	// filled in all the same. For what is no JWT they stay empty.
+	// The error does not matter. An unknown alg is one, and the claims are filled in
+	// all the same. They stay empty if this is not a JWT.
 	_, _, _ = jwtParser.ParseUnverified(accessToken, claims)
 	return claimTime(claims["exp"]), claimTime(claims["iat"])
 }
 
-// claimTime returns the time that a NumericDate stands for. Not being positive,
-// 0 included, is how some servers say that there is none.
+// claimTime returns the time that a NumericDate stands for. Some servers write 0 or a
+// negative number where there is none.
 func claimTime(claim any) time.Time {
 	var seconds float64
 	switch c := claim.(type) {
@@ -140,7 +142,7 @@ func claimTime(claim any) time.Time {
 
 // lifetimeFromSeconds returns the lifetime that an expires_in states (RFC 6749
 // section 5.1), at most MaxLifetime. Servers also write it as a fraction or a
-// string; 0 for whatever else.
+// string. Anything else means 0.
 func lifetimeFromSeconds(raw json.RawMessage) time.Duration {
 	text := string(raw)
 	if strings.HasPrefix(text, `"`) {
@@ -151,7 +153,7 @@ func lifetimeFromSeconds(raw json.RawMessage) time.Duration {
 	return Seconds(ParseSeconds(text))
 }
 
-// Seconds converts a number of seconds, at least 0 and at most MaxLifetime.
+// Seconds converts a number of seconds. The result is at least 0 and at most MaxLifetime.
 func Seconds(seconds float64) time.Duration {
 	seconds = max(0, min(seconds, MaxLifetime.Seconds()))
 	return time.Duration(math.Round(seconds * 1e9))
@@ -160,7 +162,7 @@ func Seconds(seconds float64) time.Duration {
 // ParseSeconds returns the finite decimal number that text is, or 0.
 func ParseSeconds(text string) float64 {
 	text = strings.TrimSpace(text)
-	// What ParseFloat takes beyond that: hexadecimal, "Inf", "NaN".
+	// ParseFloat would also take hexadecimal numbers, "Inf" and "NaN".
 	if strings.Trim(text, "0123456789+-.eE") != "" {
 		return 0
 	}

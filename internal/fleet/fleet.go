@@ -26,6 +26,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
@@ -93,8 +94,7 @@ func serve(o orders, r *report) error {
 		os.Exit(3)
 	}()
 
-	ctx := reauth.WithSession(context.Background(), session)
-	client := &http.Client{Transport: transport}
+	client := &http.Client{Transport: transport.Session(session)}
 	r.Lost = make(map[string]int)
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -102,7 +102,7 @@ func serve(o orders, r *report) error {
 	for range o.Callers {
 		wg.Go(func() {
 			for {
-				lost := get(ctx, client, o.APIURL)
+				lost := get(context.Background(), client, o.APIURL)
 				mu.Lock()
 				r.Requests++
 				if lost != "" {
@@ -117,7 +117,7 @@ func serve(o orders, r *report) error {
 		})
 	}
 	wg.Wait()
-	if err := transport.Wait(ctx); err != nil {
+	if err := transport.Wait(context.Background()); err != nil {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(r)
@@ -129,7 +129,7 @@ func newTransport(o orders) (*reauth.Transport, error) {
 		return nil, err
 	}
 	return reauth.New(reauth.Config{
-		Refresher:      &reauth.OAuth2Refresher{TokenURL: o.TokenURL, ClientID: clientID},
+		Refresher:      &oauth.Refresher{TokenURL: o.TokenURL, ClientID: clientID},
 		Origins:        []string{o.Origin},
 		Base:           &http.Transport{MaxIdleConnsPerHost: o.Callers},
 		Store:          store,
@@ -263,5 +263,5 @@ func signIn(t *testing.T, o orders, tok reauth.Token) {
 	t.Helper()
 	transport, err := newTransport(o)
 	require.NoError(t, err)
-	require.NoError(t, transport.SignIn(reauth.WithSession(t.Context(), session), tok))
+	require.NoError(t, transport.Session(session).SignIn(t.Context(), tok))
 }

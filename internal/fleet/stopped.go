@@ -62,9 +62,8 @@ func Stopped(t *testing.T, dsn string, lease time.Duration) {
 
 	another, err := newTransport(o)
 	require.NoError(t, err)
-	ctx := reauth.WithSession(t.Context(), session)
-	require.Empty(t, get(ctx, &http.Client{Transport: another}, o.APIURL))
-	require.NoError(t, another.Wait(ctx))
+	require.Empty(t, get(t.Context(), &http.Client{Transport: another.Session(session)}, o.APIURL))
+	require.NoError(t, another.Wait(t.Context()))
 	assert.EqualValues(t, 2, refreshes.Load(), "the other process has refreshed once the lease had run out")
 	assert.Equal(t, "newer", stored(t, dsn))
 

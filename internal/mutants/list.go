@@ -11,37 +11,113 @@ type mutant struct {
 
 var mutants = []mutant{
 	{
-		name: "P1 a late refusal is not compared with the current token",
-		file: "session.go",
-		line: `case cur != g && now < cur.expires:
-		return verdict{replay: cur}`,
-		broken: `case false:
-		return verdict{replay: cur}`,
-		tests: "Promise1[A-Z]|RefusedAfterRotation",
+		name:   "P1 a late refusal is not compared with the current token",
+		file:   "state.go",
+		line:   "case cur != g && now < cur.expires:",
+		broken: "case false:",
+		tests:  "WhatARequestDoesAfter|Promise1[A-Z]|RefusedAfterRotation",
 	},
 	{
 		name: "P1 a flight is not shared",
-		file: "session.go",
-		line: `	case s.flight == nil:
-		return s.depart(ctx, true, g), nil
+		file: "state.go",
+		line: `	case st.flight == nil:
+		return step{wait: true, start: startRefreshing, needed: st.current}
 	}
-	s.flight.refreshes, s.flight.needed = true, g
-	return s.flight, nil`,
-		broken: `	}
-	return s.depart(ctx, true, g), nil`,
-		tests: "Promise1[A-Z]",
+`,
+		broken: `	default:
+		return step{wait: true, start: startRefreshing, needed: st.current}
+	}
+`,
+		tests: "WhatARequestDoes|Promise1[A-Z]",
 	},
 	{
 		name: "P1 what is stored is not compared",
 		file: "refresh.go",
 		line: `		case ok:
-			if f.adopt(stored, Event{Kind: EventAdopted}) {
-				return
+			if o, usable := f.adoption(stored, EventAdopted); usable {
+				return o
 			}
 `,
-		broken: `		case ok:
-`,
-		tests: "Promise1[A-Z]",
+		broken: "		case ok:\n",
+		tests:  "ComparedWithTheStored|Promise1[A-Z]",
+	},
+	{
+		name: "P1 a save under a lost lease counts as done",
+		file: "refresh.go",
+		line: "	saved, err := f.save(l, g.tok)\n	switch {",
+		broken: `	saved, err := f.save(l, g.tok)
+	if l.held.Err() != nil {
+		saved, err = true, nil
+	}
+	switch {`,
+		tests: "ASaveUnderALostLease",
+	},
+	{
+		name:   "P1 a refresh is aborted by a lost lease",
+		file:   "refresh.go",
+		line:   `call(f, f.ctx, "the refresher"`,
+		broken: `call(f, l.held, "the refresher"`,
+		tests:  "NotAbortedByALostLease|Promise2",
+	},
+	{
+		name: "P1 a lease is never given back",
+		file: "lease.go",
+		line: `	if last {
+		s.giveBack(l)
+	}`,
+		broken: "	_ = last",
+		tests:  "Lock|Lease",
+	},
+	{
+		name:   "P1 a flight does not lock",
+		file:   "lease.go",
+		line:   "	if locker == nil {\n		return",
+		broken: "	if locker != nil {\n		return",
+		tests:  "Promise1[A-Z]|StoreCallsFindTheirLease|Lock",
+	},
+	{
+		name: "P1 a lock that comes when all have left is kept",
+		file: "lease.go",
+		line: `	if abandoned {
+		s.giveBack(l)
+	}`,
+		broken: "	_ = abandoned",
+		tests:  "ALockThatIgnoresItsContext",
+	},
+	{
+		name:   "P1 a lease that was lost is shared",
+		file:   "lease.go",
+		line:   "if l == nil || l.lost() {",
+		broken: "if l == nil {",
+		tests:  "SignInAndSignOutDoNotWait",
+	},
+	{
+		name:   "P1 a lock ends with the first call that waits for it",
+		file:   "lease.go",
+		line:   "go s.lock(detach(ctx), locker, l)",
+		broken: "go s.lock(ctx, locker, l)",
+		tests:  "ALockOutlives",
+	},
+	{
+		name:   "P1 a refresh is sent after a load that returned too late",
+		file:   "flight.go",
+		line:   "if err == nil && f.isAbandoned() {",
+		broken: "if false {",
+		tests:  "ALoadThatReturnsTooLate",
+	},
+	{
+		name:   "P1 a call that returns overtakes its own abandonment",
+		file:   "flight.go",
+		line:   "	if !watch.Stop() {\n		<-abandoned // from",
+		broken: "	if !watch.Stop() && false {\n		<-abandoned // from",
+		tests:  "AnAbandonedCall",
+	},
+	{
+		name:   "P1 which token was refreshed is decided by the access token alone",
+		file:   "token.go",
+		line:   "return t.AccessToken == u.AccessToken && t.RefreshToken == u.RefreshToken",
+		broken: "return t.AccessToken == u.AccessToken",
+		tests:  "ComparedWithTheStored",
 	},
 	{
 		name:   "P2 a flight ends with the request that started it",
@@ -61,423 +137,339 @@ var mutants = []mutant{
 	},
 	{
 		name: "P2 the refresher's context error is passed on",
-		file: "refresh.go",
+		file: "flight.go",
 		line: `		err = errUnfinished
 	}
-	if err != nil {`,
+	if err != nil {
+		err = fmt`,
 		broken: `	}
-	if err != nil {`,
+	if err != nil {
+		err = fmt`,
 		tests: "Promise2",
-	},
-	{
-		name:   "P2 errors that match a context's are passed on",
-		file:   "errors.go",
-		line:   "if clean == text && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {",
-		broken: "if clean == text || errors.Is(err, context.Canceled) {",
-		tests:  "Promise2",
-	},
-	{
-		name: "P3 a token is used before it is saved",
-		file: "refresh.go",
-		line: `	err := f.save(lease, g.tok)
-	if errors.Is`,
-		broken: `	f.session.current.Store(g)
-	err := f.save(lease, g.tok)
-	if errors.Is`,
-		tests: "Promise3",
-	},
-	{
-		name: "P4 a spent token is spent again while its successor is owed",
-		file: "refresh.go",
-		line: `from = cur.tok
-		case stored`,
-		broken: `from = stored
-		case stored`,
-		tests: "Promise4",
-	},
-	{
-		name: "P5 no pause after a failure",
-		file: "session.go",
-		line: `	case (s.flight == nil || !s.flight.refreshes) && s.failure != nil && s.owner.now() < s.failure.until:
-		return nil, s.failure.err
-`,
-		broken: "",
-		tests:  "Promise5",
-	},
-	{
-		name:   "P5 the pause does not double",
-		file:   "refresh.go",
-		line:   "min(2*s.failure.pause, longestFailurePause)",
-		broken: "firstFailurePause",
-		tests:  "Promise5",
-	},
-	{
-		name:   "P5 Retry-After is ignored",
-		file:   "refresh.go",
-		line:   "max(jittered, min(err.RetryAfter, longestRetryAfter))",
-		broken: "jittered",
-		tests:  "Promise5",
-	},
-	{
-		name:   "P5 every failure is final",
-		file:   "refresh.go",
-		line:   "if !errors.Is(err, ErrSignInRequired) {",
-		broken: "if false {",
-		tests:  "Promise5",
-	},
-	{
-		name: "P6 being signed out is not remembered",
-		file: "session.go",
-		line: `	case s.out != nil && now < s.out.nextLook:
-		return nil, s.out.err
-`,
-		broken: "",
-		tests:  "Promise6",
-	},
-	{
-		name:   "P6 the token is not deleted",
-		file:   "refresh.go",
-		line:   "return struct{}{}, s.owner.store.Delete(ctx, s.name)",
-		broken: "return struct{}{}, nil",
-		tests:  "Promise6",
-	},
-	{
-		name:   "P6 a token that was turned down is taken again",
-		file:   "session.go",
-		line:   "return !ok || slices.ContainsFunc(o.given, tok.same)",
-		broken: "return !ok",
-		tests:  "Promise6",
-	},
-	{
-		name: "P7 what a void flight brings is kept",
-		file: "refresh.go",
-		line: `	if s.flight != f {
-		s.mu.Unlock()
-		return false
-	}
-	s.flight = nil
-	s.settle(g)`,
-		broken: `	s.flight = nil
-	s.settle(g)`,
-		tests: "Promise7",
-	},
-	{
-		name: "P7 what a void flight brings is saved",
-		file: "refresh.go",
-		line: `		if f.superseded() {
-			return struct{}{}, errSuperseded
-		}
-		return struct{}{}, s.owner.store.Save`,
-		broken: "		return struct{}{}, s.owner.store.Save",
-		tests:  "Promise7",
-	},
-	{
-		name: "P7 a refusal from before a sign-in is replayed under it",
-		file: "session.go",
-		line: `	case g.epoch != s.epoch:
-		return verdict{handOver: true}
-`,
-		broken: "",
-		tests:  "RefusedFromBefore",
-	},
-	{
-		name:   "P8 any origin gets the token",
-		file:   "transport.go",
-		line:   "!t.origins.allow(req, t.hasOwn)",
-		broken: "false",
-		tests:  "Promise8",
-	},
-	{
-		name:   "P8 the chain of redirects is not followed back",
-		file:   "origin.go",
-		line:   "for hop := req; hop.Response != nil; {",
-		broken: "for hop := req; false; {",
-		tests:  "Redirect",
-	},
-	{
-		name: "P9 a refused replay is replayed",
-		file: "transport.go",
-		line: `	if next != nil {
-		s.judge(next, t.isRefused(again))
-	}`,
-		broken: `	if next != nil && t.isRefused(again) {
-		again, err = t.send(req, next, nil)
-	}`,
-		tests: "Promise9",
-	},
-	{
-		name:   "P10 errors are not scrubbed",
-		file:   "errors.go",
-		line:   `text = strings.ReplaceAll(text, s, "[redacted]")`,
-		broken: "",
-		tests:  "Promise10",
-	},
-	{
-		name: "P10 resp.Request carries the token",
-		file: "transport.go",
-		line: `	resp.Request = req
-`,
-		broken: `	resp.Request = clone
-`,
-		tests: "Promise10",
-	},
-	{
-		name:   "P10 a panic's value is shown",
-		file:   "singleflight.go",
-		line:   `panicked with a %T", what, v)`,
-		broken: `panicked with %v", what, v)`,
-		tests:  "Promise10",
-	},
-	{
-		name:   "P10 a refresher that ignores its context is waited for",
-		file:   "refresh.go",
-		line:   "watch := time.AfterFunc(timeout+grace, func()",
-		broken: "watch := time.AfterFunc(1000*time.Hour, func()",
-		tests:  "Promise10",
-	},
-	{
-		name:   "P11 a panic is not contained",
-		file:   "singleflight.go",
-		line:   "if v := recover(); v != nil {",
-		broken: "if v := any(nil); v != nil {",
-		tests:  "Promise11",
-	},
-	{
-		name: "P11 Goexit is not noticed",
-		file: "singleflight.go",
-		line: `			f.land(value, err)
-		}()`,
-		broken: `			if err == nil { f.land(value, err) }
-		}()`,
-		tests: "Promise11",
-	},
-	{
-		name:   "P12 a refresher's own requests are not let through",
-		file:   "transport.go",
-		line:   " || sc.refreshing(t)",
-		broken: "",
-		tests:  "Promise12",
-	},
-	{
-		name: "P12 other Transports are bypassed too",
-		file: "context.go",
-		line: `if r.transport == t {
-			return true`,
-		broken: `if r.transport != nil {
-			return true`,
-		tests: "Promise12",
-	},
-	{
-		name:   "a missing refresh token does not keep the old one",
-		file:   "refresh.go",
-		line:   "tok.RefreshToken = from.RefreshToken",
-		broken: "_ = from",
-		tests:  "ARefreshThat",
-	},
-	{
-		name:   "no pause after a refresh",
-		file:   "session.go",
-		line:   "	case cur.fetched && now < cur.certain && now < cur.obtained+s.pause():",
-		broken: "	case false:",
-		tests:  "Refused|Endpoint",
-	},
-	{
-		name:   "the pause after refreshes that do not help does not double",
-		file:   "session.go",
-		line:   "if base *= 2; base >= longest {",
-		broken: "if base >= longest {",
-		tests:  "Endpoint",
-	},
-	{
-		name: "a refused answer is held during the wait",
-		file: "transport.go",
-		line: `	// A refused answer that is held keeps its connection, which the refresh may
-	// need.
-	drain(ctx, resp)`,
-		broken: "",
-		tests:  "AFlightGetsAConnection",
-	},
-	{
-		name:   "two write to the store at once",
-		file:   "signin.go",
-		line:   "if s.writers--; s.writers == 0 {",
-		broken: "if s.writers--; true {",
-		tests:  "TheLine",
-	},
-	{
-		name: "P1 a save under a lost lease counts as done",
-		file: "refresh.go",
-		line: `	err := f.save(lease, g.tok)
-	if errors.Is(err, errSuperseded) {`,
-		broken: `	err := f.save(lease, g.tok)
-	if err != nil && lease.held.Err() != nil {
-		err = nil
-	}
-	if errors.Is(err, errSuperseded) {`,
-		tests: "LostLease|Owed",
-	},
-	{
-		name:   "P1 a refresh is aborted by a lost lease",
-		file:   "refresh.go",
-		line:   `	tok, err := call(f, f.ctx, "the refresher"`,
-		broken: `	tok, err := call(f, f.lease.held, "the refresher"`,
-		tests:  "LostLease|Promise2",
-	},
-	{
-		name: "P1 a lease is never given back",
-		file: "lease.go",
-		line: `	if last {
-		s.giveBack(l)
-	}`,
-		broken: "",
-		tests:  "Locker|Lock|Lease|TwoTransports",
-	},
-	{
-		name: "P1 a flight does not lock",
-		file: "lease.go",
-		line: `	if locker == nil {
-		return`,
-		broken: `	if locker != nil {
-		return`,
-		tests: "Promise1[A-Z]|Lock|Lease",
-	},
-	{
-		name: "P4 an owed save is forgotten",
-		file: "session.go",
-		line: `	if s.owed == owed {
-		s.owe(owed.spent)
-	}`,
-		broken: "	s.owed = nil",
-		tests:  "Owed",
-	},
-	{
-		name: "P4 an owed save replaces what another process stored",
-		file: "refresh.go",
-		line: `			s.paid(owed) // what the store holds by now is not ours to replace
-			owed = nil`,
-		broken: "			owed.spent = append(owed.spent, stored)",
-		tests:  "Owed",
-	},
-	{
-		name:   "P6 a final answer deletes what another process stored meanwhile",
-		file:   "refresh.go",
-		line:   "		if !ok || after.same(stored) || after.same(from) {",
-		broken: "		if true {",
-		tests:  "FinalAnswer",
-	},
-	{
-		name:   "P6 a final answer to an early refresh signs out at once",
-		file:   "refresh.go",
-		line:   "if g != nil && f.needed == nil && !signedOut && s.owner.now() < g.expires {",
-		broken: "if false && g != nil && !signedOut {",
-		tests:  "FinalAnswer",
-	},
-	{
-		name: "P7 a sign-in does not end the flight that is up",
-		file: "signin.go",
-		line: `	s.epoch++
-	s.flight = nil`,
-		broken: "	s.epoch++",
-		tests:  "Promise7|SignIn",
-	},
-	{
-		name:   "P7 a failed sign-out is not out",
-		file:   "signin.go",
-		line:   "before, owed := s.giveUp(waiting)",
-		broken: "before, owed := s.current.Load(), s.owed",
-		tests:  "SignOut",
-	},
-	{
-		name:   "P4 a spent token whose save seemed to fail is spent again",
-		file:   "session.go",
-		line:   "return slices.ContainsFunc(o.spent, tok.same)",
-		broken: "return len(o.spent) > 0 && o.spent[0].same(tok)",
-		tests:  "Owed|Spent",
-	},
-	{
-		name: "P4 a refresh is begun under a lock that was lost",
-		file: "refresh.go",
-		line: `	case lease.held.Err() != nil:
-		return Token{}, errLockLost
-`,
-		broken: "",
-		tests:  "HasBecomeWrong",
-	},
-	{
-		name: "P7 a flight that is void asks for a refresh",
-		file: "refresh.go",
-		line: `	case f.superseded():
-		return Token{}, errSuperseded
-	case lease`,
-		broken: "	case lease",
-		tests:  "HasBecomeWrong",
-	},
-	{
-		name:   "P7 a sign-out forgets what another that is under way gives up",
-		file:   "signin.go",
-		line:   "o.give(s.out.given...)",
-		broken: "",
-		tests:  "SignOut",
-	},
-	{
-		name:   "P7 what comes after another sign-in is revoked",
-		file:   "signin.go",
-		line:   "gone := s.out != nil && errors.Is(s.out.err, errSignedOut)",
-		broken: "gone := s.current.Load() == nil",
-		tests:  "Revoked",
-	},
-	{
-		name:   "P6 a flight that is up to save refreshes in the pause after a failure",
-		file:   "session.go",
-		line:   "case (s.flight == nil || !s.flight.refreshes) && s.failure != nil",
-		broken: "case s.flight == nil && s.failure != nil",
-		tests:  "UpToSave",
 	},
 	{
 		name: "P2 a caller does not leave when its own context ends",
 		file: "singleflight.go",
 		line: `	case <-ctx.Done():
-		var zero T
-		return zero, context.Cause(ctx)
+		return value, false
 	}`,
 		broken: "	}",
+		tests:  "Promise2|APromise",
+	},
+	{
+		name: "P2 a result that is there is lost to a context that is done",
+		file: "singleflight.go",
+		line: `	select {
+	case <-p.kept:
+		return p.value, true
+	default:
+	}
+`,
+		broken: "",
+		tests:  "KeptPromise",
+	},
+	{
+		name: "P2 a caller that has gone gets the refusal of a body that cannot be replayed",
+		file: "transport.go",
+		line: `		if ctx.Err() != nil {
+			body.Drain(ctx, resp)
+			return nil, context.Cause(ctx)
+		}
+`,
+		broken: "",
+		tests:  "CallerThatLeavesWhileItsBody",
+	},
+	{
+		name:   "P2 errors that match a context's are passed on",
+		file:   "internal/redact/redact.go",
+		line:   "if clean == text && ContextError(err) == nil {",
+		broken: "if clean == text || ContextError(err) == nil {",
 		tests:  "Promise2",
+	},
+	{
+		name: "P3 a token is used before it is saved",
+		file: "refresh.go",
+		line: "	saved, err := f.save(l, g.tok)\n	switch {",
+		broken: `	f.session.current.Store(g)
+	saved, err := f.save(l, g.tok)
+	switch {`,
+		tests: "Promise3",
+	},
+	{
+		name:   "P4 a spent token is spent again while its successor's save is pending",
+		file:   "refresh.go",
+		line:   "			from = cur.tok\n",
+		broken: "			from = stored\n",
+		tests:  "Promise4|WhoseSaveIsPending",
+	},
+	{
+		name:   "P4 a pending save that fails again is forgotten",
+		file:   "cached.go",
+		line:   "			st.leavePending(now, p.spent, s.owner.refreshPause)\n",
+		broken: "			st.pending = nil\n",
+		tests:  "PendingSave",
+	},
+	{
+		name: "P4 a pending save replaces what another process stored",
+		file: "refresh.go",
+		line: `			s.saved(pending) // another process has written: that isn't ours to replace
+			pending = nil
+`,
+		broken: "			pending.spent = append(pending.spent, stored)\n",
+		tests:  "PendingSave",
+	},
+	{
+		name:   "P4 a spent token whose save seemed to fail is spent again",
+		file:   "state.go",
+		line:   "return slices.ContainsFunc(p.spent, tok.same)",
+		broken: "return len(p.spent) > 0 && p.spent[0].same(tok)",
+		tests:  "Spent",
+	},
+	{
+		name:   "P4 older spent tokens are forgotten at the next refresh",
+		file:   "refresh.go",
+		line:   "slices.Concat(spent, []Token{stored, from})",
+		broken: "[]Token{stored, from}",
+		tests:  "ASpentToken",
+	},
+	{
+		name:   "P4 the latest spent tokens are forgotten in place of the oldest",
+		file:   "state.go",
+		line:   "spent: spent[max(0, len(spent)-mostSpent):]",
+		broken: "spent: spent[:min(len(spent), mostSpent)]",
+		tests:  "RemembersTheLatestSpent",
+	},
+	{
+		name: "P4 a refresh is sent under a lease that was lost",
+		file: "refresh.go",
+		line: `	case l.held.Err() != nil:
+		return Token{}, false, errLockLost
+`,
+		broken: "",
+		tests:  "HasBecomeWrong",
+	},
+	{
+		name:   "P4 a sign-in with the token that is being refreshed is one like any other",
+		file:   "signin.go",
+		line:   "return st.flight != nil && st.flight.from.same(tok)",
+		broken: "return false && st.flight.from.same(tok)",
+		tests:  "ASignInWithThe",
+	},
+	{
+		name:   "P4 a save that took effect though it seemed to fail is repeated",
+		file:   "refresh.go",
+		line:   "if pending.hasSpent(stored) && !f.retry(lease, cur.tok) {",
+		broken: "if !f.retry(lease, cur.tok) {",
+		tests:  "ASaveThatSeemedToFail",
+	},
+	{
+		name: "P5 no pause after a failure",
+		file: "state.go",
+		line: `	case st.backoff.active(now):
+		return step{err: st.backoff.err}
+	}
+	// A token`,
+		broken: "	}\n	// A token",
+		tests:  "Promise5|WhatARequestDoesAfter",
+	},
+	{
+		name: "P5 no pause after a failure where the token has expired",
+		file: "state.go",
+		line: `	case !st.isRefreshing() && st.backoff.active(now):
+		return step{err: st.backoff.err}
+`,
+		broken: "",
+		tests:  "Promise5|WhatARequestDoes",
+	},
+	{
+		name:   "P5 the pause does not double",
+		file:   "state.go",
+		line:   "min(2*st.backoff.pause, longestBackoff)",
+		broken: "firstBackoff",
+		tests:  "Promise5|ThePauseAfterFailures",
+	},
+	{
+		name:   "P5 Retry-After is ignored",
+		file:   "state.go",
+		line:   "max(jittered, min(err.RetryAfter, longestRetryAfter))",
+		broken: "jittered",
+		tests:  "Promise5|ThePauseAfterFailures",
+	},
+	{
+		name:   "P5 the pause has no jitter",
+		file:   "refresh.go",
+		line:   "pause, spread := f.session.owner.refreshPause, rand.Float64()",
+		broken: "pause, spread := f.session.owner.refreshPause, 0*rand.Float64()",
+		tests:  "FailuresOfManySessions",
+	},
+	{
+		name:   "P5 every failure is final",
+		file:   "refresh.go",
+		line:   "if final = requiresSignIn(err); final && from.isZero() {",
+		broken: "if final = true; final && from.isZero() {",
+		tests:  "Promise5",
+	},
+	{
+		name: "P5 a failed early refresh gives up the good token",
+		file: "refresh.go",
+		line: "			st.failed(now, err, spread)\n",
+		broken: `			st.current = nil
+			st.failed(now, err, spread)
+`,
+		tests: "Promise5TemporaryFaults|EarlyRefresh",
+	},
+	{
+		name:   "P5 a request that waits for an early refresh fails with it",
+		file:   "cached.go",
+		line:   "case next.use != nil && ctx.Err() == nil && s.owner.now() < next.use.expires:",
+		broken: "case false:",
+		tests:  "ABodyThatCannotBeSentTwice",
+	},
+	{
+		name:   "P5 a request that waits for an early refresh goes with a token that has expired",
+		file:   "cached.go",
+		line:   "ctx.Err() == nil && s.owner.now() < next.use.expires:",
+		broken: "ctx.Err() == nil:",
+		tests:  "ABodyThatCannotBeSentTwice",
 	},
 	{
 		name:   "P5 a flight that was up only to save, and asks, is not taken for a refresh",
 		file:   "refresh.go",
 		line:   "f.refreshes, f.from = true, from",
 		broken: "f.from = from",
-		tests:  "UpToSave",
+		tests:  "APendingSaveThatRefreshes",
 	},
 	{
-		name: "the session stays locked while handlers hear of a refresh",
+		name: "P5 a flight that was up only to save asks in the pause after a failure",
 		file: "refresh.go",
-		line: `	f.leave()
-	for _, e := range events {`,
-		broken: "	for _, e := range events {",
-		tests:  "Handlers",
+		line: `		case !f.refreshes && st.backoff.active(now):
+			err = st.backoff.err
+`,
+		broken: "",
+		tests:  "APendingSave",
 	},
 	{
-		name:   "the session stays locked while handlers hear of a sign-in",
-		file:   "signin.go",
-		line:   "	s.drop(lease)\n	if errors.Is(err, errSuperseded) {",
-		broken: "	defer s.drop(lease)\n	if errors.Is(err, errSuperseded) {",
-		tests:  "Handlers",
+		name:   "P5 a final answer to an early refresh leaves the backoff of an earlier failure",
+		file:   "refresh.go",
+		line:   "st.rejected, st.backoff = &rejection{from: from, err: cause}, nil",
+		broken: "st.rejected = &rejection{from: from, err: cause}",
+		tests:  "EndsTheBackoff",
+	},
+	{
+		name: "P6 being signed out is not remembered",
+		file: "state.go",
+		line: `	case st.signedOut != nil && now < st.signedOut.nextLook:
+		return step{err: st.signedOut.err}
+`,
+		broken: "",
+		tests:  "Promise6|WhatARequestDoes",
+	},
+	{
+		name:   "P6 the token is not deleted",
+		file:   "refresh.go",
+		line:   "return struct{}{}, s.owner.store.Delete(ctx, s.name)",
+		broken: "return struct{}{}, nil",
+		tests:  "Promise6|AFinalAnswerDeletes",
+	},
+	{
+		name:   "P6 a token that was given up is taken again",
+		file:   "state.go",
+		line:   "return !ok || slices.ContainsFunc(o.given, tok.same)",
+		broken: "return !ok",
+		tests:  "Promise6|StaysSignedOut",
+	},
+	{
+		name:   "P6 a flight that is up to save refreshes in the pause after a failure",
+		file:   "state.go",
+		line:   "case !st.isRefreshing() && st.backoff.active(now):",
+		broken: "case st.flight == nil && st.backoff.active(now):",
+		tests:  "WhatARequestDoes|APendingSave",
+	},
+	{
+		name:   "P6 a final answer deletes what another process stored meanwhile",
+		file:   "refresh.go",
+		line:   "		if !ok || after.same(stored) || after.same(from) {",
+		broken: "		if true {",
+		tests:  "AFinalAnswer",
+	},
+	{
+		name:   "P6 a final answer to an early refresh signs out at once",
+		file:   "refresh.go",
+		line:   "stillGood := st.current != nil && f.needed == nil && now < st.current.expires",
+		broken: "stillGood := false",
+		tests:  "AFinalAnswer",
+	},
+	{
+		name:   "P6 an early refresh that a refusal joins is still early",
+		file:   "refresh.go",
+		line:   "st.current != nil && f.needed == nil && now",
+		broken: "st.current != nil && now",
+		tests:  "ThatARefusalJoins|TakesEffectAtARefusal",
+	},
+	{
+		name:   "P6 an early refresh is tried again after a final answer",
+		file:   "state.go",
+		line:   "		case now >= g.early && st.rejected == nil && !",
+		broken: "		case now >= g.early && !",
+		tests:  "WhatARequestDoesBefore|TakesEffectAtExpiry",
+	},
+	{
+		name: "P6 the token server is asked again after a final answer",
+		file: "refresh.go",
+		line: `		case st.rejected != nil && st.rejected.from.same(from):
+			final, err = true, st.rejected.err
+`,
+		broken: "",
+		tests:  "AFinalAnswer",
+	},
+	{
+		name:   "P6 a final answer to an early refresh speaks for another token",
+		file:   "refresh.go",
+		line:   "case st.rejected != nil && st.rejected.from.same(from):",
+		broken: "case st.rejected != nil:",
+		tests:  "YieldsToAnotherToken",
+	},
+	{
+		name:   "P6 a final answer is final though the store could not be loaded",
+		file:   "refresh.go",
+		line:   "		if loadErr != nil {\n			o :=",
+		broken: "		if loadErr != nil && false {\n			o :=",
+		tests:  "WhileTheStoreCannotBeLoaded",
+	},
+	{
+		name:   "P6 a final answer is forgotten while the store cannot be loaded",
+		file:   "refresh.go",
+		line:   "				st.rejected = &rejection{from: from, err: err}\n",
+		broken: "				_ = err\n",
+		tests:  "WhileTheStoreCannotBeLoaded",
 	},
 	{
 		name:   "P6 the news that a sign-in is required follows a sign-in",
-		file:   "refresh.go",
-		line:   "!(e.Kind == EventSignInRequired && f.isPast())",
-		broken: "!(e.Kind == EventSignInRequired && false)",
+		file:   "flight.go",
+		line:   "if e.Kind != EventSignInRequired || !f.isPast() {",
+		broken: "if true {",
 		tests:  "ASignInIsNotFollowed",
 	},
 	{
 		name:   "P6 a final answer does not give up a spent token that the store may hold",
 		file:   "refresh.go",
-		line:   "	if s.owed != nil {\n		o.give(s.owed.spent...)\n	}\n	s.settle(nil)",
-		broken: "	s.settle(nil)",
-		tests:  "FinalAnswer",
+		line:   "			gone.giveUp(st.pending.spent...)\n",
+		broken: "			_ = gone\n",
+		tests:  "AFinalAnswerGivesUp",
+	},
+	{
+		name:   "P6 a final answer does not give up the current token",
+		file:   "refresh.go",
+		line:   "			gone.giveUp(st.current.tok)\n",
+		broken: "			_ = gone\n",
+		tests:  "AFinalAnswerGivesUp",
+	},
+	{
+		name:   "P6 a final answer does not give up the refreshed token",
+		file:   "refresh.go",
+		line:   "		gone.giveUp(from, stored)\n",
+		broken: "		_ = from\n",
+		tests:  "AFinalAnswer|Promise6",
 	},
 	{
 		name:   "P6 a sign-in elsewhere is forgotten when the store fails",
@@ -489,267 +481,15 @@ var mutants = []mutant{
 	{
 		name:   "P6 a sign-in elsewhere that has gone again leaves no sign-out",
 		file:   "refresh.go",
-		line:   "s.out = gone // it",
-		broken: "_ = gone // it",
+		line:   "		st.signedOut = gone // a sign-in",
+		broken: "		_ = gone // a sign-in",
 		tests:  "ASignInElsewhere",
 	},
 	{
-		name:   "P7 a replay under an earlier sign-in counts for this one",
-		file:   "session.go",
-		line:   "	case g.epoch != s.epoch: // it says nothing about this sign-in\n",
-		broken: "",
-		tests:  "ARefusalUnderAnEarlierSignIn",
-	},
-	{
-		name: "P2 a caller that has gone gets the refusal of a body that cannot be replayed",
-		file: "transport.go",
-		line: `		if ctx.Err() != nil {
-			drain(ctx, resp)
-			return nil, context.Cause(ctx)
-		}
-`,
-		broken: "",
-		tests:  "ACallerWhoGoes",
-	},
-	{
-		name:   "P5 a failed early refresh gives up the good token",
-		file:   "refresh.go",
-		line:   "		pause := firstFailurePause\n",
-		broken: "		s.current.Store(nil)\n		pause := firstFailurePause\n",
-		tests:  "Promise5AFailedEarlyRefresh",
-	},
-	{
-		name:   "P5 who waits for an early refresh fails with it",
-		file:   "session.go",
-		line:   "case g != nil && ctx.Err() == nil && s.owner.now() < g.expires:",
-		broken: "case false:",
-		tests:  "PatientRequest",
-	},
-	{
-		name:   "P7 a request that was not sent yet fails with the flight that is void",
-		file:   "session.go",
-		line:   "		case errors.Is(err, errSuperseded):\n			continue",
-		broken: "		case errors.Is(err, errSuperseded) && false:\n			continue",
-		tests:  "Promise7",
-	},
-	{
-		name:   "P8 http counts as https",
-		file:   "origin.go",
-		line:   "a.port == b.port && equalFold(a.scheme, b.scheme) && equalFold(a.host, b.host)",
-		broken: "equalFold(a.host, b.host)",
-		tests:  "HTTPSToHTTP",
-	},
-	{
-		name:   "P8 a step down from https to http is no step to another origin",
-		file:   "origin.go",
-		line:   "if !from.is(at) && (!named || !o.names(from)) {",
-		broken: "if from.host != at.host && (!named || !o.names(from)) {",
-		tests:  "HTTPSToHTTP",
-	},
-	{
-		name:   "P8 a refresh request follows a redirect to another origin",
-		file:   "origin.go",
-		line:   "if sameOrigin(via[0].URL, req.URL) {",
-		broken: "if true {",
-		tests:  "ATokenRequest",
-	},
-	{
-		name: "P10 the late answer of an abandoned refresh is thrown away",
-		file: "refresh.go",
-		line: `	if f.isAbandoned() { // the lease is gone: `,
-		broken: `	if f.isAbandoned() {
-		f.fail(errUnfinished)
-		return
-	}
-	if f.isAbandoned() { // the lease is gone: `,
-		tests: "Promise10",
-	},
-	{
-		name: "P10 the late answer of an abandoned refresh is not saved of its own accord",
-		file: "refresh.go",
-		line: `			if s.owed != nil && s.flight == nil {
-				s.depart(f.ctx, false, nil)
-			}
-			s.mu.Unlock()
-			return
-`,
-		broken: `			s.mu.Unlock()
-			return
-`,
-		tests: "Promise10",
-	},
-	{
-		name:   "P10 a refused answer is read to its end however long",
-		file:   "drain.go",
-		line:   "io.CopyN(io.Discard, resp.Body, drainBytes)",
-		broken: "io.Copy(io.Discard, resp.Body)",
-		tests:  "Drain",
-	},
-	{
-		name:   "P10 a refused answer is waited for however long",
-		file:   "drain.go",
-		line:   "context.WithTimeout(ctx, drainTime)",
-		broken: "context.WithTimeout(ctx, 1000*drainTime)",
-		tests:  "Drain",
-	},
-	{
-		name:   "P10 a refused answer is waited for beyond the request's context",
-		file:   "drain.go",
-		line:   "context.WithTimeout(ctx, drainTime)",
-		broken: "context.WithTimeout(context.WithoutCancel(ctx), drainTime)",
-		tests:  "Drain",
-	},
-	{
-		name:   "a sign-out does not revoke",
-		file:   "signin.go",
-		line:   "err = errors.Join(err, s.revoke(ctx, last))",
-		broken: "_ = last",
-		tests:  "SignOutRevokes",
-	},
-	{
-		name: "a session that is in use is evicted",
-		file: "session.go",
-		line: `	if s.users.Load() != 0 {
-		return false
-	}
-`,
-		broken: "",
-		tests:  "Cache|Eviction",
-	},
-	{
-		name:   "a session with a flight up is evicted",
-		file:   "session.go",
-		line:   "case s.flight != nil, s.lease != nil, s.owed != nil, s.writers != 0:",
-		broken: "case s.lease != nil, s.owed != nil, s.writers != 0:",
-		tests:  "Cache",
-	},
-	{
-		name:   "a session with a save owed is evicted",
-		file:   "session.go",
-		line:   "case s.flight != nil, s.lease != nil, s.owed != nil, s.writers != 0:",
-		broken: "case s.flight != nil, s.lease != nil, s.writers != 0:",
-		tests:  "Cache",
-	},
-	{
-		name:   "what was kept of a body is not sent again",
-		file:   "body.go",
-		line:   "second := &secondBody{first: b, kept: b.kept, err: b.err}",
-		broken: "second := &secondBody{first: b, err: b.err}",
-		tests:  "Body|ReplayIsWhatWasKept",
-	},
-	{
-		name:   "what was still unread of a body is not sent again",
-		file:   "body.go",
-		line:   "n, err := s.first.source.Read(p)",
-		broken: "n, err := 0, io.EOF",
-		tests:  "Body|ReplayIsWhatWasKept",
-	},
-	{
-		name:   "a body is replayed though more was read than was kept",
-		file:   "body.go",
-		line:   "	if int64(len(read)) > left {\n		return false\n	}\n",
-		broken: "	if int64(len(read)) > left {\n		return true\n	}\n",
-		tests:  "OverTheLimit|ReplayBufferLimit",
-	},
-	{
-		name: "a body is replayed while the first attempt still reads it",
-		file: "body.go",
-		line: `	case !b.reading:
-		b.owner`,
-		broken: `	case true:
-		b.owner`,
-		tests: "ReadInProgress|RandomSchedules",
-	},
-	{
-		name:   "P4 a sign-in with the token that is being refreshed is one like any other",
-		file:   "signin.go",
-		line:   "return s.flight != nil && s.flight.from.same(tok)",
-		broken: "return false && s.flight.from.same(tok)",
-		tests:  "ASignInWithThe",
-	},
-	{
-		name:   "P7 a sign-in with the current token does nothing while a flight waits",
-		file:   "signin.go",
-		line:   "return s.flight != nil && s.flight.from.same(tok)",
-		broken: "return s.flight != nil && (s.flight.from.same(tok) || s.current.Load() != nil && s.current.Load().tok.same(tok))",
-		tests:  "ASignInOfTheToken",
-	},
-	{
-		name:   "P7 a sign-in with the token that a flight has loaded does nothing while that waits",
-		file:   "signin.go",
-		line:   "return s.flight != nil && s.flight.from.same(tok)",
-		broken: "return s.flight != nil && (s.flight.from.same(tok) || s.flight.seen.same(tok))",
-		tests:  "ASignInOfTheToken",
-	},
-	{
-		name:   "P7 a sign-out does not give up what a flight has loaded",
-		file:   "signin.go",
-		line:   "o.give(s.flight.seen, s.flight.from, s.flight.brought)",
-		broken: "o.give(s.flight.brought)",
-		tests:  "ASignOut",
-	},
-	{
-		name:   "P7 a sign-out does not give up what a flight is storing",
-		file:   "signin.go",
-		line:   "o.give(s.flight.seen, s.flight.from, s.flight.brought)",
-		broken: "o.give(s.flight.seen, s.flight.from)",
-		tests:  "ASignOut",
-	},
-	{
-		name: "P7 a token that could not be saved during a sign-out is not revoked",
-		file: "refresh.go",
-		line: `	if !f.arrive(g, spent, events...) && err != nil {
-		f.leave()
-		s.discard(f.ctx, tok)
-	}
-`,
-		broken: `	f.arrive(g, spent, events...)
-`,
-		tests: "Revoked",
-	},
-	{
-		name:   "P7 a token that was saved during a sign-out is revoked twice",
-		file:   "refresh.go",
-		line:   "	if !f.arrive(g, spent, events...) && err != nil {\n",
-		broken: "	if !f.arrive(g, spent, events...) {\n",
-		tests:  "Revoked",
-	},
-	{
-		name: "the session stays locked while a token that came too late is revoked",
-		file: "refresh.go",
-		line: `	if errors.Is(err, errSuperseded) {
-		f.leave()
-`,
-		broken: `	if errors.Is(err, errSuperseded) {
-`,
-		tests: "TheLockIsFree",
-	},
-	{
-		name:   "P5 a flight that was up only to save asks in the pause after a failure",
-		file:   "refresh.go",
-		line:   "case !f.refreshes && s.failure != nil && s.owner.now() < s.failure.until:",
-		broken: "case false:",
-		tests:  "UpToSave",
-	},
-	{
-		name:   "a save that hangs counts as a failed refresh",
-		file:   "refresh.go",
-		line:   "tell := f.refreshes && !superseded",
-		broken: "tell := !superseded",
-		tests:  "ASaveThatHangs",
-	},
-	{
-		name:   "a refresh that failed after its waiters were let go is told of twice",
-		file:   "refresh.go",
-		line:   "f.told = f.told || tell",
-		broken: "",
-		tests:  "LetGo",
-	},
-	{
 		name:   "P6 a store that must itself sign in signs the session out",
-		file:   "refresh.go",
-		line:   "return Token{}, false, elsewhere(err)",
-		broken: "return Token{}, false, err",
+		file:   "sessions.go",
+		line:   "return found{}, elsewhere(err)",
+		broken: "return found{}, err",
 		tests:  "AStoreThatMustSignIn",
 	},
 	{
@@ -760,24 +500,706 @@ var mutants = []mutant{
 		tests:  "AStoreThatMustSignIn",
 	},
 	{
-		name:   "more is kept of a body than may be",
-		file:   "body.go",
-		line:   "		left -= int64(n)\n",
+		name:   "P6 a session that is signed out asks the store at each request",
+		file:   "refresh.go",
+		line:   "		gone.nextLook = now + pause\n",
 		broken: "",
-		tests:  "ReplayBuffer",
+		tests:  "LooksAtTheStoreOncePer",
+	},
+	{
+		name: "P6 a refresher that needs a token is asked without one",
+		file: "refresh.go",
+		line: `		case from.isZero() && s.owner.declaresNeed:
+			final, err = true, errNotSignedIn
+`,
+		broken: "",
+		tests:  "NeedsToken|ComparedWithTheStored|NotAsked",
+	},
+	{
+		name:   "P6 a flight chases tokens for ever",
+		file:   "refresh.go",
+		line:   "for range 3 {",
+		broken: "for range 300 {",
+		tests:  "DoesNotChaseTokens",
+	},
+	{
+		name:   "P7 what a void flight brings is kept",
+		file:   "flight.go",
+		line:   "		if void = st.flight != f && !f.over; void {",
+		broken: "		if void = false; void {",
+		tests:  "Promise7",
+	},
+	{
+		name: "P7 what a void flight brings is saved",
+		file: "flight.go",
+		line: `		if f.isVoid() {
+			return false, nil
+		}
+`,
+		broken: "",
+		tests:  "Promise7",
+	},
+	{
+		name: "P7 a refusal from before a sign-in is replayed under it",
+		file: "state.go",
+		line: `	case g.epoch != st.epoch:
+		return step{} // sent under another sign-in: its refusal is the answer
+`,
+		broken: "",
+		tests:  "WhatARequestDoesAfter|Promise7SignInWins",
+	},
+	{
+		name: "P7 a sign-in does not void the flight that is up",
+		file: "state.go",
+		line: `	st.epoch++
+	st.flight = nil
+`,
+		broken: "	st.epoch++\n",
+		tests:  "Promise7|ASignInStartsAnEpoch|SignIn",
+	},
+	{
+		name:   "P7 a void flight does not land when the sign-in comes",
+		file:   "cached.go",
+		line:   "		up.keep(landing{void: true})\n",
+		broken: "		_ = up\n",
+		tests:  "Promise7|ARefresh|SignIn",
+	},
+	{
+		name: "P7 a failed sign-out is not a sign-out",
+		file: "signin.go",
+		line: `		waiting.since = now
+		st.giveUp(waiting)
+`,
+		broken: "		waiting.since = now\n",
+		tests:  "SignOut",
+	},
+	{
+		name: "P7 a flight that is void asks for a refresh",
+		file: "refresh.go",
+		line: `	case f.isVoid():
+		return Token{}, false, errMeanwhile
+	case l.held`,
+		broken: "	case l.held",
+		tests:  "HasBecomeWrong",
+	},
+	{
+		name:   "P7 a sign-out forgets what another that is under way gives up",
+		file:   "state.go",
+		line:   "		o.giveUp(st.signedOut.given...)\n",
+		broken: "",
+		tests:  "SignOut",
+	},
+	{
+		name:   "P7 a sign-out forgets that another has not seen the store",
+		file:   "state.go",
+		line:   "		o.givenUnseen = o.givenUnseen && st.signedOut.givenUnseen\n",
+		broken: "		o.givenUnseen = false\n",
+		tests:  "ASignOutGivesUpWhatTheStore",
+	},
+	{
+		name:   "P7 a failed sign-out gives up nothing that it has not seen",
+		file:   "signin.go",
+		line:   "givenUnseen: err != nil && !had.loaded,",
+		broken: "",
+		tests:  "AFailedSignOutGivesUp",
+	},
+	{
+		name:   "P7 a failed sign-out gives up what the store shows once it was seen empty",
+		file:   "state.go",
+		line:   "		o.givenUnseen = false\n		if ok {",
+		broken: "		if ok {",
+		tests:  "GivesUpNothingOnce|StaysSignedOut",
+	},
+	{
+		name:   "P7 what comes after another sign-in is revoked",
+		file:   "flight.go",
+		line:   "signedOut = st.signedOut != nil && st.signedOut.byCaller",
+		broken: "signedOut = st.current == nil",
+		tests:  "NotRevoked",
+	},
+	{
+		name:   "P7 what comes after a sign-out is not revoked",
+		file:   "flight.go",
+		line:   "		if signedOut && !o.unsaved.isZero() {",
+		broken: "		if false {",
+		tests:  "Revoked",
+	},
+	{
+		name:   "P7 a replay under an earlier sign-in counts for this one",
+		file:   "state.go",
+		line:   "	case g.epoch != st.epoch: // it says nothing about this sign-in\n",
+		broken: "",
+		tests:  "RefreshesThatDoNotHelp",
+	},
+	{
+		name:   "P7 a request that was not sent yet fails with the flight that is void",
+		file:   "cached.go",
+		line:   "		case got.void:\n			continue //",
+		broken: "		case got.void && false:\n			continue //",
+		tests:  "Promise7|MaySignIn|Meanwhile",
+	},
+	{
+		name:   "P7 a sign-in with the current token does nothing while a flight waits",
+		file:   "signin.go",
+		line:   "return st.flight != nil && st.flight.from.same(tok)",
+		broken: "return st.flight != nil && (st.flight.from.same(tok) || st.current != nil && st.current.tok.same(tok))",
+		tests:  "ASignInOfTheToken",
+	},
+	{
+		name:   "P7 a sign-in with the token that a flight has loaded does nothing while that waits",
+		file:   "signin.go",
+		line:   "return st.flight != nil && st.flight.from.same(tok)",
+		broken: "return st.flight != nil && (st.flight.from.same(tok) || st.flight.seen.same(tok))",
+		tests:  "ASignInOfTheToken",
+	},
+	{
+		name:   "P7 a sign-out does not give up what a flight has loaded",
+		file:   "state.go",
+		line:   "o.giveUp(st.flight.seen, st.flight.from, st.flight.brought)",
+		broken: "o.giveUp(st.flight.brought)",
+		tests:  "GivesUpWhat",
+	},
+	{
+		name:   "P7 a sign-out does not give up what a flight is storing",
+		file:   "state.go",
+		line:   "o.giveUp(st.flight.seen, st.flight.from, st.flight.brought)",
+		broken: "o.giveUp(st.flight.seen, st.flight.from)",
+		tests:  "GivesUpWhat",
+	},
+	{
+		name:   "P7 a flight does not tell what it is storing",
+		file:   "refresh.go",
+		line:   "	s.change(func(*state, time.Duration) { f.brought = tok })\n",
+		broken: "",
+		tests:  "GivesUpWhatARefreshIsSaving",
+	},
+	{
+		name:   "P7 a flight does not tell what it has loaded",
+		file:   "flight.go",
+		line:   "			f.seen = got.tok\n",
+		broken: "			_ = got\n",
+		tests:  "GivesUp|SignOut",
+	},
+	{
+		name:   "P7 a token that could not be saved during a sign-out is not revoked",
+		file:   "refresh.go",
+		line:   "		unsaved: tok,\n",
+		broken: "",
+		tests:  "Revoked",
+	},
+	{
+		name:   "P7 a token that was saved during a sign-out is revoked twice",
+		file:   "refresh.go",
+		line:   "		o.unsaved = Token{} // if",
+		broken: "		// if",
+		tests:  "Revoked",
+	},
+	{
+		name: "P7 a final answer deletes what a sign-in has saved",
+		file: "refresh.go",
+		line: `			if f.isVoid() {
+				return struct{}{}, nil
+			}
+`,
+		broken: "",
+		tests:  "AFinalAnswerDoesNotDelete",
+	},
+	{
+		name: "P7 a sign-in that is not settled passes for another process's",
+		file: "flight.go",
+		line: "		err = s.lockWrites(f.ctx)\n",
+		broken: `		err = s.lockWrites(f.ctx)
+		if err == nil {
+			s.unlockWrites()
+			return got.tok, got.ok, nil
+		}
+`,
+		tests: "ARequestRefusedDuringASignIn",
+	},
+	{
+		name:   "P7 a pause that refreshes have doubled survives a sign-in",
+		file:   "state.go",
+		line:   "	st.futile.count, st.futile.judged = 0, 0\n",
+		broken: "",
+		tests:  "ASignInStartsAnEpoch|TheRefreshPauseDoubles",
+	},
+	{
+		name:   "P7 a session in use by a sign-out does not fence a second time",
+		file:   "signin.go",
+		line:   "				st.giveUp(o)\n			})",
+		broken: "				_ = o\n			})",
+		tests:  "SignOut",
+	},
+	{
+		name:   "P8 the chain of redirects is not followed back",
+		file:   "internal/origin/origin.go",
+		line:   "for hop := req; hop.Response != nil; {",
+		broken: "for hop := req; false; {",
+		tests:  "Redirect",
+	},
+	{
+		name:   "P8 http counts as https",
+		file:   "internal/origin/origin.go",
+		line:   "a.port == b.port && ascii.EqualFold(a.scheme, b.scheme) && ascii.EqualFold(a.host, b.host)",
+		broken: "ascii.EqualFold(a.host, b.host)",
+		tests:  "Redirect|Origin|Token",
+	},
+	{
+		name:   "P8 a step down from https to http is no step to another origin",
+		file:   "internal/origin/origin.go",
+		line:   "if !from.is(at) && (!named || !s.names(from)) {",
+		broken: "if from.host != at.host && (!named || !s.names(from)) {",
+		tests:  "Redirect|Origin|Token",
+	},
+	{
+		name:   "P8 a refresh request follows a redirect to another origin",
+		file:   "internal/tokenserver/client.go",
+		line:   "if origin.Same(via[0].URL, req.URL) {",
+		broken: "if true {",
+		tests:  "NoRedirectLeavesTheOrigin",
+	},
+	{
+		name: "P9 a refused replay is replayed",
+		file: "transport.go",
+		line: `	if next.use != nil {
+		s.judge(next.use, t.isRefused(again))
+	}`,
+		broken: `	if next.use != nil && t.isRefused(again) {
+		again, err = t.send(req, next.use, nil)
+	}`,
+		tests: "Promise9",
+	},
+	{
+		name:   "P10 resp.Request carries the token",
+		file:   "transport.go",
+		line:   "	resp.Request = req\n",
+		broken: "	resp.Request = clone\n",
+		tests:  "Promise10",
+	},
+	{
+		name:   "P10 a panic's value is shown",
+		file:   "singleflight.go",
+		line:   `panicked with a %T", what, v)`,
+		broken: `panicked with %v", what, v)`,
+		tests:  "Promise10|APanic",
+	},
+	{
+		name:   "P10 a refresher that ignores its context is waited for",
+		file:   "flight.go",
+		line:   "watch := time.AfterFunc(timeout+grace, func()",
+		broken: "watch := time.AfterFunc(1000*time.Hour, func()",
+		tests:  "Promise10",
+	},
+	{
+		name: "P10 the late answer of an abandoned refresh is thrown away",
+		file: "refresh.go",
+		line: "	if f.isAbandoned() { // the lease is gone: ",
+		broken: `	if f.isAbandoned() {
+		return f.failure(errUnfinished)
+	}
+	if f.isAbandoned() { // the lease is gone: `,
+		tests: "Promise10",
+	},
+	{
+		name:   "P10 the late answer of an abandoned refresh is not saved of its own accord",
+		file:   "flight.go",
+		line:   "	if o.saveNow {",
+		broken: "	if false {",
+		tests:  "Promise10",
+	},
+	{
+		name:   "P10 a second refresh starts before an abandoned one has returned",
+		file:   "flight.go",
+		line:   "		if st.flight == f && !o.stays {",
+		broken: "		if st.flight == f {",
+		tests:  "Promise10|IgnoresItsContext",
+	},
+	{
+		name:   "P10 a refresh that is abandoned is not reported",
+		file:   "flight.go",
+		line:   "		if f.refreshes && st.flight == f {",
+		broken: "		if false {",
+		tests:  "AnAbandonedCall|APendingSaveThatHangs",
+	},
+	{
+		name:   "P10 the extras of a token are shown in errors",
+		file:   "token.go",
+		line:   "			secrets = append(secrets, v)\n",
+		broken: "			_ = v\n",
+		tests:  "ErrorsOfARefresh",
+	},
+	{
+		name:   "P10 errors are not scrubbed",
+		file:   "internal/redact/redact.go",
+		line:   `text = strings.ReplaceAll(text, s, "[redacted]")`,
+		broken: "_ = s",
+		tests:  "Promise10",
+	},
+	{
+		name:   "P10 a refused answer is read to its end however long",
+		file:   "internal/body/drain.go",
+		line:   "io.CopyN(io.Discard, resp.Body, drainBytes)",
+		broken: "io.Copy(io.Discard, resp.Body)",
+		tests:  "Drain",
+	},
+	{
+		name:   "P10 a refused answer is waited for however long",
+		file:   "internal/body/drain.go",
+		line:   "context.WithTimeout(ctx, drainTime)",
+		broken: "context.WithTimeout(ctx, 1000*drainTime)",
+		tests:  "Drain",
+	},
+	{
+		name:   "P10 a refused answer is waited for beyond the request's context",
+		file:   "internal/body/drain.go",
+		line:   "context.WithTimeout(ctx, drainTime)",
+		broken: "context.WithTimeout(context.WithoutCancel(ctx), drainTime)",
+		tests:  "Drain",
+	},
+	{
+		name:   "P11 a panic is not contained",
+		file:   "singleflight.go",
+		line:   "if v := recover(); v != nil {",
+		broken: "if v := any(nil); v != nil {",
+		tests:  "Promise11",
+	},
+	{
+		name:   "P11 Goexit is not noticed",
+		file:   "singleflight.go",
+		line:   "			p.keep(r)\n		}()",
+		broken: "			if r.err == nil { p.keep(r) }\n		}()",
+		tests:  "Promise11|Spawn",
+	},
+	{
+		name: "P11 a handler that panics at an abandonment holds the waiters",
+		file: "flight.go",
+		line: `	if contained("OnEvent", func() { f.end(o) }) != nil {
+		f.keep(landing{err: err})
+	}`,
+		broken: `	_ = contained("OnEvent", func() { f.end(o) })`,
+		tests:  "AHandlerThatPanics",
+	},
+	{
+		name:   "P12 a refresher's own requests are not let through",
+		file:   "transport.go",
+		line:   " || sc.isRefreshing(t.sessions)",
+		broken: "",
+		tests:  "Promise12",
+	},
+	{
+		name:   "P12 other Transports are bypassed too",
+		file:   "context.go",
+		line:   "if r.sessions == m && (name",
+		broken: "if (name",
+		tests:  "Promise12",
+	},
+	{
+		name:   "P12 a refresh inside another forgets that one",
+		file:   "context.go",
+		line:   "&refreshScope{m, session, scopeOf(ctx).refresh}",
+		broken: "&refreshScope{m, session, nil}",
+		tests:  "ThatWouldWaitForItself",
+	},
+	{
+		name:   "P12 Wait waits for the refresher that calls it",
+		file:   "transport.go",
+		line:   "	if r := scopeOf(ctx).refreshing(t.sessions, nil); r != nil {",
+		broken: "	if r := scopeOf(ctx).refreshing(t.sessions, nil); r != nil && false {",
+		tests:  "ThatWouldWaitForItself",
+	},
+	{
+		name:   "a missing refresh token does not keep the old one",
+		file:   "refresh.go",
+		line:   "tok.RefreshToken = from.RefreshToken",
+		broken: "_ = from",
+		tests:  "Promise4RefreshWithout",
+	},
+	{
+		name:   "no pause after a refresh",
+		file:   "state.go",
+		line:   "cur.fetched && now < cur.certain && now < cur.obtained+pause {",
+		broken: "false && pause > 0 {",
+		tests:  "Refused|WhatARequestDoesAfter",
+	},
+	{
+		name:   "the pause after a refresh holds in the last second of the lifetime",
+		file:   "state.go",
+		line:   "cur.fetched && now < cur.certain && now",
+		broken: "cur.fetched && now",
+		tests:  "WhatARequestDoesAfter",
+	},
+	{
+		name:   "the pause after refreshes that do not help does not double",
+		file:   "state.go",
+		line:   "if pause *= 2; pause >= longest {",
+		broken: "if pause >= longest {",
+		tests:  "PauseDoubles|IsStretched",
 	},
 	{
 		name:   "one refresh that does not help counts for each of its replays",
-		file:   "session.go",
-		line:   "case s.judged != g.number && g.fetched:",
+		file:   "state.go",
+		line:   "case st.futile.judged != g.number && g.fetched:",
 		broken: "case g.fetched:",
-		tests:  "OneRefreshThatDoesNotHelp",
+		tests:  "RefreshesThatDoNotHelp",
+	},
+	{
+		name:   "an accepted replay does not end the doubled pause",
+		file:   "state.go",
+		line:   "		st.futile.count, st.futile.judged = 0, g.number\n",
+		broken: "		st.futile.judged = g.number\n",
+		tests:  "RefreshesThatDoNotHelp|TheRefreshPauseDoubles",
+	},
+	{
+		name:   "the session stays locked while handlers hear of a refresh",
+		file:   "flight.go",
+		line:   "	f.leave()\n	if void {",
+		broken: "	defer f.leave()\n	if void {",
+		tests:  "TheSessionIsNotLocked",
+	},
+	{
+		name:   "the session stays locked while a token that came too late is revoked",
+		file:   "flight.go",
+		line:   "	f.leave()\n	if void {",
+		broken: "	defer f.leave()\n	if void {",
+		tests:  "TheLockIsFree",
+	},
+	{
+		name: "the session stays locked while handlers hear of a sign-in",
+		file: "signin.go",
+		line: `	s.release(lease)
+	if err == nil {
+		s.owner.emit`,
+		broken: `	defer s.release(lease)
+	if err == nil {
+		s.owner.emit`,
+		tests: "TheSessionIsNotLocked",
+	},
+	{
+		name:   "a sign-out does not revoke",
+		file:   "signin.go",
+		line:   "err = errors.Join(err, s.revoke(ctx, last))",
+		broken: "_ = last",
+		tests:  "ASignOutRevokes",
+	},
+	{
+		name:   "a sign-out revokes the stored token though a save is pending",
+		file:   "signin.go",
+		line:   "if !had.ok || pending != nil {",
+		broken: "if !had.ok {",
+		tests:  "ASignOutRevokes",
+	},
+	{
+		name:   "two write to the store at once",
+		file:   "lease.go",
+		line:   "if s.writers--; s.writers == 0 {",
+		broken: "if s.writers--; true {",
+		tests:  "StandInLine",
+	},
+	{
+		name: "a done context gets a turn to write",
+		file: "lease.go",
+		line: `	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+`,
+		broken: "",
+		tests:  "WhoseContextIsDone|StandInLine",
+	},
+	{
+		name:   "a save that hangs counts as a failed refresh",
+		file:   "flight.go",
+		line:   "		if f.refreshes && st.flight == f {",
+		broken: "		if st.flight == f {",
+		tests:  "APendingSaveThatHangs",
+	},
+	{
+		name:   "a refresh that failed after its waiters were released is reported twice",
+		file:   "flight.go",
+		line:   "			f.told = true\n",
+		broken: "",
+		tests:  "Abandon",
+	},
+	{
+		name: "a saving flight becomes a refresh while the current token is good",
+		file: "refresh.go",
+		line: `			if f.enough() {
+				return &outcome{gen: cur}
+			}
+			from`,
+		broken: "			from",
+		tests:  "PendingSave",
+	},
+	{
+		name:   "a request joins a saving flight that does not refresh",
+		file:   "state.go",
+		line:   "	st.flight.refreshes, st.flight.needed = true, st.current\n",
+		broken: "",
+		tests:  "ASavingFlight|RefusalDuringAPendingSave",
+	},
+	{
+		name:   "a pending save is tried at each request",
+		file:   "state.go",
+		line:   "case st.pending != nil && now >= st.pending.next:",
+		broken: "case st.pending != nil:",
+		tests:  "WhatARequestDoesBefore",
+	},
+	{
+		name:   "Wait does not try a pending save",
+		file:   "sessions.go",
+		line:   "			again = min(again, s.saveIfDue(ctx))\n",
+		broken: "			_ = s\n",
+		tests:  "WaitRetries",
+	},
+	{
+		name:   "Wait does not wait for what runs",
+		file:   "sessions.go",
+		line:   "if i.running == 0 && len(i.pending) == 0 {",
+		broken: "if len(i.pending) == 0 {",
+		tests:  "WaitReturnsOnce",
+	},
+	{
+		name:   "the fast path is taken though the token needs attention",
+		file:   "cached.go",
+		line:   "if g == nil || int64(s.owner.now()) >= g.attend.Load() {",
+		broken: "if g == nil {",
+		tests:  "TheFastPath|EarlyRefresh",
+	},
+	{
+		name:   "a header, its token and the stored one are two strings",
+		file:   "cached.go",
+		line:   "			g.tok.AccessToken = v[len(v)-len(tok.AccessToken):] // one",
+		broken: "			_ = v // one",
+		tests:  "OneString",
+	},
+	{
+		name:   "jitter lengthens the early window",
+		file:   "cached.go",
+		line:   "window -= rand.N(jitter)",
+		broken: "window += rand.N(jitter)",
+		tests:  "Jitter",
+	},
+	{
+		name: "a session that is in use is evicted",
+		file: "sessions.go",
+		line: `	if s.users.Load() != 0 {
+		return false
+	}
+`,
+		broken: "",
+		tests:  "TheCache|Eviction",
+	},
+	{
+		name:   "a session with a flight up is evicted",
+		file:   "state.go",
+		line:   "case st.flight != nil, st.pending != nil, st.backoff.active(now):",
+		broken: "case st.pending != nil, st.backoff.active(now):",
+		tests:  "WhatCanBeForgotten|TheCache",
+	},
+	{
+		name:   "a session with a pending save is evicted",
+		file:   "state.go",
+		line:   "case st.flight != nil, st.pending != nil, st.backoff.active(now):",
+		broken: "case st.flight != nil, st.backoff.active(now):",
+		tests:  "WhatCanBeForgotten|TheCache",
+	},
+	{
+		name:   "a session in the pause after a failure is evicted",
+		file:   "state.go",
+		line:   "case st.flight != nil, st.pending != nil, st.backoff.active(now):",
+		broken: "case st.flight != nil, st.pending != nil:",
+		tests:  "WhatCanBeForgotten",
+	},
+	{
+		name:   "a session whose token may still be stored is evicted",
+		file:   "state.go",
+		line:   "case o != nil && (o.undeleted || refresher.selfStarting || now < o.nextLook):",
+		broken: "case o != nil && (refresher.selfStarting || now < o.nextLook):",
+		tests:  "WhatCanBeForgotten|TheCache",
+	},
+	{
+		name:   "a session whose failed sign-out did not reach the store is evicted",
+		file:   "signin.go",
+		line:   "undeleted: err != nil,",
+		broken: "",
+		tests:  "TheCacheKeeps",
+	},
+	{
+		name:   "a session whose sign-out did not get the lock is evicted",
+		file:   "signin.go",
+		line:   "givenUnseen: true, undeleted: true, nextLook: never}",
+		broken: "givenUnseen: true, nextLook: never}",
+		tests:  "TheCacheKeeps",
+	},
+	{
+		name:   "a session whose final answer did not reach the store is evicted",
+		file:   "refresh.go",
+		line:   "undeleted: notDeleted != nil, ",
+		broken: "",
+		tests:  "TheCacheKeeps",
+	},
+	{
+		name:   "a failed sign-out is never forgotten",
+		file:   "state.go",
+		line:   "		o.undeleted = false\n",
+		broken: "",
+		tests:  "StaysSignedOut|IsForgotten",
+	},
+	{
+		name:   "it is not learned that the refresher needs a token",
+		file:   "refresh.go",
+		line:   "			s.owner.needsToken.Store(true)\n",
+		broken: "",
+		tests:  "IsForgotten|TheCacheKeeps",
+	},
+	{
+		name:   "it is not learned that the refresher starts by itself",
+		file:   "refresh.go",
+		line:   "		s.owner.selfStarting.Store(true)\n",
+		broken: "",
+		tests:  "ASelfStarting|NeverForgotten",
 	},
 	{
 		name:   "Refresh knows the refused token only by its refresh token too",
-		file:   "transport.go",
-		line:   `if refused.AccessToken != "" && refused.AccessToken == cur.tok.AccessToken {`,
-		broken: "if cur.tok.same(refused) {",
+		file:   "session.go",
+		line:   `if refused.AccessToken == "" || refused.AccessToken != cur.tok.AccessToken {`,
+		broken: "if !cur.tok.same(refused) {",
 		tests:  "RefreshKnowsTheRefusedToken",
+	},
+	{
+		name:   "what was kept of a body is not sent again",
+		file:   "internal/body/replay.go",
+		line:   "second := &secondBody{first: b, kept: b.kept, err: b.err}",
+		broken: "second := &secondBody{first: b, err: b.err}",
+		tests:  "Body|ReplayIsWhatWasKept",
+	},
+	{
+		name:   "what was still unread of a body is not sent again",
+		file:   "internal/body/replay.go",
+		line:   "n, err := s.first.source.Read(p)",
+		broken: "n, err := 0, io.EOF",
+		tests:  "Body|ReplayIsWhatWasKept",
+	},
+	{
+		name:   "a body is replayed though more was read than was kept",
+		file:   "internal/body/replay.go",
+		line:   "	if int64(len(read)) > left {\n		return false\n	}\n",
+		broken: "	if int64(len(read)) > left {\n		return true\n	}\n",
+		tests:  "GivesUp|ReplayBufferLimit|CannotBeReplayed",
+	},
+	{
+		name: "a body is replayed while the first attempt still reads it",
+		file: "internal/body/replay.go",
+		line: `	case !b.reading:
+		b.owner`,
+		broken: `	case true:
+		b.owner`,
+		tests: "ReadInProgress|RandomSchedules",
+	},
+	{
+		name:   "more is kept of a body than may be",
+		file:   "internal/body/replay.go",
+		line:   "		left -= int64(n)\n",
+		broken: "",
+		tests:  "ReplayBuffer",
 	},
 }

@@ -18,8 +18,10 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,7 +65,7 @@ func run(only string, seeds, parallel int) (survivors int, err error) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
-	if err := unbroken(ctx, root, seeds); err != nil {
+	if err := unbroken(ctx, root, todo, seeds); err != nil {
 		return 0, err
 	}
 	verdicts := make([]chan verdict, len(todo))
@@ -101,7 +103,7 @@ func run(only string, seeds, parallel int) (survivors int, err error) {
 }
 
 // unbroken sees that what is to notice a mutant passes without one.
-func unbroken(ctx context.Context, root string, seeds int) error {
+func unbroken(ctx context.Context, root string, todo []mutant, seeds int) error {
 	dir, err := os.MkdirTemp("", "unbroken")
 	if err != nil {
 		return err
@@ -110,7 +112,13 @@ func unbroken(ctx context.Context, root string, seeds int) error {
 	if err := copyModule(root, dir); err != nil {
 		return err
 	}
-	if out, err := goCommand(ctx, dir, "test", "-timeout", "5m", "."); err != nil {
+	var packages []string
+	for _, m := range todo {
+		packages = append(packages, m.packages()...)
+	}
+	slices.Sort(packages)
+	packages = slices.Compact(packages)
+	if out, err := goCommand(ctx, dir, append([]string{"test", "-timeout", "5m"}, packages...)...); err != nil {
 		return fmt.Errorf("the tests fail though nothing is broken: %w\n%s", err, out)
 	}
 	if seeds == 0 {
@@ -165,7 +173,7 @@ func (m mutant) try(ctx context.Context, root string, seeds int) verdict {
 	if err := os.WriteFile(file, []byte(broken), 0o600); err != nil {
 		return verdict{err: err}
 	}
-	if out, err := goCommand(ctx, dir, "vet", "."); err != nil {
+	if out, err := goCommand(ctx, dir, append([]string{"vet"}, m.packages()...)...); err != nil {
 		return verdict{err: fmt.Errorf("it is no longer Go: %s", out)}
 	}
 	var v verdict
@@ -177,11 +185,19 @@ func (m mutant) try(ctx context.Context, root string, seeds int) verdict {
 			v.simulator = true
 		}
 	}
-	out, err := goCommand(ctx, dir, "test", "-timeout", "1m", "-run", m.tests, ".")
+	out, err := goCommand(ctx, dir, append([]string{"test", "-timeout", "1m", "-run", m.tests}, m.packages()...)...)
 	if err != nil {
 		v.test, v.err = firstFailure(out)
 	}
 	return v
+}
+
+// packages returns the packages whose tests may notice: that of the file, and the root.
+func (m mutant) packages() []string {
+	if dir := path.Dir(m.file); dir != "." {
+		return []string{"./" + dir, "."}
+	}
+	return []string{"."}
 }
 
 // apply breaks the line, which must be there exactly once.

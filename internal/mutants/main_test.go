@@ -16,7 +16,6 @@ import (
 // and names tests that are there, is seen at once.
 func TestEveryMutantApplies(t *testing.T) {
 	names := make(map[string]bool)
-	tests := rootTests(t)
 	for _, m := range mutants {
 		assert.False(t, names[m.name], "two are called %q", m.name)
 		names[m.name] = true
@@ -25,6 +24,10 @@ func TestEveryMutantApplies(t *testing.T) {
 		broken, err := m.apply(string(text))
 		assert.NoError(t, err, m.name)
 		assert.NotEqual(t, string(text), broken, m.name)
+		var tests []string
+		for _, dir := range m.packages() {
+			tests = append(tests, testsOf(t, dir)...)
+		}
 		for pattern := range strings.SplitSeq(m.tests, "|") {
 			re, err := regexp.Compile(pattern)
 			require.NoError(t, err, m.name)
@@ -35,9 +38,9 @@ func TestEveryMutantApplies(t *testing.T) {
 
 var testRE = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 
-// rootTests returns the names of the root package's tests.
-func rootTests(t *testing.T) (names []string) {
-	files, err := filepath.Glob(filepath.Join("..", "..", "*_test.go"))
+// testsOf returns the names of the tests of a package of the module.
+func testsOf(t *testing.T, dir string) (names []string) {
+	files, err := filepath.Glob(filepath.Join("..", "..", dir, "*_test.go"))
 	require.NoError(t, err)
 	for _, file := range files {
 		text, err := os.ReadFile(file)
@@ -47,6 +50,11 @@ func rootTests(t *testing.T) (names []string) {
 		}
 	}
 	return names
+}
+
+func TestAMutantIsTestedInItsOwnPackageAndInTheRoot(t *testing.T) {
+	assert.Equal(t, []string{"."}, mutant{file: "refresh.go"}.packages())
+	assert.Equal(t, []string{"./internal/body", "."}, mutant{file: "internal/body/replay.go"}.packages())
 }
 
 func TestOnlyTestsThatRanCount(t *testing.T) {

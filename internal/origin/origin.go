@@ -15,51 +15,52 @@ import (
 	"github.com/reauth-go/reauth/internal/redact"
 )
 
-// Any, as an entry of Config.Origins, stands for every origin that is reached over
-// https, and for loopback over plain http.
+// Any, as an entry of Config.Origins, stands for every origin with the scheme https, and
+// for this machine's loopback addresses with http.
 const Any = "*"
 
-// An origin is a scheme, a host and a port (RFC 6454 section 4). The port is
-// never left out, so that the default one, written or not, is the same. In an
-// entry with a wildcard host starts with the dot that follows the asterisk.
+// An origin is a scheme, a host and a port (RFC 6454 section 4). The port is always
+// filled in, so that a URL with the default port equals one without a port. The host of
+// an entry with a wildcard begins with the dot that follows the asterisk.
 type origin struct {
 	scheme, host, port string
 }
 
-// A Set is where the token may go, by Config.Origins. It is immutable.
+// A Set holds the origins to which the token may go. It is immutable. The zero Set
+// allows none.
 type Set struct {
 	any   bool
 	named []origin
-	hosts []string // of each of named, how it stands in a URL as it is usually written; "" for a wildcard
+	hosts []string // the usual URL.Host of each of named; "" for a wildcard
 }
 
-// Parse reads Config.Origins and reports everything that is wrong with it.
+// Parse reads Config.Origins. Its error reports everything that is wrong with it.
 func Parse(entries []string) (Set, error) {
 	if len(entries) == 0 {
 		return Set{}, errors.New("reauth: Config.Origins is empty: name the origins that the token may go to, such as https://api.example.com")
 	}
-	var o Set
+	var set Set
 	var errs []error
 	for i, entry := range entries {
 		if entry == Any {
-			o.any = true
+			set.any = true
 			continue
 		}
 		named, faults := parseOrigin(entry)
 		for _, fault := range faults {
 			errs = append(errs, fmt.Errorf("reauth: Config.Origins[%d] %q: %s", i, redact.Origin(entry), fault))
 		}
-		o.named = append(o.named, named)
-		o.hosts = append(o.hosts, named.usual())
+		set.named = append(set.named, named)
+		set.hosts = append(set.hosts, named.usual())
 	}
 	if len(errs) > 0 {
 		return Set{}, errors.Join(errs...)
 	}
-	return o, nil
+	return set, nil
 }
 
-// parseOrigin reads one entry. It takes it apart by itself, not with package
-// url, which stops at the first fault and repeats what it was given.
+// parseOrigin reads one entry. It does not use package url, whose errors name only the
+// first fault and repeat the text, user info included.
 func parseOrigin(entry string) (_ origin, faults []string) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 
@@ -81,7 +82,7 @@ func parseOrigin(entry string) (_ origin, faults []string) {
 	scheme = ascii.Lower(scheme)
 	known := scheme == "http" || scheme == "https"
 	if !known {
-		// Its scheme is not repeated: in user:password@host it is the user.
+		// The scheme is not repeated, because in user:password@host it is the user.
 		fault("has a scheme other than http and https")
 	}
 
@@ -90,7 +91,8 @@ func parseOrigin(entry string) (_ origin, faults []string) {
 		authority, tail = rest[:end], rest[end:]
 	}
 	hint := ""
-	if known && authority != "" && !strings.Contains(entry, "@") { // with an @ this might be the start of a password with a slash
+	// With an @ the authority might be the first part of a password that has a slash.
+	if known && authority != "" && !strings.Contains(entry, "@") {
 		hint = fmt.Sprintf("; write %q", scheme+"://"+authority)
 	}
 	beforeFragment, _, hasFragment := strings.Cut(tail, "#")
@@ -109,7 +111,7 @@ func parseOrigin(entry string) (_ origin, faults []string) {
 		fault("has a fragment%s", hint)
 	}
 	if at := strings.LastIndexByte(authority, '@'); at >= 0 {
-		fault("has user info, which is no part of an origin")
+		fault("has user info, which is not part of an origin")
 		authority = authority[at+1:]
 	}
 
@@ -121,7 +123,7 @@ func parseOrigin(entry string) (_ origin, faults []string) {
 	return origin{scheme, host, port}, faults
 }
 
-// parseAuthority takes host[:port] apart. port is empty if there is none.
+// parseAuthority splits host[:port]. The port is empty if there is none.
 func parseAuthority(authority string) (host, port string, faults []string) {
 	fault := func(text string) { faults = append(faults, text) }
 
@@ -151,12 +153,12 @@ func parseAuthority(authority string) (host, port string, faults []string) {
 	}
 
 	if hasPort && !validPort(port) {
-		fault("has a bad port; it is a number from 1 to 65535 without leading zeros, or left out together with its colon")
+		fault("has a bad port; write a number from 1 to 65535 without leading zeros, or leave it out together with its colon")
 	}
 	host = ascii.Lower(host)
 	if bracketed {
-		// Hosts are compared as they are written, so there must be one way to
-		// write them. A zone means something on this machine only.
+		// Hosts are compared as text, so each address must be written in one way
+		// only. A zone has a meaning on this machine only.
 		addr, err := netip.ParseAddr(host)
 		switch {
 		case err != nil || !addr.Is6() || addr.Zone() != "":
@@ -172,8 +174,8 @@ func parseAuthority(authority string) (host, port string, faults []string) {
 	return strings.TrimPrefix(host, "*"), port, faults
 }
 
-// hostFault says what is wrong with the host of an entry, which is a name or an
-// IPv4 address, or "".
+// hostFault returns the fault of a host in an entry that is a name or an IPv4 address,
+// or "" if it has none.
 func hostFault(host string) string {
 	if host == "" {
 		return "has no host"
@@ -195,22 +197,22 @@ func hostFault(host string) string {
 		}
 		for _, c := range []byte(label) {
 			if !hostByte(c) {
-				return "has a host with a character that no host name has"
+				return "has a host with a character that host names do not have"
 			}
 		}
 	}
-	// No name ends in a number: this is meant as an IPv4 address, and what is
-	// before it is no subdomain.
+	// A name cannot end in a number, so this is meant as an IPv4 address, and cannot
+	// have subdomains.
 	if last := labels[len(labels)-1]; strings.Trim(last, "0123456789") == "" {
 		if addr, err := netip.ParseAddr(name); wildcard || err != nil || !addr.Is4() {
-			return "has a host that ends in a number and is no IPv4 address"
+			return "has a host that ends in a number but is not an IPv4 address"
 		}
 	}
 	return ""
 }
 
-// hostByte reports whether c may stand in a label of a host name. The
-// underscore may not by the letter of RFC 1123, and does in practice.
+// hostByte reports whether c may be part of a label of a host name. RFC 1123 does not
+// allow the underscore, but names that have one are in use.
 func hostByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
@@ -220,28 +222,31 @@ func validPort(port string) bool {
 	return err == nil && port[0] != '0'
 }
 
-// Allow reports whether the token may go with req. Of the request only its URL
-// counts, not its Host: the URL decides which server is spoken to.
+// Allow reports whether the token may go with req. Only the URL of a request counts, not
+// its Host, since the URL decides which server is connected to.
 //
-// A RoundTripper sees a redirect as one more request, from which http.Client
-// has taken the credentials away if the redirect led to a stranger; so the chain
-// is followed back to the request that the caller made. has reports whether a
-// request carries a credential that its caller set: whoever authenticated the
-// first request by himself gets no token on a later one, which has lost his.
-func (o *Set) Allow(req *http.Request, has func(*http.Request) bool) bool {
-	if req.Response == nil && o.plainly(req.URL) {
+// A RoundTripper sees each redirect as a new request. If it leads to another origin,
+// http.Client leaves the caller's credentials out of it. So Allow follows the chain of
+// redirects back to the first request, and is true only if the whole chain stays within
+// one allowed origin, or within origins that entries name.
+//
+// has reports whether a request carries a credential that its caller has set. If an
+// earlier request of the chain has one, Allow is false: the session's token must not
+// take the place of a credential that http.Client has removed.
+func (s *Set) Allow(req *http.Request, has func(*http.Request) bool) bool {
+	if req.Response == nil && s.plainly(req.URL) {
 		return true
 	}
 	at, ok := originOf(req.URL)
 	if !ok {
 		return false
 	}
-	named := o.names(at)
-	if !named && !o.wild(at) {
+	named := s.names(at)
+	if !named && !s.wild(at) {
 		return false
 	}
-	// http.Client stops after 10 hops by default. A chain as long as this is a
-	// loop, made by hand.
+	// http.Client stops after 10 hops by default. A chain as long as this one can only
+	// be a loop that somebody built.
 	const longest = 1000
 	hops := 0
 	for hop := req; hop.Response != nil; {
@@ -253,42 +258,43 @@ func (o *Set) Allow(req *http.Request, has func(*http.Request) bool) bool {
 		if !ok || has(hop) {
 			return false
 		}
-		// One hop of another origin makes every hop need a name, the present one
-		// included. Those of its own origin have the same answer.
-		if !from.is(at) && (!named || !o.names(from)) {
+		// Any is not enough once a hop has another origin than req: then entries must
+		// name both.
+		if !from.is(at) && (!named || !s.names(from)) {
 			return false
 		}
 	}
 	return true
 }
 
-// plainly reports whether an entry names the origin of u letter for letter, as is
-// so of nearly all that are named. It takes nothing apart: false says nothing.
-func (o *Set) plainly(u *url.URL) bool {
+// plainly is a fast path. It reports whether the scheme and Host of u are exactly those
+// of an entry, as nearly always if an entry names them at all. If it returns false, u may
+// still be allowed.
+func (s *Set) plainly(u *url.URL) bool {
 	if u == nil || u.Host == "" || u.Opaque != "" {
 		return false
 	}
-	for i, host := range o.hosts {
-		if u.Host == host && u.Scheme == o.named[i].scheme {
+	for i, host := range s.hosts {
+		if u.Host == host && u.Scheme == s.named[i].scheme {
 			return true
 		}
 	}
 	return false
 }
 
-// names reports whether an entry names the origin.
-func (o *Set) names(at origin) bool {
-	for i := range o.named {
-		if o.named[i].covers(at) {
+// names reports whether an entry other than Any covers the origin.
+func (s *Set) names(at origin) bool {
+	for i := range s.named {
+		if s.named[i].covers(at) {
 			return true
 		}
 	}
 	return false
 }
 
-// wild reports whether Any lets the token go there.
-func (o *Set) wild(at origin) bool {
-	return o.any && (ascii.EqualFold(at.scheme, "https") || ascii.EqualFold(at.scheme, "http") && loopback(at.host))
+// wild reports whether the set has Any and that covers the origin.
+func (s *Set) wild(at origin) bool {
+	return s.any && (ascii.EqualFold(at.scheme, "https") || ascii.EqualFold(at.scheme, "http") && loopback(at.host))
 }
 
 // originOf returns the origin of a request's URL, and false if it has none.
@@ -300,7 +306,7 @@ func originOf(u *url.URL) (origin, bool) {
 	if at.host == "" {
 		return origin{}, false
 	}
-	// With such an Opaque a proxy is told to fetch from another host than Host.
+	// If Opaque begins with an authority, a proxy would connect to that and not to Host.
 	if authority, ok := strings.CutPrefix(u.Opaque, "//"); ok {
 		if end := strings.IndexAny(authority, "/?#"); end >= 0 {
 			authority = authority[:end]
@@ -315,8 +321,8 @@ func originOf(u *url.URL) (origin, bool) {
 	return at, true
 }
 
-// usual returns the Host of a URL of the origin as it is usually written, or "" if
-// the origin is an entry with a wildcard.
+// usual returns the URL.Host by which the origin is usually written, or "" if it is an
+// entry with a wildcard.
 func (a origin) usual() string {
 	if a.host == "" || a.host[0] == '.' {
 		return ""
@@ -331,7 +337,7 @@ func (a origin) usual() string {
 	return host
 }
 
-// is reports whether two origins, neither of them an entry, are the same.
+// is reports whether two origins without wildcards are the same.
 func (a origin) is(b origin) bool {
 	return a.port == b.port && ascii.EqualFold(a.scheme, b.scheme) && ascii.EqualFold(a.host, b.host)
 }
@@ -345,8 +351,8 @@ func (a origin) covers(b origin) bool {
 	if sub <= 0 || b.host[0] == '.' {
 		return false
 	}
-	// The rest is checked too: a Host written by hand can hold anything, and
-	// what is not ASCII is mapped to something else before it is dialled.
+	// The part before the suffix is checked too. A URL.Host set by a program can hold
+	// anything, and net/http maps what is not ASCII to another name before it connects.
 	for i := range sub {
 		if c := b.host[i]; c != '.' && !hostByte(c) {
 			return false
@@ -356,7 +362,7 @@ func (a origin) covers(b origin) bool {
 	return a.is(b)
 }
 
-// loopback reports whether the host is this machine for certain.
+// loopback reports whether the host is certain to be this machine.
 func loopback(host string) bool {
 	if ascii.EqualFold(host, "localhost") || host == "::1" {
 		return true
@@ -378,12 +384,11 @@ func defaultPort(scheme string) string {
 	return ""
 }
 
-// Same reports whether two URLs have the same origin; a URL without a
-// host has none.
+// Same reports whether two URLs have the same origin. A URL without a host has none.
 func Same(a, b *url.URL) bool {
-	x, ok := originOf(a)
-	y, ok2 := originOf(b)
-	return ok && ok2 && x.is(y)
+	x, okX := originOf(a)
+	y, okY := originOf(b)
+	return okX && okY && x.is(y)
 }
 
 // Of returns the origin of a request's URL for an error.

@@ -4,10 +4,11 @@ import (
 	"context"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/jsonauth"
 )
 
 func renewDjango(p *program) renewal {
-	endpoint := &reauth.JSONEndpoint{
+	endpoint := &jsonauth.Endpoint{
 		URL:          p.url + "/v1/auth/jwt/refresh/",
 		SignInURL:    p.url + "/v1/auth/jwt/create/",
 		RefreshField: "refresh",

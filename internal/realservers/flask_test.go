@@ -12,10 +12,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/cookieauth"
 )
 
 func renewFlask(p *program) renewal {
-	cookies := &reauth.CookieSession{
+	cookies := &cookieauth.Cookies{
 		RefreshURL: p.url + "/token/refresh",
 		SignInURL:  p.url + "/token/auth",
 	}

@@ -15,10 +15,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 )
 
 func renewOIDC(p *program) renewal {
-	refresher := &reauth.OAuth2Refresher{
+	refresher := &oauth.Refresher{
 		TokenURL:      p.url + "/token",
 		RevocationURL: p.url + "/token/revocation",
 		ClientID:      "a program",

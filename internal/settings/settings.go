@@ -1,5 +1,5 @@
-// Package settings collects what is wrong with the fields of a type, so that all of
-// it can be reported at once.
+// Package settings checks the fields of a type and collects all faults, so that they can
+// be reported at once.
 package settings
 
 import (
@@ -16,16 +16,17 @@ import (
 	"github.com/reauth-go/reauth/internal/redact"
 )
 
-// Faults are what is wrong with a value of one type.
+// Faults collects the faults of one value.
 type Faults struct {
 	of   string
 	errs []error
 }
 
-// Of returns the empty Faults of the named type, written as in "oauth.Refresher".
+// Of returns empty Faults for a value of the named type, such as "oauth: Refresher". The
+// name stands at the beginning of each error.
 func Of(typeName string) *Faults { return &Faults{of: typeName} }
 
-// Add notes that a field is wrong. value is shown as it is.
+// Add adds the fault of a field. value is shown as it is, so it must not be a secret.
 func (f *Faults) Add(field, value, why string) {
 	f.errs = append(f.errs, fmt.Errorf("%s.%s %s: %s", f.of, field, value, why))
 }
@@ -33,7 +34,7 @@ func (f *Faults) Add(field, value, why string) {
 // Err returns all faults as one error, or nil.
 func (f *Faults) Err() error { return errors.Join(f.errs...) }
 
-// URL notes a URL of an endpoint that cannot be one.
+// URL adds the fault of a field that must be the URL of an endpoint, if it is not.
 func (f *Faults) URL(field, value string) {
 	if why := urlFault(value); why != "" {
 		f.Add(field, redact.URL(value), why)
@@ -45,7 +46,7 @@ func urlFault(raw string) string {
 	switch {
 	case raw == "":
 		return "must be set"
-	case err != nil: // which repeats what it was given
+	case err != nil: // not shown, because it repeats the URL
 		return "is not a URL"
 	case u.Scheme != "https" && u.Scheme != "http":
 		return "must begin with https:// or http://"
@@ -57,7 +58,7 @@ func urlFault(raw string) string {
 	return ""
 }
 
-// HeaderName notes a header that cannot be sent.
+// HeaderName adds the fault of a header name that a request cannot be given.
 func (f *Faults) HeaderName(field, name string) {
 	switch {
 	case !ascii.IsToken(name):
@@ -67,13 +68,13 @@ func (f *Faults) HeaderName(field, name string) {
 	}
 }
 
-// IsWrittenByNetHTTP reports whether net/http ignores what a request's header has
-// under this name.
+// IsWrittenByNetHTTP reports whether net/http writes this header itself, and so ignores
+// its value in Request.Header.
 func IsWrittenByNetHTTP(name string) bool {
 	return slices.Contains([]string{"Host", "Content-Length", "Transfer-Encoding", "Trailer"}, http.CanonicalHeaderKey(name))
 }
 
-// Header notes headers that cannot be sent. It does not show their values.
+// Header adds the faults of headers that cannot be sent. It does not show their values.
 func (f *Faults) Header(field string, h http.Header) {
 	for _, name := range slices.Sorted(maps.Keys(h)) {
 		f.HeaderName(field, name)
@@ -83,7 +84,8 @@ func (f *Faults) Header(field string, h http.Header) {
 	}
 }
 
-// FinalStatus notes statuses that cannot mean that a refresh token is refused.
+// FinalStatus adds the faults of statuses that cannot mean that a refresh token is
+// refused for good.
 func (f *Faults) FinalStatus(codes []int) {
 	for _, code := range codes {
 		switch {
@@ -95,29 +97,29 @@ func (f *Faults) FinalStatus(codes []int) {
 	}
 }
 
-// Path notes a path of names, joined by dots, in which one is empty. The empty path
-// is not set.
+// Path adds the fault of a path of names, joined by dots, in which a name is empty. An
+// empty path is fine, since it means the default.
 func (f *Faults) Path(field, path string) {
 	if path != "" && slices.Contains(strings.Split(path, "."), "") {
 		f.Add(field, strconv.Quote(path), "has an empty name in it")
 	}
 }
 
-// OrDefault returns setting, or otherwise if that is empty.
-func OrDefault(setting, otherwise string) string {
+// OrDefault returns setting, or byDefault if setting is empty.
+func OrDefault(setting, byDefault string) string {
 	if setting == "" {
-		return otherwise
+		return byDefault
 	}
 	return setting
 }
 
-// None, as the name of something, says that there is no such thing.
+// None in place of the name of a field, cookie or header means that it is not used.
 const None = "-"
 
-// OrNone is OrDefault for names that may be None, for which it returns "".
-func OrNone(name, otherwise string) string {
+// OrNone is OrDefault for a name that may be None, for which it returns "".
+func OrNone(name, byDefault string) string {
 	if name == None {
 		return ""
 	}
-	return OrDefault(name, otherwise)
+	return OrDefault(name, byDefault)
 }

@@ -132,7 +132,7 @@ func (w *world) startOver(t *testing.T) {
 	}
 }
 
-// judgeLeft looks at what the store holds once nothing is owed to it.
+// judgeLeft looks at what the store holds once no save is pending.
 func (w *world) judgeLeft() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

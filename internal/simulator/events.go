@@ -49,7 +49,7 @@ func (p *process) hear(ctx context.Context, e reauth.Event) {
 		if r, ok := errors.AsType[*reauth.RefreshError](e.Err); ok && !errors.Is(e.Err, reauth.ErrSignInRequired) {
 			k.failed, k.failedPause = now, max(750*time.Millisecond, min(r.RetryAfter, 5*time.Minute))
 		}
-	case reauth.EventSaveOwed:
+	case reauth.EventSaveFailed:
 		if k.obtained != nil {
 			k.obtained.saveFailed = true
 		}
@@ -70,8 +70,8 @@ func (p *process) hear(ctx context.Context, e reauth.Event) {
 		w.tally.counts[countReplays].Add(1)
 	case reauth.EventAdopted:
 		w.tally.counts[countAdoptions].Add(1)
-	case reauth.EventSaveOwed:
-		w.tally.counts[countOwedSaves].Add(1)
+	case reauth.EventSaveFailed:
+		w.tally.counts[countPendingSaves].Add(1)
 	}
 	d := w.chance.now(p.name, e.Session, "event")
 	w.yield(d)

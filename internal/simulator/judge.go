@@ -103,9 +103,9 @@ func (w *world) judgeCarried(o *op, at *attempt) {
 	if saving.IsZero() {
 		saving = t.got // it may have stood in line behind a sign-in
 	}
-	owed := t.saveFailed || !saving.IsZero() && now.Sub(saving) >= w.plan.timeout
+	pending := t.saveFailed || !saving.IsZero() && now.Sub(saving) >= w.plan.timeout
 	late := t.by != nil && t.got.Sub(t.counted) >= w.plan.timeout // the lock was given up before it came
-	if t.saved.IsZero() && !owed && !late {
+	if t.saved.IsZero() && !pending && !late {
 		violated(ruleSavedFirst, "%v is not stored", t)
 	}
 	carried, ok := k.carried[t]

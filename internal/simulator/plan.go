@@ -22,7 +22,7 @@ type plan struct {
 	timeout, pause, early time.Duration
 	buffer                int64
 	anonymous             bool
-	function              bool // a RefresherFunc in place of an OAuth2Refresher
+	function              bool // a RefresherFunc in place of an oauth.Refresher
 	revokes               bool // the refresher has a revocation endpoint
 	storage               storageKind
 

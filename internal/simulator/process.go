@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 )
 
 const (
@@ -135,7 +136,7 @@ func (w *world) start(t *testing.T, place int) *process {
 	if w.plan.function {
 		cfg.Refresher = reauth.RefresherFunc(p.refresh)
 	} else {
-		r := &reauth.OAuth2Refresher{TokenURL: tokenURL, ClientID: "simulator", Client: newClient(tokenWire{p})}
+		r := &oauth.Refresher{TokenURL: tokenURL, ClientID: "simulator", Client: newClient(tokenWire{p})}
 		if w.plan.revokes {
 			r.RevocationURL = revocationURL
 		}

@@ -217,7 +217,7 @@ func (p *process) refresh(ctx context.Context, old reauth.Token) (reauth.Token, 
 	return tok, nil
 }
 
-// A tokenWire carries an OAuth2Refresher's requests to the token server.
+// A tokenWire carries an oauth.Refresher's requests to the token server.
 type tokenWire struct{ p *process }
 
 func (tw tokenWire) RoundTrip(req *http.Request) (*http.Response, error) {

@@ -20,7 +20,7 @@ const (
 	countRefreshes
 	countEarly
 	countAdoptions
-	countOwedSaves
+	countPendingSaves
 	countSignIns
 	countSignOuts
 	countRevocations
@@ -43,7 +43,7 @@ var countNames = [countKinds]string{
 	countRefreshes:         "refreshes that brought a token",
 	countEarly:             "refreshes ahead of the end",
 	countAdoptions:         "adoptions",
-	countOwedSaves:         "saves owed",
+	countPendingSaves:      "saves pending",
 	countSignIns:           "sign-ins",
 	countSignOuts:          "sign-outs",
 	countRevocations:       "tokens given back",

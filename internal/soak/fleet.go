@@ -73,7 +73,7 @@ func (f *fleet) signInUser(ctx context.Context, user string) error {
 	if err != nil {
 		return err
 	}
-	return f.transport.SignIn(reauth.WithSession(ctx, user), tok)
+	return f.transport.Session(user).SignIn(ctx, tok)
 }
 
 // signInAgain signs in the user of a session that was lost together with a process. The
@@ -263,7 +263,7 @@ func (f *fleet) check() {
 	for n := range f.sessions {
 		var r report
 		for end := time.Now().Add(40 * time.Second); time.Now().Before(end) && r.Answered == 0; { // longer than any pause
-			if r = get(transport, f.orders(), user(n)); r.Answered == 0 {
+			if r = get(transport.Session(user(n)), f.orders()); r.Answered == 0 {
 				time.Sleep(100 * time.Millisecond)
 			}
 		}

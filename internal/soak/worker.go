@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 )
 
 const workerVariable = "REAUTH_SOAK_WORKER" // holds orders, as JSON
@@ -62,7 +63,7 @@ func newTransport(o orders) (*reauth.Transport, error) {
 		return nil, err
 	}
 	return reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{
+		Refresher: &oauth.Refresher{
 			TokenURL: o.URL + "/token", ClientID: clientID, ClientSecret: clientSecret,
 			Client: &http.Client{Transport: named{&http.Transport{}, o.Process}},
 		},
@@ -98,7 +99,7 @@ func work(text string) error {
 	for range o.Callers {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				r := get(transport, o, user(rand.IntN(o.Sessions)))
+				r := get(transport.Session(user(rand.IntN(o.Sessions))), o)
 				mu.Lock()
 				total.add(r)
 				mu.Unlock()
@@ -116,18 +117,18 @@ func work(text string) error {
 }
 
 // get makes one request and says what became of it.
-func get(transport http.RoundTripper, o orders, session string) report {
-	ctx, cancel := context.WithTimeout(reauth.WithSession(context.Background(), session), time.Minute)
+func get(session *reauth.Session, o orders) report {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	began := time.Now()
 	lost := func(what string) report {
-		return report{Requests: 1, Lost: []loss{{What: what, Session: session, Began: began, Ended: time.Now()}}}
+		return report{Requests: 1, Lost: []loss{{What: what, Session: session.Name(), Began: began, Ended: time.Now()}}}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.URL+o.API, nil)
 	if err != nil {
 		return lost(err.Error())
 	}
-	resp, err := (&http.Client{Transport: transport}).Do(req)
+	resp, err := (&http.Client{Transport: session}).Do(req)
 	if err != nil {
 		if _, isRefreshError := errors.AsType[*reauth.RefreshError](err); isRefreshError && errors.Is(err, reauth.ErrSignInRequired) {
 			return lost("sign-in required")

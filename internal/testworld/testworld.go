@@ -6,7 +6,6 @@ package testworld
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -23,97 +22,200 @@ import (
 
 const APIURL = "https://api.example.com/me"
 
-// An Authority is what a token server decides, without the server: which tokens
-// are good, and what a refresh answers. Times are those of the bubble it is in.
-type Authority struct {
-	Lifetime time.Duration // of what it issues; 0: not stated, and endless
-	Latency  time.Duration // of a refresh
-	Opaque   bool          // issued tokens do not state their expiry
+// ErrFault is a temporary fault.
+var ErrFault = errors.New("a fault that will pass")
 
-	mu      sync.Mutex
-	issued  int
-	good    string // the access token the API accepts
-	until   time.Time
-	spent   map[string]int // refresh tokens, and how often each was presented
-	calls   []time.Duration
-	answers []func(ctx context.Context) (reauth.Token, error) // used up one by one, before the rule
-	began   time.Time
-	Entered chan struct{} // if not nil, receives as each refresh arrives
-	Gate    chan struct{} // if not nil, each refresh waits for a value or its close
+// A World is an Authority, its API, a store, and a Transport between them and the test.
+type World struct {
+	*Authority
+	API       *API
+	Store     *FaultyStore
+	Transport *reauth.Transport
+	Events    *EventLog
 }
 
-func NewAuthority() *Authority {
-	return &Authority{spent: map[string]int{}, began: time.Now()}
-}
-
-// issue makes the next token; the one before is no longer good.
-func (a *Authority) Issue() reauth.Token {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.next()
-}
-
-func (a *Authority) next() reauth.Token {
-	a.issued++
-	tok := reauth.Token{
-		AccessToken:  fmt.Sprintf("secret-access-%d", a.issued),
-		RefreshToken: fmt.Sprintf("secret-refresh-%d", a.issued),
-	}
-	a.good, a.until = tok.AccessToken, time.Time{}
-	if a.Lifetime != 0 {
-		a.until = time.Now().Add(a.Lifetime)
-		if !a.Opaque {
-			tok.Expiry = a.until
+// WithStore is a store in place of the World's own. A FaultyStore becomes the World's.
+func WithStore(store reauth.Store) Setting {
+	return func(cfg *reauth.Config, w *World) {
+		cfg.Store = store
+		if s, ok := store.(*FaultyStore); ok {
+			w.Store = s
 		}
 	}
+}
+
+// Case is Run as a subtest.
+func Case(t *testing.T, name string, test func(*testing.T, *World), with ...Setting) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { Run(t, test, with...) })
+}
+
+// New returns a World. The test ends once its Transport has nothing left to do.
+func New(t *testing.T, with ...Setting) *World {
+	t.Helper()
+	w := &World{Authority: NewAuthority(), Events: &EventLog{}, Store: new(FaultyStore)}
+	w.API = &API{Authority: w.Authority}
+	cfg := reauth.Config{
+		Refresher: w.Authority,
+		Origins:   []string{"https://api.example.com"},
+		Base:      w.API,
+		Store:     w.Store,
+		OnEvent:   w.Events.Add,
+	}
+	for _, f := range with {
+		f(&cfg, w)
+	}
+	var err error
+	w.Transport, err = reauth.New(cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { w.Wait(t) })
+	return w
+}
+
+// Wait waits until the Transport has nothing left to do. If that takes a day it fails,
+// because a save that is retried for ever would be a test that never ends.
+func (w *World) Wait(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 24*time.Hour)
+	defer cancel()
+	assert.NoError(t, w.Transport.Wait(ctx))
+}
+
+// Beside returns a World that stands for another process: it shares the store, the
+// Authority and the API of w.
+func (w *World) Beside(t *testing.T, with ...Setting) *World {
+	t.Helper()
+	shared := func(cfg *reauth.Config, other *World) {
+		other.Authority, other.API, other.Store = w.Authority, w.API, w.Store
+		cfg.Refresher, cfg.Base, cfg.Store = w.Authority, w.API, w.Store
+	}
+	return New(t, append([]Setting{shared}, with...)...)
+}
+
+// SignIn gives the Transport a token that the API accepts.
+func (w *World) SignIn(t *testing.T) reauth.Token {
+	t.Helper()
+	return w.SignInAs(t, "")
+}
+
+// SignInAs is SignIn for a session with a name.
+func (w *World) SignInAs(t *testing.T, session string) reauth.Token {
+	t.Helper()
+	tok := w.IssueFor(session)
+	require.NoError(t, w.Transport.Session(session).SignIn(t.Context(), tok))
 	return tok
 }
 
-// revoke makes the API refuse what was issued so far; the refresh token is good.
-func (a *Authority) Revoke() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.good = ""
+// Get sends a request and returns the status, or 0 and an error.
+func (w *World) Get(ctx context.Context) (int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, APIURL, nil)
+	if err != nil {
+		return 0, err
+	}
+	return w.Do(req)
 }
 
-// answer makes the next refresh answer with f.
-func (a *Authority) Answer(f ...func(context.Context) (reauth.Token, error)) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.answers = append(a.answers, f...)
+// Do sends req, reads the response to its end, and returns its status.
+func (w *World) Do(req *http.Request) (int, error) {
+	resp, err := w.Transport.RoundTrip(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, err
 }
 
-func Failing(err error) func(context.Context) (reauth.Token, error) {
-	return func(context.Context) (reauth.Token, error) { return reauth.Token{}, err }
+func (w *World) MustGet(t *testing.T, want int) {
+	t.Helper()
+	w.MustGetAs(t, "", want)
 }
 
-func (a *Authority) Refresh(ctx context.Context, old reauth.Token) (reauth.Token, error) {
-	a.mu.Lock()
-	a.calls = append(a.calls, time.Since(a.began))
-	if old.RefreshToken != "" {
-		a.spent[old.RefreshToken]++
+func (w *World) MustGetAs(t *testing.T, session string, want int) {
+	t.Helper()
+	status, err := w.Get(reauth.WithSession(t.Context(), session))
+	require.NoError(t, err)
+	assert.Equal(t, want, status)
+}
+
+// Go sends a request on a goroutine of its own and returns how it ended, later.
+func (w *World) Go(ctx context.Context) <-chan Result {
+	done := make(chan Result, 1)
+	go func() { done <- w.timed(ctx) }()
+	return done
+}
+
+// A Result is how a request ended, and how long it took.
+type Result struct {
+	Status int
+	Err    error
+	Took   time.Duration
+}
+
+func (w *World) timed(ctx context.Context) Result {
+	began := time.Now()
+	status, err := w.Get(ctx)
+	return Result{status, err, time.Since(began)}
+}
+
+// Storm sends n requests at once and returns how they ended.
+func (w *World) Storm(ctx context.Context, n int) []Result {
+	results := make([]Result, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { results[i] = w.timed(ctx) })
 	}
-	var answer func(context.Context) (reauth.Token, error)
-	if len(a.answers) > 0 {
-		answer, a.answers = a.answers[0], a.answers[1:]
+	wg.Wait()
+	return results
+}
+
+func AssertAllOK(t *testing.T, results []Result) {
+	t.Helper()
+	for i, r := range results {
+		if r.Err != nil || r.Status != http.StatusOK {
+			t.Errorf("request %d of %d: status %d, error %v", i, len(results), r.Status, r.Err)
+		}
 	}
-	a.mu.Unlock()
-	if a.Entered != nil {
-		a.Entered <- struct{}{}
-	}
-	if a.Gate != nil {
-		<-a.Gate
-	}
-	if answer != nil {
-		return answer(ctx)
-	}
-	if err := Pass(ctx, a.Latency); err != nil {
-		return reauth.Token{}, err
-	}
-	if old.RefreshToken == "" {
-		return reauth.Token{}, fmt.Errorf("nothing to refresh: %w", reauth.ErrSignInRequired)
-	}
-	return a.Issue(), nil
+}
+
+// AssertTemporary asserts that err is that of a refresh that failed and may succeed later.
+func AssertTemporary(t *testing.T, err error) {
+	t.Helper()
+	_, ok := errors.AsType[*reauth.RefreshError](err)
+	assert.True(t, ok, "%v", err)
+	assert.NotErrorIs(t, err, reauth.ErrSignInRequired)
+	assert.NotErrorIs(t, err, context.DeadlineExceeded)
+	assert.NotErrorIs(t, err, context.Canceled)
+}
+
+// AssertTemporaryFailure asserts that a request fails for now.
+func (w *World) AssertTemporaryFailure(t *testing.T) {
+	t.Helper()
+	_, err := w.Get(t.Context())
+	AssertTemporary(t, err)
+}
+
+// AssertSignInRequired asserts that a request fails until somebody signs in.
+func (w *World) AssertSignInRequired(t *testing.T) {
+	t.Helper()
+	_, err := w.Get(t.Context())
+	assert.ErrorIs(t, err, reauth.ErrSignInRequired)
+}
+
+// AssertSignedIn asserts what SignedIn says.
+func (w *World) AssertSignedIn(t *testing.T, want bool) {
+	t.Helper()
+	got, err := w.Transport.SignedIn(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+}
+
+// AssertStored asserts which access token the store holds; "" is none.
+func (w *World) AssertStored(t *testing.T, accessToken string) {
+	t.Helper()
+	tok, ok := w.Store.Stored(t, "")
+	assert.Equal(t, accessToken != "", ok, "whether a token is stored")
+	assert.Equal(t, accessToken, tok.AccessToken)
 }
 
 // Pass lets time go by, unless ctx ends before. A timer of no length is avoided: in
@@ -130,35 +232,7 @@ func Pass(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (a *Authority) Refreshes() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.calls)
-}
-
-func (a *Authority) CallTimes() []time.Duration {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Clone(a.calls)
-}
-
-func (a *Authority) MostSpent() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	most := 0
-	for _, n := range a.spent {
-		most = max(most, n)
-	}
-	return most
-}
-
-func (a *Authority) Accepts(authorization string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.good != "" && authorization == "Bearer "+a.good && (a.until.IsZero() || time.Now().Before(a.until))
-}
-
-// An api is a base transport that answers as an API behind the Authority would.
+// An API is a base transport that answers as an API behind the Authority would.
 type API struct {
 	Authority *Authority
 	Latency   time.Duration
@@ -195,12 +269,9 @@ func (a *API) RoundTrip(req *http.Request) (*http.Response, error) {
 	return Respond(req, status, http.StatusText(status)), nil
 }
 
-func (a *API) Requests() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.seen)
-}
+func (a *API) Requests() int { return len(a.Tokens()) }
 
+// Tokens returns the Authorization of each request, in order.
 func (a *API) Tokens() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -219,198 +290,56 @@ type RoundTripper func(*http.Request) (*http.Response, error)
 
 func (f RoundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// A World is an Authority, its API, and a Transport between them and the test.
-type World struct {
-	*Authority
-	API       *API
-	Transport *reauth.Transport
-	Events    *EventLog
-}
-
-func New(t *testing.T, with ...func(*reauth.Config, *World)) *World {
-	t.Helper()
-	w := &World{Authority: NewAuthority(), Events: &EventLog{}}
-	w.API = &API{Authority: w.Authority}
-	cfg := reauth.Config{
-		Refresher: w.Authority,
-		Origins:   []string{"https://api.example.com"},
-		Base:      w.API,
-		OnEvent:   w.Events.Add,
-	}
-	for _, f := range with {
-		f(&cfg, w)
-	}
-	var err error
-	w.Transport, err = reauth.New(cfg)
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, w.Transport.Wait(context.Background())) })
-	return w
-}
-
-// signIn gives the transport a token that the API accepts.
-func (w *World) SignIn(t *testing.T) reauth.Token {
-	t.Helper()
-	tok := w.Issue()
-	require.NoError(t, w.Transport.SignIn(t.Context(), tok))
-	return tok
-}
-
-// get sends a request and returns the status, or 0 and an error.
-func (w *World) Get(ctx context.Context) (int, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, APIURL, nil)
-	if err != nil {
-		return 0, err
-	}
-	return w.Do(req)
-}
-
-func (w *World) Do(req *http.Request) (int, error) {
-	resp, err := w.Transport.RoundTrip(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	_, err = io.Copy(io.Discard, resp.Body)
-	return resp.StatusCode, err
-}
-
-func (w *World) MustGet(t *testing.T, want int) {
-	t.Helper()
-	status, err := w.Get(t.Context())
-	require.NoError(t, err)
-	assert.Equal(t, want, status)
-}
-
-// A Result is how a request ended, and how long it took.
-type Result struct {
-	Status int
-	Err    error
-	Took   time.Duration
-}
-
-// storm sends n requests at once and returns how they ended.
-func (w *World) Storm(ctx context.Context, n int) []Result {
-	results := make([]Result, n)
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() {
-			began := time.Now()
-			status, err := w.Get(ctx)
-			results[i] = Result{status, err, time.Since(began)}
-		})
-	}
-	wg.Wait()
-	return results
-}
-
-func AssertAllOK(t *testing.T, results []Result) {
-	t.Helper()
-	for i, r := range results {
-		if r.Err != nil || r.Status != http.StatusOK {
-			t.Errorf("request %d of %d: status %d, error %v", i, len(results), r.Status, r.Err)
-		}
-	}
-}
-
+// An EventLog keeps the events that it hears.
 type EventLog struct {
 	mu     sync.Mutex
 	events []reauth.Event
+	then   func(context.Context, reauth.Event)
 }
 
-func (l *EventLog) Add(_ context.Context, e reauth.Event) {
+// On makes f hear each event, too, before what reports it goes on.
+func (l *EventLog) On(f func(context.Context, reauth.Event)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.then = f
+}
+
+// OnKind is On for one kind of event.
+func (l *EventLog) OnKind(kind reauth.EventKind, f func(context.Context)) {
+	l.On(func(ctx context.Context, e reauth.Event) {
+		if e.Kind == kind {
+			f(ctx)
+		}
+	})
+}
+
+func (l *EventLog) Add(ctx context.Context, e reauth.Event) {
+	l.mu.Lock()
 	l.events = append(l.events, e)
+	then := l.then
+	l.mu.Unlock()
+	if then != nil {
+		then(ctx, e)
+	}
+}
+
+func (l *EventLog) All() []reauth.Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.events)
 }
 
 func (l *EventLog) Kinds() []reauth.EventKind {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	var kinds []reauth.EventKind
-	for _, e := range l.events {
+	for _, e := range l.All() {
 		kinds = append(kinds, e.Kind)
 	}
 	return kinds
 }
 
-func (l *EventLog) Count(kind reauth.EventKind) int {
-	n := 0
-	for _, k := range l.Kinds() {
-		if k == kind {
-			n++
-		}
-	}
-	return n
+// Of returns the events of one kind.
+func (l *EventLog) Of(kind reauth.EventKind) []reauth.Event {
+	return slices.DeleteFunc(l.All(), func(e reauth.Event) bool { return e.Kind != kind })
 }
 
-var ErrFault = errors.New("a fault that will Pass")
-
-// A FaultyStore is a MemoryStore whose calls a test can watch, delay and fail.
-type FaultyStore struct {
-	reauth.MemoryStore
-	mu     sync.Mutex
-	before func(ctx context.Context, call string) error // called at each call, with no lock held
-	counts map[string]int
-}
-
-func (s *FaultyStore) On(f func(ctx context.Context, call string) error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.before = f
-}
-
-func (s *FaultyStore) enter(ctx context.Context, call string) error {
-	s.mu.Lock()
-	if s.counts == nil {
-		s.counts = map[string]int{}
-	}
-	s.counts[call]++
-	f := s.before
-	s.mu.Unlock()
-	if f == nil {
-		return nil
-	}
-	return f(ctx, call)
-}
-
-func (s *FaultyStore) Count(call string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.counts[call]
-}
-
-func (s *FaultyStore) Load(ctx context.Context, session string) (reauth.Token, bool, error) {
-	if err := s.enter(ctx, "Load"); err != nil {
-		return reauth.Token{}, false, err
-	}
-	return s.MemoryStore.Load(ctx, session)
-}
-
-func (s *FaultyStore) Save(ctx context.Context, session string, tok reauth.Token) error {
-	if err := s.enter(ctx, "Save"); err != nil {
-		return err
-	}
-	return s.MemoryStore.Save(ctx, session, tok)
-}
-
-func (s *FaultyStore) Delete(ctx context.Context, session string) error {
-	if err := s.enter(ctx, "Delete"); err != nil {
-		return err
-	}
-	return s.MemoryStore.Delete(ctx, session)
-}
-
-func (s *FaultyStore) Lock(ctx context.Context, session string) (context.Context, func(), error) {
-	if err := s.enter(ctx, "Lock"); err != nil {
-		return nil, nil, err
-	}
-	return s.MemoryStore.Lock(ctx, session)
-}
-
-// stored is what the store holds, without a call that is counted.
-func (s *FaultyStore) Stored(t *testing.T, session string) (reauth.Token, bool) {
-	t.Helper()
-	tok, ok, err := s.MemoryStore.Load(context.Background(), session)
-	require.NoError(t, err)
-	return tok, ok
-}
+func (l *EventLog) Count(kind reauth.EventKind) int { return len(l.Of(kind)) }

@@ -12,15 +12,15 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// Benchmark measures what a storage costs the users of a Transport, beside a
+// Benchmark compares the cost of a storage for the users of a Transport with that of a
 // reauth.MemoryStore:
 //
 //   - case=fresh is a request with a fresh token, over a base transport that
 //     answers at once. It does not touch the store.
 //   - case=contended is one refresh that 1 or 8 Transports, each with a store of
 //     its own from Open, need at the same moment, from their calls until all have
-//     the new token. The token server answers at once, so what is left is the
-//     store's part: locking, loading, saving, and waking those who wait.
+//     the new token. The token server answers at once, so the rest is the cost of
+//     the store, which locks, loads, saves and wakes waiters.
 func Benchmark(b *testing.B, s Storage) {
 	memory := new(reauth.MemoryStore)
 	for _, c := range []struct {
@@ -43,8 +43,8 @@ type roundTripperFunc func(*http.Request) (*http.Response, error)
 
 func (f roundTripperFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// newTransport returns a Transport whose API and token server answer at once.
-func newTransport(b *testing.B, store reauth.Store, refresher reauth.Refresher) *reauth.Transport {
+// newSession returns a session of a Transport whose API and token server answer at once.
+func newSession(b *testing.B, store reauth.Store, refresher reauth.Refresher) *reauth.Session {
 	b.Helper()
 	transport, err := reauth.New(reauth.Config{
 		Refresher: refresher,
@@ -58,58 +58,56 @@ func newTransport(b *testing.B, store reauth.Store, refresher reauth.Refresher) 
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { // before the store is closed: it gives locks back in the background
+	b.Cleanup(func() { // before the store is closed, because it releases locks in the background
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := transport.Wait(ctx); err != nil {
 			b.Error(err)
 		}
 	})
-	return transport
+	return transport.Session("storetest benchmark")
 }
 
 func benchmarkFresh(b *testing.B, open func(testing.TB) reauth.Store) {
-	ctx := reauth.WithSession(b.Context(), "storetest benchmark")
-	transport := newTransport(b, open(b), reauth.RefresherFunc(func(context.Context, reauth.Token) (reauth.Token, error) {
+	session := newSession(b, open(b), reauth.RefresherFunc(func(context.Context, reauth.Token) (reauth.Token, error) {
 		return reauth.Token{}, reauth.ErrSignInRequired
 	}))
-	if err := transport.SignIn(ctx, reauth.Token{AccessToken: "a", Expiry: time.Now().Add(24 * time.Hour)}); err != nil {
+	if err := session.SignIn(b.Context(), reauth.Token{AccessToken: "a", Expiry: time.Now().Add(24 * time.Hour)}); err != nil {
 		b.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://api.example.com/", nil)
+	req, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "https://api.example.com/", nil)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := transport.RoundTrip(req); err != nil {
+		if _, err := session.RoundTrip(req); err != nil {
 			b.Fatal(err)
 		}
 	}
-	if err := transport.SignOut(ctx); err != nil {
+	if err := session.SignOut(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 }
 
 func benchmarkContended(b *testing.B, open func(testing.TB) reauth.Store, processes int) {
-	ctx := reauth.WithSession(b.Context(), "storetest benchmark")
-	refreshes := 0 // by one at a time, which is what the store is for
+	refreshes := 0 // one at a time, which the store guarantees
 	refresher := reauth.RefresherFunc(func(_ context.Context, old reauth.Token) (reauth.Token, error) {
 		refreshes++
 		n, err := strconv.Atoi(old.RefreshToken)
 		next := strconv.Itoa(n + 1)
 		return reauth.Token{AccessToken: next, RefreshToken: next}, err
 	})
-	transports := make([]*reauth.Transport, processes)
-	for i := range transports {
-		transports[i] = newTransport(b, open(b), refresher)
+	sessions := make([]*reauth.Session, processes) // the same one, in each process
+	for i := range sessions {
+		sessions[i] = newSession(b, open(b), refresher)
 	}
 	tok := reauth.Token{AccessToken: "1", RefreshToken: "1"}
-	if err := transports[0].SignIn(ctx, tok); err != nil {
+	if err := sessions[0].SignIn(b.Context(), tok); err != nil {
 		b.Fatal(err)
 	}
-	for _, transport := range transports {
-		if _, err := transport.Token(ctx); err != nil {
+	for _, session := range sessions {
+		if _, err := session.Token(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -118,10 +116,10 @@ func benchmarkContended(b *testing.B, open func(testing.TB) reauth.Store, proces
 		rounds++
 		results := make([]reauth.Token, processes)
 		var wg sync.WaitGroup
-		for i, transport := range transports {
+		for i, session := range sessions {
 			wg.Go(func() {
 				var err error
-				if results[i], err = transport.Refresh(ctx, tok); err != nil {
+				if results[i], err = session.Refresh(b.Context(), tok); err != nil {
 					b.Error(err)
 				}
 			})
@@ -137,7 +135,7 @@ func benchmarkContended(b *testing.B, open func(testing.TB) reauth.Store, proces
 	if refreshes != rounds {
 		b.Fatalf("%d refreshes in %d rounds", refreshes, rounds)
 	}
-	if err := transports[0].SignOut(ctx); err != nil {
+	if err := sessions[0].SignOut(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 }

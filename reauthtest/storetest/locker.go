@@ -13,10 +13,10 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// A lock that has not come after this long is a lock that does not come.
+// patience is how long a test waits for a lock.
 const patience = 30 * time.Second
 
-// A lockingStore is what each Open of a Locker returns.
+// A lockingStore is returned by each Open of a Locker.
 type lockingStore interface {
 	reauth.Store
 	reauth.Locker
@@ -40,7 +40,8 @@ func mustLock(t *testing.T, store lockingStore, session string) (context.Context
 	return held, unlock
 }
 
-// lockKeepsOthersOff: what is read under the lock is still so when it is written.
+// lockKeepsOthersOff tests that a token does not change between being read and being
+// written under the lock.
 func lockKeepsOthersOff(t *testing.T, s Storage) {
 	const stores, each, times = 4, 3, 4
 	session := "storetest counted"
@@ -65,7 +66,7 @@ func lockKeepsOthersOff(t *testing.T, s Storage) {
 			if err != nil {
 				return err
 			}
-			<-time.After(time.Millisecond) // so that two who hold it meet
+			<-time.After(time.Millisecond) // so that two holders would meet
 			return store.Save(held, session, reauth.Token{AccessToken: strconv.Itoa(n + 1)})
 		}
 		for range each {
@@ -118,14 +119,14 @@ func lockEndsItsWaitWithItsContext(t *testing.T, s Storage) {
 	unlock()
 }
 
-// lockLosesNothingToAbandonedWaits: a wait that ends at any moment, also in that
-// of success, leaves the lock either with its caller or with nobody.
+// lockLosesNothingToAbandonedWaits tests that a wait that ends at any moment, also at
+// that of success, leaves the lock either with its caller or free.
 func lockLosesNothingToAbandonedWaits(t *testing.T, s Storage) {
 	session := "storetest abandoned"
 	store, next := openLocker(t, s), openLocker(t, s)
-	// What is left behind can be had as well, once its lease has run out. Where the
-	// time alone tells, once is chance: the machine is busy, or what was to give the
-	// lock back has overtaken what was to get it.
+	// A lock that was left behind can be taken too, after its lease has expired. Where only
+	// the time shows that, a single case is chance, because the machine is busy, or the
+	// call that releases the lock has overtaken the call that takes it.
 	lock := func(ctx context.Context) (abandoned, left bool) {
 		_, unlock, err := store.Lock(ctx, session)
 		if err == nil {
@@ -135,7 +136,7 @@ func lockLosesNothingToAbandonedWaits(t *testing.T, s Storage) {
 		_, unlock = mustLock(t, next, session)
 		left = s.Lease > 0 && time.Since(began) > s.Lease*3/4
 		unlock()
-		_, unlock = mustLock(t, store, session) // and it has its connection back
+		_, unlock = mustLock(t, store, session) // and the store has its connection back
 		unlock()
 		return err != nil, left
 	}
@@ -171,7 +172,7 @@ func lockLosesNothingToAbandonedWaits(t *testing.T, s Storage) {
 			left++
 		}
 	}
-	assert.LessOrEqual(t, left, max(2, abandoned/4), "how many of %d waits that ended on their way left the lock behind", abandoned)
+	assert.LessOrEqual(t, left, max(2, abandoned/4), "%d waits ended early; too many of them left the lock behind", abandoned)
 
 	var wg sync.WaitGroup
 	for i := range 40 {
@@ -179,7 +180,7 @@ func lockLosesNothingToAbandonedWaits(t *testing.T, s Storage) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*time.Millisecond)
 			defer cancel()
 			if _, unlock, err := store.Lock(ctx, session); err == nil {
-				<-time.After(time.Millisecond) // so that the others' waits end while it is held, and as it is freed
+				<-time.After(time.Millisecond) // so that other waits end while it is held and while it is released
 				unlock()
 			}
 		})
@@ -189,7 +190,7 @@ func lockLosesNothingToAbandonedWaits(t *testing.T, s Storage) {
 	unlock()
 }
 
-// A shyContext ends when it is looked at for the looks-th time.
+// A shyContext is done when it is checked for the looks-th time.
 type shyContext struct {
 	context.Context
 	cancel context.CancelFunc
@@ -249,8 +250,8 @@ func lockLastsAsLongAsItIsHeld(t *testing.T, s Storage) {
 	require.NoError(t, store.Delete(held, session))
 }
 
-// lockIsNotNeededToWrite: who has no lease saves and deletes as if nobody
-// had one, and takes it from nobody.
+// lockIsNotNeededToWrite tests that a caller without a lease can save and delete even if
+// another has one, and does not take it away.
 func lockIsNotNeededToWrite(t *testing.T, s Storage) {
 	session := "storetest written without the lock"
 	holder := openLocker(t, s)
@@ -321,7 +322,7 @@ func aLostLeaseFreesNobodyElses(t *testing.T, s Storage) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, _, err := loser.Lock(ctx, session)
-	require.ErrorIs(t, err, context.DeadlineExceeded, "who had lost the lock gave back another's")
+	require.ErrorIs(t, err, context.DeadlineExceeded, "a holder that had lost the lock released another's")
 	require.NoError(t, other.Save(held, session, full("1")))
 	require.NoError(t, other.Delete(held, session))
 	unlock()

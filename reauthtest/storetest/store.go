@@ -14,7 +14,7 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// A token whose every field is set, to what is hard to keep.
+// full returns a token with all fields set to values that are hard to store.
 func full(id string) reauth.Token {
 	return reauth.Token{
 		AccessToken:  "access-" + id,
@@ -28,7 +28,7 @@ func full(id string) reauth.Token {
 	}
 }
 
-// same checks that two tokens are the same, and shows neither if they are not.
+// same checks that two tokens are the same, and shows neither of them.
 func same(t *testing.T, want, got reauth.Token, msg string, args ...any) {
 	t.Helper()
 	msg = fmt.Sprintf(msg, args...)
@@ -110,7 +110,7 @@ func deleteIsForEverybody(t *testing.T, s Storage) {
 	require.NoError(t, one.Delete(t.Context(), session))
 }
 
-// Names that file systems, key syntaxes and databases are known to confuse.
+// names are session names that file systems, key syntaxes and databases may confuse.
 var names = []string{
 	"", " ", "storetest", "storetest ", " storetest", "Storetest", "STORETEST", "storetest/", "/storetest", "storetest\\",
 	".", "..", "../storetest", "./storetest", "storetest/../storetest", "storetest.", "storetest.json", "storetest.lock", "storetest.tmp", "-storetest", "~storetest",
@@ -156,8 +156,8 @@ func largeTokens(t *testing.T, s Storage) {
 	mustBeAbsent(t, store, session)
 }
 
-// oddTokensAreKeptOrRefused: what a store cannot keep as it is, it must not keep
-// otherwise.
+// oddTokensAreKeptOrRefused tests that a store refuses a token that it cannot keep
+// unchanged.
 func oddTokensAreKeptOrRefused(t *testing.T, s Storage) {
 	store, session := s.Open(t), "storetest odd"
 	for i, tok := range []reauth.Token{
@@ -190,8 +190,8 @@ func nothingIsSharedWithTheCaller(t *testing.T, s Storage) {
 	require.NoError(t, store.Delete(t.Context(), session))
 }
 
-// tokensAreLoadedWhole: whoever loads while others save gets one of the tokens
-// that were saved, and no mixture.
+// tokensAreLoadedWhole tests that a Load during a Save returns one of the saved tokens,
+// and not a mixture.
 func tokensAreLoadedWhole(t *testing.T, s Storage) {
 	session := "storetest whole"
 	first := s.Open(t)

@@ -1,6 +1,5 @@
-// Package storetest is the conformance suite for stores: it tests whether a
-// reauth.Store, and a reauth.Locker where it is one, keeps what their
-// documentation asks of them.
+// Package storetest is the conformance suite for stores. It tests whether a reauth.Store,
+// and a reauth.Locker if it is one, behaves as documented.
 //
 //	func TestStore(t *testing.T) {
 //		dir := t.TempDir()
@@ -19,31 +18,28 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// A Storage is what is tested: one place where tokens are kept, and how to get
-// at it.
+// A Storage is a place where tokens are kept, and how to open it.
 type Storage struct {
-	// Open returns a store that keeps its tokens in the storage. It is called
-	// many times, and what it returns should share no more than different
-	// processes would. It calls Fatal if it fails, and Cleanup for what has to be
-	// closed. Required.
+	// Open returns a store that keeps its tokens in the storage. It is called many times,
+	// and the stores it returns should share no more than different processes would. It
+	// calls Fatal if it fails, and Cleanup to close resources. Required.
 	Open func(tb testing.TB) reauth.Store
 
-	// Lose takes the lock of session from whoever holds it, as happens to a
-	// lease that was not renewed: another can get it from then on. Nil where a
-	// lock cannot be lost; what has to happen then is not tested.
+	// Lose takes the lock of session away from its holder, as if a lease had not been
+	// renewed, so that another can take it. Nil if a lock cannot be lost; then the suite
+	// does not test that case.
 	Lose func(tb testing.TB, session string)
 
-	// Lease is for how long a lock is granted at a time. The suite holds one for
-	// three times that long, so the store should be opened with a short one, but
-	// not one shorter than a busy machine may take to get a lock: half a second or
-	// so. 0 means that locks are no leases.
+	// Lease is how long a lock is granted at a time. The suite holds a lock for three
+	// times that long, so open the store with a short lease, but not shorter than a busy
+	// machine may need to take a lock, which is about half a second. 0 means that locks
+	// are not leases.
 	Lease time.Duration
 }
 
-// Run tests a storage. What the store does as a reauth.Locker is tested if the
-// first one opened is a Locker. Every session is called something that begins
-// with "storetest", but for a few whose names are the point, which are deleted
-// again.
+// Run tests a storage. It tests locking if the first store it opens is a reauth.Locker.
+// The names of its sessions begin with "storetest", except for a few unusual names, whose
+// sessions are deleted again.
 func Run(t *testing.T, s Storage) {
 	t.Helper()
 	if s.Open == nil {

@@ -12,26 +12,26 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
-// transportsOfManyProcesses lets Transports that share nothing but the storage
-// run into a refused token at once, as processes would, several times over.
+// transportsOfManyProcesses has Transports that share only the storage, like processes,
+// find their token refused at once, several times over.
 func transportsOfManyProcesses(t *testing.T, s Storage) {
 	const rounds, callers = 3, 10
 	processes := 4
 	if _, ok := s.Open(t).(reauth.Locker); !ok {
-		processes = 1 // more than that may lose the session, as their documentation says
+		processes = 1 // more may lose the session, as the documentation says
 	}
 	server := reauthtest.NewServer(t, reauthtest.Options{RefreshLatency: 5 * time.Millisecond})
 	session := "storetest shared by Transports"
-	ctx := reauth.WithSession(t.Context(), session)
 	base := &http.Transport{MaxIdleConnsPerHost: processes * callers}
 	t.Cleanup(base.CloseIdleConnections)
-	transports := make([]*reauth.Transport, processes)
-	for i := range transports {
+	sessions := make([]*reauth.Session, processes) // the same one, in each process
+	for i := range sessions {
 		transport, err := reauth.New(reauth.Config{
-			Refresher:    &reauth.OAuth2Refresher{TokenURL: server.TokenURL(), ClientID: "storetest"},
+			Refresher:    &oauth.Refresher{TokenURL: server.TokenURL(), ClientID: "storetest"},
 			Origins:      []string{server.URL},
 			Base:         base,
 			Store:        s.Open(t),
@@ -43,14 +43,14 @@ func transportsOfManyProcesses(t *testing.T, s Storage) {
 			defer cancel()
 			assert.NoError(t, transport.Wait(ctx))
 		})
-		transports[i] = transport
+		sessions[i] = transport.Session(session)
 	}
-	get := func(transport *reauth.Transport) (int, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, server.APIURL("/"), nil)
+	get := func(s *reauth.Session) (int, error) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.APIURL("/"), nil)
 		if err != nil {
 			return 0, err
 		}
-		resp, err := transport.RoundTrip(req)
+		resp, err := s.RoundTrip(req)
 		if err != nil {
 			return 0, err
 		}
@@ -61,10 +61,10 @@ func transportsOfManyProcesses(t *testing.T, s Storage) {
 	storm := func() {
 		t.Helper()
 		var wg sync.WaitGroup
-		for _, transport := range transports {
+		for _, s := range sessions {
 			for range callers {
 				wg.Go(func() {
-					status, err := get(transport)
+					status, err := get(s)
 					assert.NoError(t, err)
 					assert.Equal(t, http.StatusOK, status)
 				})
@@ -73,7 +73,7 @@ func transportsOfManyProcesses(t *testing.T, s Storage) {
 		wg.Wait()
 	}
 
-	require.NoError(t, transports[0].SignIn(ctx, reauth.Token(server.SignIn("ann"))))
+	require.NoError(t, sessions[0].SignIn(t.Context(), reauth.Token(server.SignIn("ann"))))
 	storm()
 	for round := 1; round <= rounds; round++ {
 		server.ExpireAccess()
@@ -82,16 +82,16 @@ func transportsOfManyProcesses(t *testing.T, s Storage) {
 	}
 	assert.Zero(t, server.Counts().ReusesDetected)
 
-	last := transports[processes-1]
-	require.NoError(t, last.SignOut(ctx))
+	last := sessions[processes-1]
+	require.NoError(t, last.SignOut(t.Context()))
 	mustBeAbsent(t, s.Open(t), session)
 	server.ExpireAccess()
-	for _, transport := range transports {
-		_, err := get(transport)
+	for _, s := range sessions {
+		_, err := get(s)
 		assert.ErrorIs(t, err, reauth.ErrSignInRequired, "after a sign-out by another process")
 	}
 	assert.Equal(t, rounds, server.Counts().Refreshes, "nothing is refreshed after a sign-out")
-	require.NoError(t, last.SignIn(ctx, reauth.Token(server.SignIn("ann"))))
+	require.NoError(t, last.SignIn(t.Context(), reauth.Token(server.SignIn("ann"))))
 	storm()
-	require.NoError(t, transports[0].SignOut(ctx))
+	require.NoError(t, sessions[0].SignOut(t.Context()))
 }

@@ -24,7 +24,7 @@ const (
 	perCaller   = "B/caller"
 )
 
-// figures is what was measured last.
+// figures are the last measurements.
 type figures struct {
 	config   map[string][]string                // of the record: go, cpu, library, …
 	samples  map[benchmark]map[string][]float64 // by unit, one value a run
@@ -65,7 +65,7 @@ func readFigures() (*figures, error) {
 	return f, nil
 }
 
-// add takes in a line such as
+// add reads a line such as
 //
 //	BenchmarkHotPath/lib=reauth/case=alone/headers=3-2  1000  782.1 ns/op  720 B/op  3 allocs/op
 func (f *figures) add(fields []string) error {
@@ -135,8 +135,8 @@ func median(values []float64) float64 {
 	return (sorted[middle-1] + sorted[middle]) / 2
 }
 
-// check writes how the figures stand beside what is asked of them, and returns an
-// error if one misses it. A figure that is missing does not pass.
+// check writes the figures with their limits, and returns an error if one misses its
+// limit. A missing figure does not pass.
 func (f *figures) check(w io.Writer) error {
 	missed := 0
 	line := func(ok bool, format string, args ...any) {
@@ -171,7 +171,7 @@ func (f *figures) check(w io.Writer) error {
 
 	exactly := func(scenario string, want time.Duration) {
 		o, ok := f.outcome(scenario, "reauth")
-		line(ok && o.Last == want && o.Answered == o.Callers, "%s: the last of %d answers at %s, to be %s", scenario, o.Answered, o.Last, want)
+		line(ok && o.Last == want && o.Answered == o.Callers, "%s: the last of %d answers at %s, want %s", scenario, o.Answered, o.Last, want)
 	}
 	exactly("storm-refused", 220*time.Millisecond)
 	exactly("storm-ended", 210*time.Millisecond)

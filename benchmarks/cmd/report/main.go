@@ -1,13 +1,13 @@
-// Command report takes the figures of this module and writes them where they are
-// shown: the tables in README.md, those of them in the README above, and the
-// pictures.
+// Command report measures the figures of this module and writes them where they are
+// shown: the tables in README.md, the table in docs/benchmarks.md of the root module,
+// and the pictures.
 //
 //	GOWORK=off go run ./cmd/report         # measure, then write
 //	GOWORK=off go run ./cmd/report -draw   # write what was measured last
 //
-// It is run in the folder of the module. What was measured is in testdata:
-// bench.txt, which benchstat reads as well, and outcomes.jsonl. When all is written
-// it fails if the figures are not within the limits that they are held to.
+// Run it in the folder of the module. The measurements are kept in testdata, in
+// bench.txt, which benchstat can read, and outcomes.jsonl. After writing everything
+// it fails if a figure is not within its limit.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 
 func main() {
 	runs := flag.Int("n", 10, "how often to run the benchmarks")
-	benchtime := flag.String("benchtime", "100ms", "how long to run each, as for go test")
+	benchtime := flag.String("benchtime", "100ms", "how long to run each of them, as for go test")
 	draw := flag.Bool("draw", false, "measure nothing: write what was measured last")
 	flag.Parse()
 	if err := report(*runs, *benchtime, *draw); err != nil {

@@ -21,7 +21,7 @@ const (
 // Memory is counted, not timed, and hardly differs from run to run.
 const memoryRuns = 3
 
-// What is compared; the versions are recorded with the figures.
+// The libraries to compare. Their versions are recorded with the figures.
 var modules = []string{
 	"golang.org/x/oauth2",
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore",
@@ -29,9 +29,9 @@ var modules = []string{
 	"cloud.google.com/go/auth",
 }
 
-// measure runs all benchmarks and the scenarios in virtual time, and records what
-// they say. Each run is a process of its own, so that what is compared was measured
-// close together, and not always in the same memory.
+// measure runs all benchmarks and the scenarios in virtual time, and records their
+// output. Each run is a process of its own, so that the libraries are measured close
+// together, and not always in the same memory.
 func measure(runs int, benchtime string) error {
 	if runs < 1 {
 		return fmt.Errorf("-n %d: there must be a run", runs)
@@ -92,7 +92,7 @@ func scenarios(binary string) ([]byte, error) {
 	return outcomes, nil
 }
 
-// header says, in benchstat's way, what was measured.
+// header describes the measurements in benchstat's format.
 func header() (string, error) {
 	versions, err := command("go", append([]string{"list", "-m", "-f", "{{.Path}} {{.Version}}"}, modules...)...)
 	if err != nil {
@@ -105,7 +105,7 @@ func header() (string, error) {
 	return text, nil
 }
 
-// command runs a program and returns what it writes. This module stays out of any
+// command runs a program and returns its output. This module is not part of any
 // workspace.
 func command(name string, args ...string) ([]byte, error) {
 	cmd := exec.Command(name, args...)

@@ -65,7 +65,7 @@ func drawPictures(f *figures) error {
 		if _, err := canvas.WriteTo(&svg); err != nil {
 			return err
 		}
-		// Liberation Sans has the measures of Arial, which more readers have.
+		// Liberation Sans has the metrics of Arial, which more readers have.
 		shown := strings.ReplaceAll(svg.String(), "font-family:Liberation Sans", "font-family:'Liberation Sans',Arial,Helvetica,sans-serif")
 		if err := os.WriteFile("pictures/"+picture.name+".svg", []byte(shown), 0o644); err != nil {
 			return err
@@ -74,11 +74,11 @@ func drawPictures(f *figures) error {
 	return nil
 }
 
-// drawLibraries shows what a request costs with each library, in times what the
-// floor takes.
+// drawLibraries shows the cost of a request with each library, as a multiple of the
+// floor's.
 func drawLibraries(f *figures, c draw.Canvas) error {
-	c = heading(c, "What a library adds to a request",
-		"time with a fresh token and no body, in times what the floor takes; lower is better")
+	c = heading(c, "The cost that a library adds to a request",
+		"time with a fresh token and no body, as a multiple of the floor's; lower is better")
 	p := plot.New()
 	p.BackgroundColor = paper
 	p.HideY()
@@ -122,7 +122,7 @@ func drawLibraries(f *figures, c draw.Canvas) error {
 	return nil
 }
 
-// drawStorm shows what 10,000 callers do whose token is no good, and 50 with a
+// drawStorm shows 10,000 callers whose token is refused or has expired, and 50 with a
 // token server that fails.
 func drawStorm(f *figures, c draw.Canvas) error {
 	c = heading(c, "A storm, moment by moment",
@@ -135,9 +135,9 @@ func drawStorm(f *figures, c draw.Canvas) error {
 		share           vg.Length     // of the height
 		shown, tick     time.Duration // on the axis
 	}{
-		{"10,000 callers, whose token the API refuses (with the one challenge that azcore heeds)", "storm-refused", 0.37, 200 * time.Millisecond, 50 * time.Millisecond},
-		{"10,000 callers, whose token is known to have ended", "storm-ended", 0.315, 200 * time.Millisecond, 50 * time.Millisecond},
-		{"50 callers, whose token has ended, and a token server that fails", "failing-token-server", 0.315, 10 * time.Second, 2 * time.Second},
+		{"10,000 callers, whose token the API refuses (with the one challenge that azcore acts on)", "storm-refused", 0.37, 200 * time.Millisecond, 50 * time.Millisecond},
+		{"10,000 callers, whose token is known to have expired", "storm-ended", 0.315, 200 * time.Millisecond, 50 * time.Millisecond},
+		{"50 callers, whose token has expired, and a token server that fails", "failing-token-server", 0.315, 10 * time.Second, 2 * time.Second},
 	}
 	top := c.Max.Y
 	for _, panel := range panels {
@@ -157,7 +157,7 @@ func drawStorm(f *figures, c draw.Canvas) error {
 
 // drawLanes shows one scenario, a lane for each library.
 func drawLanes(c draw.Canvas, title string, outcomes []benchmarks.Outcome, shown, tick time.Duration) {
-	end := shown * 8 / 5 // with room for what is said of a lane
+	end := shown * 8 / 5 // with room for the text of a lane
 
 	c.FillText(style(11, ink, text.XLeft, text.YTop), vg.Point{X: c.Min.X, Y: c.Max.Y - 6}, title)
 	c = draw.Crop(c, 0, 0, 0, -24)
@@ -182,7 +182,7 @@ func drawLanes(c draw.Canvas, title string, outcomes []benchmarks.Outcome, shown
 			}[s.Kind]
 			until := s.End
 			if s.Kind == benchmarks.SpanFailed {
-				until -= end / 800 // so that one call can be told from the next
+				until -= end / 800 // so that calls can be told apart
 			}
 			p.Add(bar{s.Start.Seconds(), until.Seconds(), low, high, fill})
 		}
@@ -196,19 +196,18 @@ func drawLanes(c draw.Canvas, title string, outcomes []benchmarks.Outcome, shown
 	p.Draw(c)
 }
 
-// verdict says how a storm has ended.
+// verdict describes how a storm ended.
 func verdict(o benchmarks.Outcome) string {
 	switch {
 	case o.Answered == o.Callers:
 		return fmt.Sprintf("%s, all answered at %s", count(o.Refreshes, "refresh", "refreshes"), span(o.Last))
 	case o.Refused == o.Callers:
-		return fmt.Sprintf("no refresh, all are handed the 401 at %s", span(o.Last))
+		return fmt.Sprintf("no refresh, all get the 401 at %s", span(o.Last))
 	}
 	return fmt.Sprintf("%s, last error at %s", count(o.Refreshes, "call", "calls"), span(o.Last))
 }
 
-// drawRollover shows how long requests take while their token is replaced again
-// and again.
+// drawRollover shows how long requests take while their token is replaced repeatedly.
 func drawRollover(f *figures, c draw.Canvas) error {
 	c = heading(c, "Latency across rollovers",
 		"the slowest request of each second; 100 requests a second, tokens of one minute, an API of 10 ms, refreshes of 200 ms; virtual time")
@@ -218,7 +217,7 @@ func drawRollover(f *figures, c draw.Canvas) error {
 	}
 	var rows []row
 	if o, ok := f.outcome("rollover", "none"); ok {
-		rows = append(rows, row{"reauth, a token without end", o})
+		rows = append(rows, row{"reauth, a token that does not expire", o})
 	}
 	for _, s := range shown {
 		if o, ok := f.outcome("rollover", s.library); ok {
@@ -344,7 +343,7 @@ func every(step, end float64) []plot.Tick {
 	return ticks
 }
 
-// A bar is a rectangle, in the plot's own measures.
+// A bar is a rectangle, in the plot's own units.
 type bar struct {
 	left, right, low, high float64
 	fill                   color.RGBA

@@ -10,8 +10,8 @@ import (
 	"github.com/reauth-go/reauth/benchmarks"
 )
 
-// Where tables are written, if there are marks for them.
-var documents = []string{"README.md", "../README.md"}
+// documents are the files whose marked sections are written.
+var documents = []string{"README.md", "../docs/benchmarks.md"}
 
 // The libraries in the order in which they are shown.
 var shown = []struct{ library, title string }{
@@ -181,13 +181,13 @@ func (f *figures) memory() string {
 }
 
 func (f *figures) virtualTime() string {
-	t := newTable("", "storm of 10,000, token refused", "storm of 10,000, token ended", "50 late refusals", "failing token server, 50 callers", "50 ms deadline behind a 700 ms refresh")
+	t := newTable("", "storm of 10,000, token refused", "storm of 10,000, token expired", "50 late refusals", "failing token server, 50 callers", "50 ms deadline during a 700 ms refresh")
 	for _, s := range shown[2:] {
 		cell := func(scenario string, show func(benchmarks.Outcome) string) string {
 			if o, ok := f.outcome(scenario, s.library); ok {
 				return show(o)
 			}
-			return "its user's affair"
+			return "left to the user"
 		}
 		storm := func(o benchmarks.Outcome) string {
 			if o.Answered == 0 {
@@ -205,14 +205,14 @@ func (f *figures) virtualTime() string {
 			cell("failing-token-server", func(o benchmarks.Outcome) string {
 				return fmt.Sprintf("%s, last error at %s", count(o.Refreshes, "call", "calls"), span(o.Last))
 			}),
-			cell("deadline", func(o benchmarks.Outcome) string { return "back after " + span(o.Last) }))
+			cell("deadline", func(o benchmarks.Outcome) string { return "returns after " + span(o.Last) }))
 	}
 	return t.String()
 }
 
 func (f *figures) rollover() string {
 	t := newTable("", "median", "99.9th percentile", "worst", "refreshes", "refused")
-	for _, s := range append([]struct{ library, title string }{{"none", "reauth, a token without end"}}, shown...) {
+	for _, s := range append([]struct{ library, title string }{{"none", "reauth, a token that does not expire"}}, shown...) {
 		if o, ok := f.outcome("rollover", s.library); ok {
 			t.row(s.title, span(o.Median), span(o.P999), span(o.Worst), fmt.Sprint(o.Refreshes), fmt.Sprint(o.Refused+o.Failed))
 		}
@@ -220,7 +220,7 @@ func (f *figures) rollover() string {
 	return t.String()
 }
 
-// speed is what the README above shows.
+// speed returns the table for docs/benchmarks.md.
 func (f *figures) speed() string {
 	t := newTable("", "time per request", "allocations", "10,000 refused at once", "failing token server, 50 callers", "slowest of 100 requests a second, across 100 refreshes")
 	for _, s := range shown[1:] {

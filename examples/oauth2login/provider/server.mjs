@@ -2,11 +2,11 @@
 //
 //   node server.mjs SECONDS
 //
-// serves on a free port of 127.0.0.1 until its standard input ends. It lets anyone
-// in under any name. Its one client is a native application (RFC 8252): no secret,
-// PKCE, a redirect to any port of this machine. Access tokens live SECONDS; refresh
-// tokens rotate, and one that is used twice takes its whole family with it. What it
-// has counted is at GET /_test/counts; POST /_test/revoke takes every grant back.
+// serves on a free port of 127.0.0.1 until its standard input ends. It accepts any
+// user name. Its only client is a native application (RFC 8252), with PKCE and without
+// a secret, and redirects to any port of this machine. Access tokens live SECONDS.
+// Refresh tokens rotate, and using one twice revokes the whole family. The counts are
+// at GET /_test/counts, and POST /_test/revoke revokes every grant.
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import http from 'node:http'
 import Provider from 'oidc-provider'
@@ -62,10 +62,10 @@ function count(ctx) {
   counts.mostSpent = Math.max(counts.mostSpent, times)
 }
 
-// What the provider wants of the user: a name, and a yes or no.
+// interaction asks the user for a name, and for consent.
 async function interaction(provider, req, res) {
   const { params, prompt, session } = await provider.interactionDetails(req, res)
-  if (prompt.name === 'consent') { // said yes to already, with the name
+  if (prompt.name === 'consent') { // given already, with the name
     const grant = new provider.Grant({ accountId: session.accountId, clientId: params.client_id })
     grant.addOIDCScope(params.scope)
     const grantId = await grant.save()

@@ -9,14 +9,14 @@ import (
 	"net/http"
 )
 
-// An Order is what a customer wants.
+// An Order is an order of a customer.
 type Order struct {
-	ID       int    `json:"id,omitzero"` // the service gives it
+	ID       int    `json:"id,omitzero"` // assigned by the service
 	Item     string `json:"item"`
 	Quantity int    `json:"quantity"`
 }
 
-// Place places an order and returns it as the service has noted it.
+// Place places an order and returns it as the service has recorded it.
 func (c *Client) Place(ctx context.Context, item string, quantity int) (Order, error) {
 	var placed Order
 	err := c.call(ctx, http.MethodPost, "/v1/orders", Order{Item: item, Quantity: quantity}, &placed)
@@ -30,7 +30,7 @@ func (c *Client) List(ctx context.Context) ([]Order, error) {
 	return all, err
 }
 
-// call sends in, unless it is nil, and reads out. There is nothing about tokens in it.
+// call sends in, unless it is nil, and reads out. It does not handle tokens.
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {
@@ -38,9 +38,9 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 		if err != nil {
 			return fmt.Errorf("orders: %w", err)
 		}
-		body = bytes.NewReader(text) // of which net/http knows how to read it again
+		body = bytes.NewReader(text) // net/http can read it again
 	}
-	req, err := http.NewRequestWithContext(c.session.in(ctx), method, c.base+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
 		return fmt.Errorf("orders: %w", err)
 	}

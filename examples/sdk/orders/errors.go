@@ -13,24 +13,24 @@ import (
 )
 
 var (
-	// ErrSignInRequired means that nobody is signed in: not yet, not any more, or the
-	// service has ended the session.
+	// ErrSignInRequired means that nobody is signed in, or that the service has ended the
+	// session.
 	ErrSignInRequired = errors.New("orders: sign in first")
 
-	// ErrWrongPassword is what SignIn returns if user and password do not fit.
+	// ErrWrongPassword is returned by SignIn if the user or the password is wrong.
 	ErrWrongPassword = errors.New("orders: the user or the password is wrong")
 )
 
-// An UnavailableError means that the service could not do it now. Nobody has been
-// signed out, and the same call may succeed later.
+// An UnavailableError means that the call failed temporarily. Nobody was signed out, and
+// the same call may succeed later.
 type UnavailableError struct {
-	// RetryAfter is how long the service asked to be left alone, 0 if it did not say.
+	// RetryAfter is how long to wait, as the service stated, or 0.
 	RetryAfter time.Duration
 
 	reason string
 }
 
-// Error describes what happened.
+// Error describes the failure.
 func (e *UnavailableError) Error() string {
 	if e.RetryAfter > 0 {
 		return fmt.Sprintf("orders: not available for %s: %s", e.RetryAfter, e.reason)
@@ -38,7 +38,7 @@ func (e *UnavailableError) Error() string {
 	return "orders: not available: " + e.reason
 }
 
-// An APIError is any other answer that is none of the good ones.
+// An APIError is any other unsuccessful answer.
 type APIError struct {
 	StatusCode int
 	Message    string
@@ -47,8 +47,8 @@ type APIError struct {
 // Error describes the answer.
 func (e *APIError) Error() string { return fmt.Sprintf("orders: %d %s", e.StatusCode, e.Message) }
 
-// explain says in this SDK's own words what package reauth has to say. Of its types
-// none stays in the chain: who uses the SDK shall not come to depend on them.
+// explain translates errors of package reauth into those of this SDK. None of its types
+// stays in the chain, so that users of the SDK do not depend on them.
 func explain(err error) error {
 	if err == nil {
 		return nil
@@ -62,14 +62,14 @@ func explain(err error) error {
 	return &failure{err}
 }
 
-// A failure is told in the SDK's own words, whatever the errors in its chain are.
+// The text of the failure is the SDK's own, whatever the errors in its chain are.
 type failure struct{ err error }
 
 func (f *failure) Error() string { return "orders: " + strings.TrimPrefix(f.err.Error(), "reauth: ") }
 
 func (f *failure) Unwrap() error { return f.err }
 
-// objection makes an error of an answer that is none of the good ones.
+// objection returns an error for an unsuccessful answer.
 func objection(resp *http.Response) error {
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:

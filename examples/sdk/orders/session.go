@@ -6,20 +6,22 @@ import (
 	"net/http"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/jsonauth"
+	"github.com/reauth-go/reauth/oauth"
 )
 
-// A session is all that this SDK has to do with package reauth, but for [explain].
+// A session has all code of this SDK that uses package reauth, except [explain].
 type session struct {
-	account   string
-	entrance  *reauth.JSONEndpoint
+	handle    *reauth.Session
+	entrance  *jsonauth.Endpoint
 	transport *reauth.Transport
 }
 
 func newSession(base, origin string, opts *Options) (session, error) {
-	// Sign-ins and renewals go the way of all requests, but carry no token.
+	// Sign-ins and renewals use the same transport as all requests, but carry no token.
 	plain := &http.Client{Transport: opts.Transport}
 	transport, err := reauth.New(reauth.Config{
-		Refresher: &reauth.OAuth2Refresher{
+		Refresher: &oauth.Refresher{
 			TokenURL:      base + "/token",
 			RevocationURL: base + "/revoke",
 			ClientID:      "orders-sdk",
@@ -33,15 +35,13 @@ func newSession(base, origin string, opts *Options) (session, error) {
 		return session{}, err
 	}
 	return session{
-		account:   opts.Account,
-		entrance:  &reauth.JSONEndpoint{URL: base + "/v1/sign-in", Client: plain},
+		// Whatever session the caller's context picks, if the caller uses package
+		// reauth as well.
+		handle:    transport.Session(opts.Account),
+		entrance:  &jsonauth.Endpoint{URL: base + "/v1/sign-in", Client: plain},
 		transport: transport,
 	}, nil
 }
-
-// in returns the context in which to call package reauth. It always names the session:
-// the caller's context may name another, if the caller uses package reauth as well.
-func (s session) in(ctx context.Context) context.Context { return reauth.WithSession(ctx, s.account) }
 
 func (s session) signIn(ctx context.Context, user, password string) error {
 	tok, err := s.entrance.Exchange(ctx, map[string]string{"user": user, "password": password})
@@ -51,13 +51,13 @@ func (s session) signIn(ctx context.Context, user, password string) error {
 	if err != nil {
 		return explain(err)
 	}
-	return explain(s.transport.SignIn(s.in(ctx), tok))
+	return explain(s.handle.SignIn(ctx, tok))
 }
 
-func (s session) signOut(ctx context.Context) error { return explain(s.transport.SignOut(s.in(ctx))) }
+func (s session) signOut(ctx context.Context) error { return explain(s.handle.SignOut(ctx)) }
 
 func (s session) signedIn(ctx context.Context) (bool, error) {
-	ok, err := s.transport.SignedIn(s.in(ctx))
+	ok, err := s.handle.SignedIn(ctx)
 	return ok, explain(err)
 }
 

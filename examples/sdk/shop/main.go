@@ -1,5 +1,5 @@
-// Shop is a program that uses an SDK. It knows nothing of tokens, nor of the library
-// that looks after them in there.
+// Shop is a program that uses an SDK. It does not handle tokens, and does not know the
+// library that does.
 //
 //	go run ./examples/sdk/shop
 package main
@@ -20,7 +20,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second one ends the program at once
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	if err := run(ctx, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "shop:", err)
 		os.Exit(1)
@@ -81,7 +81,7 @@ func place(ctx context.Context, client *orders.Client, out io.Writer, item strin
 	return nil
 }
 
-// leave is what comes before the end, also of a program that was interrupted.
+// leave runs before the program ends, also if it was interrupted.
 func leave(ctx context.Context, client *orders.Client) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()

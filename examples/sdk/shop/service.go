@@ -7,7 +7,7 @@ import (
 
 const password = service.Password
 
-// startService starts the orders service, in this very process.
+// startService starts the orders service in this process.
 func startService() *reauthtest.Server {
 	s := reauthtest.New(reauthtest.Options{})
 	service.Mount(s)

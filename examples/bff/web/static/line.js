@@ -74,7 +74,7 @@ export class Line {
 		this.#bars(c, "replayed", colour("replayed"), x, floor(1), lane - 9, (BIN / SPAN) * width);
 
 		for (const { at, kind, took } of this.#past) {
-			if (kind === "refreshed" || kind === "refresh failed") {
+			if (kind === "refreshed" || kind === "refresh_failed") {
 				c.fillStyle = colour(kind === "refreshed" ? "refreshed" : "failed");
 				const from = x(at - took);
 				c.beginPath();

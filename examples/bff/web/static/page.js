@@ -34,7 +34,7 @@ async function code(response) {
 	try {
 		return (await response.json()).error;
 	} catch {
-		return ""; // it is none of the backend's own answers
+		return ""; // not one of the backend's own answers
 	}
 }
 
@@ -145,11 +145,11 @@ $("sign-out").addEventListener("submit", () => (leaving = true));
 
 const words = {
 	"refreshed": (n, took) => `Refreshed, in ${Math.round(took)} ms`,
-	"refresh failed": () => "A refresh failed",
+	"refresh_failed": () => "A refresh failed",
 	"adopted": () => "Adopted a token that another replica stored",
 	"replayed": (n) => (n === 1 ? "1 call refused, and sent again" : `${n} calls refused, and sent again`),
-	"save owed": () => "The store has yet to be given the new token",
-	"signed in": () => "Signed in",
+	"save_failed": () => "The store has not accepted the new token yet",
+	"signed_in": () => "Signed in",
 };
 
 const log = []; // the newest first
@@ -179,7 +179,7 @@ function listen() {
 		line.add(kind, took);
 		if (kind in words) note(kind, took);
 		if (kind in counts) count(kind);
-		if (kind === "sign-in required" || kind === "signed out") leave();
+		if (kind === "sign_in_required" || kind === "signed_out") leave();
 	};
 	source.onerror = () => { // the browser itself goes on trying, unless it was turned away
 		if (source.readyState === EventSource.CLOSED && !leaving) setTimeout(listen, 2000);

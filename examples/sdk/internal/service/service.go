@@ -18,7 +18,7 @@ type order struct {
 	Quantity int    `json:"quantity"`
 }
 
-// Mount makes an orders service of s: it adds what such a service has besides tokens.
+// Mount makes s an orders service by adding its handlers.
 func Mount(s *reauthtest.Server) {
 	s.HandlePublic("POST /v1/sign-in", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var in struct{ User, Password string }
@@ -54,5 +54,5 @@ func Mount(s *reauthtest.Server) {
 
 func write(w http.ResponseWriter, value any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(value) // it fails only if the client has gone
+	_ = json.NewEncoder(w).Encode(value) // fails only if the client has gone
 }

@@ -1,0 +1,393 @@
+package reauth_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/internal/testworld"
+)
+
+// Tests of a new token that has not reached the store: its save is pending.
+
+// leaveSavePending brings w to its second token, which is in use while the store, whose
+// Save fails, holds the first.
+func leaveSavePending(t *testing.T, w *testworld.World) {
+	t.Helper()
+	signedInAndRefused(t, w)
+	w.Store.Fail("Save")
+	w.MustGet(t, http.StatusOK)
+	w.AssertStored(t, "secret-access-1")
+}
+
+// withSavePending runs a test in such a world.
+func withSavePending(t *testing.T, f func(*testing.T, *testworld.World), with ...testworld.Setting) {
+	t.Helper()
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		leaveSavePending(t, w)
+		f(t, w)
+	}, with...)
+}
+
+// lifetimes gives tokens a lifetime, and turns the refresh pause off.
+func lifetimes(d time.Duration) testworld.Setting {
+	return func(c *reauth.Config, w *testworld.World) { w.Lifetime, c.RefreshPause = d, -1 }
+}
+
+func TestATokenThatCannotBeSavedIsUsedAllTheSame(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		testworld.AssertAllOK(t, w.Storm(t.Context(), 10))
+		assert.Equal(t, []reauth.EventKind{
+			reauth.EventSignedIn, reauth.EventRefreshStarted, reauth.EventRefreshed,
+			reauth.EventSaveFailed, reauth.EventReplayed,
+		}, w.Events.Kinds())
+		assert.ErrorIs(t, w.Events.Of(reauth.EventSaveFailed)[0].Err, testworld.ErrFault)
+		w.Store.On(nil)
+	})
+}
+
+func TestASaveUnderALostLeaseIsPending(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.Answer(func(context.Context) (reauth.Token, error) { w.Store.LoseLease(); return w.Issue(), nil })
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, 1, w.Events.Count(reauth.EventSaveFailed))
+		w.AssertStored(t, "secret-access-1")
+		locks := w.Store.Count("Lock")
+
+		w.Wait(t)
+
+		assert.Equal(t, 1, w.Store.Count("Lock")-locks, "under a lock of its own")
+		w.AssertStored(t, "secret-access-2")
+		assert.Equal(t, 1, w.Refreshes())
+	})
+}
+
+func TestAPendingSaveIsTriedByLaterRequestsOncePerRefreshPause(t *testing.T) {
+	for _, call := range []string{"Save", "Load", "Lock"} {
+		t.Run(call, func(t *testing.T) {
+			withSavePending(t, func(t *testing.T, w *testworld.World) {
+				w.Store.Fail(call)
+				before := w.Store.Count(call)
+				for range 600 { // a minute, in which 12 pauses of 5 s pass
+					w.MustGet(t, http.StatusOK)
+					time.Sleep(100 * time.Millisecond)
+				}
+				assert.InDelta(t, 12, w.Store.Count(call)-before, 1)
+				assert.Equal(t, 1, w.Refreshes())
+
+				w.Store.On(nil)
+				time.Sleep(5 * time.Second)
+				w.MustGet(t, http.StatusOK)
+				synctest.Wait()
+				w.AssertStored(t, "secret-access-2")
+				saves := w.Store.Count("Save")
+				time.Sleep(time.Minute)
+				w.MustGet(t, http.StatusOK)
+				assert.Equal(t, saves, w.Store.Count("Save"), "once it is done")
+				assert.Equal(t, 1, w.Refreshes())
+			})
+		})
+	}
+}
+
+func TestRequestsDoNotWaitForAPendingSave(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		time.Sleep(5 * time.Second)
+		w.Store.OnCall("Save", testworld.Hangs)
+		for _, r := range w.Storm(t.Context(), 10) {
+			assert.Equal(t, http.StatusOK, r.Status)
+			assert.Zero(t, r.Took)
+		}
+		w.Store.On(nil)
+	})
+}
+
+func TestAPendingSaveDoesNotReplaceWhatAnotherProcessHasWritten(t *testing.T) {
+	for name, tc := range map[string]struct {
+		written   func(w *testworld.World) *reauth.Token // nil: deleted
+		spent     []string                               // after the first refresh
+		stored    string
+		signedOut bool
+	}{
+		"a token": {func(w *testworld.World) *reauth.Token { tok := w.Issue(); return &tok }, nil, "secret-access-3", false},
+		"a token that has expired and is refused": {func(*testworld.World) *reauth.Token {
+			return &reauth.Token{AccessToken: "theirs", RefreshToken: "theirs", Expiry: time.Now()}
+		}, []string{"theirs"}, "theirs", false},
+		"a sign-out": {func(*testworld.World) *reauth.Token { return nil }, []string{""}, "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withSavePending(t, func(t *testing.T, w *testworld.World) {
+				w.Store.On(nil)
+				w.Store.Clear(t)
+				if tok := tc.written(w); tok != nil {
+					w.Store.Put(t, *tok)
+				}
+				w.Answer(testworld.Failing(testworld.ErrFinal))
+				saves := w.Store.Count("Save")
+
+				w.Wait(t)
+
+				assert.Equal(t, saves, w.Store.Count("Save"))
+				w.AssertStored(t, tc.stored)
+				assert.Equal(t, append([]string{"secret-refresh-1"}, tc.spent...), w.Spent())
+				loads := w.Store.Count("Load")
+				for range 10 {
+					if tc.signedOut {
+						w.AssertSignInRequired(t)
+						continue
+					}
+					w.MustGet(t, http.StatusOK) // with what was adopted, or ours, which is still good
+					time.Sleep(10 * time.Second)
+				}
+				assert.Equal(t, loads, w.Store.Count("Load"), "nothing is pending")
+			})
+		})
+	}
+}
+
+func TestASaveThatSeemedToFailIsNotRepeated(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.Store.OnCall("Save", func(context.Context) error {
+			w.Store.Put(t, reauth.Token{AccessToken: "secret-access-2", RefreshToken: "secret-refresh-2"})
+			return testworld.ErrFault // the answer was lost on the way
+		})
+		w.MustGet(t, http.StatusOK)
+		saves := w.Store.Count("Save")
+		w.Wait(t)
+		assert.Equal(t, saves, w.Store.Count("Save"))
+		assert.Zero(t, w.Events.Count(reauth.EventAdopted))
+
+		time.Sleep(time.Minute)
+		w.Revoke()
+		w.Store.On(nil)
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, 1, w.MostSpent())
+	})
+}
+
+func TestARefusedTokenWhoseSaveIsPendingIsSavedAndRefreshedFrom(t *testing.T) {
+	for name, works := range map[string]bool{"the store works again": true, "the store still fails": false} {
+		t.Run(name, func(t *testing.T) {
+			withSavePending(t, func(t *testing.T, w *testworld.World) {
+				if works {
+					w.Store.On(nil)
+				}
+				time.Sleep(6 * time.Second)
+				w.Revoke()
+				var whileAsking reauth.Token
+				w.Answer(func(context.Context) (reauth.Token, error) {
+					whileAsking, _ = w.Store.Stored(t, "")
+					return w.Issue(), nil
+				})
+				testworld.AssertAllOK(t, w.Storm(t.Context(), 10))
+				assert.Equal(t, []string{"secret-refresh-1", "secret-refresh-2"}, w.Spent())
+				if works {
+					assert.Equal(t, "secret-access-2", whileAsking.AccessToken, "ours first")
+				} else {
+					w.AssertStored(t, "secret-access-1")
+					w.Store.On(nil)
+					w.Wait(t)
+				}
+				w.AssertStored(t, "secret-access-3")
+			})
+		})
+	}
+}
+
+// While its saves fail a process spends one token after the other. Any of them may be
+// stored after all, though its Save seemed to fail.
+func TestASpentTokenThatReachesTheStoreLateIsNotSpentAgain(t *testing.T) {
+	for _, refreshes := range []int{2, 3} {
+		t.Run(map[int]string{2: "the one before", 3: "an older one"}[refreshes], func(t *testing.T) {
+			withSavePending(t, func(t *testing.T, w *testworld.World) {
+				for range refreshes - 1 {
+					time.Sleep(6 * time.Second)
+					w.Revoke()
+					w.MustGet(t, http.StatusOK)
+				}
+				w.Store.Put(t, reauth.Token{AccessToken: "secret-access-2", RefreshToken: "secret-refresh-2"})
+				w.Store.On(nil)
+				time.Sleep(6 * time.Second)
+				w.Revoke()
+				w.MustGet(t, http.StatusOK)
+				assert.Equal(t, 1, w.MostSpent())
+				w.AssertStored(t, fmt.Sprint("secret-access-", refreshes+2))
+			})
+		})
+	}
+}
+
+func TestARefusalDuringAPendingSaveIsRefreshedByTheSameFlight(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		w.Store.OnCall("Load", func(context.Context) error { time.Sleep(time.Second); return nil })
+		time.Sleep(6 * time.Second)
+		w.MustGet(t, http.StatusOK) // starts the save
+		synctest.Wait()
+		locks := w.Store.Count("Lock")
+		w.Revoke()
+		testworld.AssertAllOK(t, w.Storm(t.Context(), 10))
+		assert.Equal(t, locks, w.Store.Count("Lock"), "there was no flight but the one that was up")
+		assert.Equal(t, 2, w.Refreshes())
+		w.AssertStored(t, "secret-access-3")
+	})
+}
+
+func TestWaitRetriesAPendingSaveUntilItIsDone(t *testing.T) {
+	for _, call := range []string{"Save", "Load", "Lock"} {
+		t.Run(call, func(t *testing.T) {
+			withSavePending(t, func(t *testing.T, w *testworld.World) {
+				w.Store.Fail(call)
+				before, began := w.Store.Count(call), time.Now()
+				time.AfterFunc(time.Minute, func() { w.Store.On(nil) })
+				w.Wait(t)
+				w.AssertStored(t, "secret-access-2")
+				assert.InDelta(t, 62, time.Since(began).Seconds(), 4)
+				assert.InDelta(t, 13, w.Store.Count(call)-before, 1)
+			})
+		})
+	}
+}
+
+func TestWaitForAPendingSaveEndsWithItsContext(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		began := time.Now()
+		assert.ErrorIs(t, w.Transport.Wait(ctx), context.DeadlineExceeded)
+		assert.Equal(t, time.Minute, time.Since(began))
+		w.Store.On(nil)
+	})
+}
+
+func TestWaitForAPendingSaveDoesNotSpinWithoutARefreshPause(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		time.AfterFunc(time.Minute, func() { w.Store.On(nil) })
+		saves := w.Store.Count("Save")
+		w.Wait(t)
+		assert.LessOrEqual(t, w.Store.Count("Save")-saves, 601, "ten per second")
+	}, lifetimes(0))
+}
+
+func TestWaitReturnsOnceNothingIsInProgress(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		began := time.Now()
+		w.Wait(t)
+		w.SignIn(t)
+		w.MustGet(t, http.StatusOK)
+		w.Wait(t)
+		assert.Zero(t, time.Since(began))
+
+		w.Latency = time.Second
+		w.Revoke()
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err := w.Get(ctx)
+		require.Error(t, err)
+		w.Wait(t)
+		assert.Equal(t, time.Second, time.Since(began), "until the refresh is over")
+		assert.NoError(t, w.Transport.Wait(ctx), "nothing to wait for, though its context is done")
+	})
+}
+
+func TestASignInOrSignOutEndsAPendingSave(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *testworld.World){
+		"sign-in":  func(t *testing.T, w *testworld.World) { w.SignIn(t) },
+		"sign-out": func(t *testing.T, w *testworld.World) { require.NoError(t, w.Transport.SignOut(t.Context())) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			withSavePending(t, func(t *testing.T, w *testworld.World) {
+				w.Store.On(nil)
+				end(t, w)
+				saves, began := w.Store.Count("Save"), time.Now()
+				w.Wait(t)
+				assert.Zero(t, time.Since(began))
+				assert.Equal(t, saves, w.Store.Count("Save"))
+			})
+		})
+	}
+}
+
+// A flight that is up only to save becomes a refresh when a request needs one.
+
+func TestAPendingSaveDoesNotRefreshDuringThePauseAfterAFailure(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		time.Sleep(3700 * time.Millisecond) // the token is refreshed early
+		w.Answer(testworld.Failing(testworld.ErrFault))
+		w.MustGet(t, http.StatusOK)
+		synctest.Wait()
+		require.Equal(t, 2, w.Refreshes())
+		free := make(chan struct{})
+		w.Store.OnCall("Save", func(context.Context) error { <-free; return nil })
+		time.Sleep(200 * time.Millisecond)
+		w.MustGet(t, http.StatusOK) // starts the save
+		time.Sleep(200 * time.Millisecond)
+		began := time.Now()
+		w.AssertTemporaryFailure(t) // the token has expired
+		assert.Zero(t, time.Since(began))
+		close(free)
+		w.Wait(t)
+		assert.Equal(t, 2, w.Refreshes(), "the pause is not over")
+	}, lifetimes(4*time.Second))
+}
+
+func TestAPendingSaveThatRefreshesIsARefresh(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		w.Store.Put(t, reauth.Token{AccessToken: "other", RefreshToken: "others", Expiry: time.Now()})
+		w.Answer(testworld.Failing(testworld.ErrFault))
+		before := w.Refreshes()
+		for range 5 {
+			time.Sleep(100 * time.Millisecond)
+			w.MustGet(t, http.StatusOK) // the token is good; its save is pending
+			synctest.Wait()
+		}
+		assert.Equal(t, 1, w.Refreshes()-before, "then there is a pause")
+		assert.Equal(t, 1, w.Events.Count(reauth.EventRefreshFailed))
+	}, lifetimes(10*time.Second))
+}
+
+func TestAPendingSaveHonorsRetryAfter(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		time.Sleep(3700 * time.Millisecond) // the token is refreshed early
+		w.Answer(testworld.Failing(&reauth.RefreshError{RetryAfter: time.Minute, Err: testworld.ErrFault}))
+		w.MustGet(t, http.StatusOK)
+		synctest.Wait()
+		require.Equal(t, 2, w.Refreshes())
+		w.Store.Put(t, reauth.Token{AccessToken: "other", RefreshToken: "others", Expiry: time.Now()})
+		time.Sleep(200 * time.Millisecond)
+		w.MustGet(t, http.StatusOK) // starts the save
+		synctest.Wait()
+		w.Store.On(nil)
+		assert.Equal(t, 2, w.Refreshes())
+	}, lifetimes(4*time.Second))
+}
+
+func TestAPendingSaveThatHangsIsAFailedRefreshOnlyIfARequestNeedsOne(t *testing.T) {
+	for name, needed := range map[string]int{"nobody does": 0, "a request does": 1} {
+		t.Run(name, func(t *testing.T) {
+			withSavePending(t, func(t *testing.T, w *testworld.World) {
+				hang := make(chan struct{})
+				w.Store.OnCall("Load", func(context.Context) error { <-hang; return testworld.ErrFault })
+				time.Sleep(5 * time.Second)
+				w.MustGet(t, http.StatusOK) // starts the save
+				time.Sleep(time.Minute)     // its waiters would be released by now, if it had any
+				if needed > 0 {
+					w.Revoke()
+					w.AssertTemporaryFailure(t)
+				}
+				close(hang)
+				synctest.Wait()
+				assert.Equal(t, needed, w.Events.Count(reauth.EventRefreshFailed))
+				w.Store.On(nil)
+			})
+		})
+	}
+}
