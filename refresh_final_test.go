@@ -144,6 +144,11 @@ func TestAFinalAnswerGivesUp(t *testing.T) {
 		"the refreshed token": {func(t *testing.T, w *testworld.World) {
 			signedInAndRefused(t, w)
 		}, "secret-%s-1"},
+		"the refreshed token, which was not current": {func(t *testing.T, w *testworld.World) {
+			tok := w.Issue()
+			tok.Expiry = time.Now()
+			w.Store.Put(t, tok)
+		}, "secret-%s-1"},
 		"the current token, if it was another's that was refreshed": {func(t *testing.T, w *testworld.World) {
 			signedInAndRefused(t, w)
 			w.Store.Put(t, reauth.Token{AccessToken: "theirs", RefreshToken: "theirs", Expiry: time.Now()})

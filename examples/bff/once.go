@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -129,13 +130,15 @@ func (v *visitor) upload(ctx context.Context, out io.Writer) error {
 	if _, _, err := v.send(ctx, http.MethodPost, "/api/demo/expire", nil, http.StatusNoContent); err != nil {
 		return err
 	}
-	sent := sha256.New()
-	body := io.TeeReader(io.LimitReader(rand.Reader, onceUpload), sent)
+	content := make([]byte, onceUpload)
+	rand.Read(content)
+	sent := sha256.Sum256(content)                   // not while it is sent: the answer may come before its end
+	body := io.MultiReader(bytes.NewReader(content)) // a stream, without a length
 	resp, _, err := v.send(ctx, http.MethodPut, "/api/uploads", body, http.StatusOK)
 	if err != nil {
 		return err
 	}
-	if resp.Header.Get("X-Body-SHA256") != hex.EncodeToString(sent.Sum(nil)) {
+	if resp.Header.Get("X-Body-SHA256") != hex.EncodeToString(sent[:]) {
 		return errors.New("the upload did not arrive as it was sent")
 	}
 	fmt.Fprintf(out, "An upload of %d MiB, right after the API was told to refuse the token: it arrived whole.\n", onceUpload>>20)
