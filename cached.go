@@ -81,9 +81,11 @@ func (s *cachedSession) change(f func(st *state, now time.Duration)) {
 	if p := st.pending; p != pending {
 		if p != nil && p.lease != nil {
 			p.lease.users++
+			p.lease.kept = true
 			time.AfterFunc(p.next-s.owner.now(), func() { s.savePending(p) })
 		}
 		if pending != nil && pending.lease != nil {
+			pending.lease.kept = p != nil && p.lease == pending.lease
 			s.releaseLocked(pending.lease)
 		}
 	}
@@ -162,9 +164,7 @@ func (s *cachedSession) usable(ctx context.Context, patient bool) (*generation, 
 			patient = false
 			continue
 		}
-		if again, err := s.signInAgain(ctx, got.err); !again {
-			return nil, err
-		}
+		return nil, got.err
 	}
 }
 

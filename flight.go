@@ -62,30 +62,6 @@ type outcome struct {
 	saveNow bool                        // what is pending is saved by another flight, at once
 }
 
-// A backoff is the pause after a flight that failed. A nil one is over.
-type backoff struct {
-	err   *RefreshError
-	until time.Duration // callers get err at once until then
-	pause time.Duration // the next failure doubles it
-}
-
-const (
-	firstBackoff      = time.Second
-	longestBackoff    = 30 * time.Second
-	longestRetryAfter = 5 * time.Minute
-)
-
-func (b *backoff) active(now time.Duration) bool { return b != nil && now < b.until }
-
-// A rejection is the final answer to the refresh of a token that is still good for
-// requests.
-type rejection struct {
-	from Token
-	err  error
-	kept bool          // the token server had no part in it: there was nothing to refresh with
-	look time.Duration // with kept: when a refusal looks at the store again
-}
-
 // depart starts a flight. It is called within change.
 func (s *cachedSession) depart(ctx context.Context, st *state, why start, needed *generation, update updateFunc) *flight {
 	f := &flight{

@@ -18,6 +18,7 @@ type lease struct {
 	// Guarded by session.mu.
 	users     int
 	unsettled bool // a write under it ended without an answer, and may still arrive
+	kept      bool // for a pending save
 }
 
 var (
@@ -40,7 +41,7 @@ func (s *cachedSession) acquire(ctx context.Context) (*lease, error) {
 		l := s.lease
 		// A write that may still arrive under a lease must not replace another one. So
 		// nobody joins such a lease but for the save that it is kept for.
-		joined := l != nil && !l.lost() && (!l.unsettled || s.state.keeps(l))
+		joined := l != nil && !l.lost() && (!l.unsettled || l.kept)
 		if !joined {
 			l = &lease{ready: newPromise[error]()}
 			s.lease = l
@@ -66,39 +67,6 @@ func (s *cachedSession) acquire(ctx context.Context) (*lease, error) {
 			continue // the attempt began before this call, so its bound is not that of this call
 		}
 		return nil, err
-	}
-}
-
-// acquireSettled is acquire for a write of its own. What is pending is saved first: a
-// store that can't accept that can't accept another write either.
-func (s *cachedSession) acquireSettled(ctx context.Context) (*lease, error) {
-	for {
-		l, err := s.acquire(ctx)
-		if err != nil {
-			return nil, err
-		}
-		p := look(s, func(st *state) *pendingSave { return st.pending })
-		if p != nil && p.lease == l && l.ready != nil {
-			saved, saveErr := write(s, ctx, l, "the store's Save", func(ctx context.Context) (bool, error) {
-				if look(s, func(st *state) bool { return st.pending != p }) {
-					return false, nil // it was saved meanwhile
-				}
-				err := s.owner.store.Save(ctx, s.name, p.tok.clone())
-				return err == nil, err
-			}, nil)
-			if saved {
-				s.dropPending(p)
-				s.owner.emit(ctx, s.name, Event{Kind: EventSavedLate, Took: s.owner.now() - p.since})
-			}
-			err = saveErr
-		}
-		if !s.isUnsettled(l) {
-			return l, nil
-		}
-		s.release(l)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errStillOpen, err)
-		}
 	}
 }
 
@@ -300,4 +268,23 @@ func (s *cachedSession) unsettle(l *lease) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.unsettled = true
+}
+
+// callBounded calls foreign code on behalf of a method's caller. It returns when ctx is done,
+// or with the error late after RefreshTimeout, whether or not the code does.
+func callBounded[T any](ctx context.Context, m *sessions, what string, late error, fn func(context.Context) (T, error)) (v T, err error) {
+	bounded, cancel := context.WithTimeoutCause(ctx, m.timeout, late)
+	defer cancel()
+	m.begin()
+	r, ok := spawn(what, func() (T, error) {
+		defer m.end()
+		return fn(bounded)
+	}).wait(bounded)
+	if !ok {
+		r.err = context.Cause(bounded)
+	}
+	if r.err != nil {
+		return v, fmt.Errorf("%s: %w", what, r.err)
+	}
+	return r.value, nil
 }

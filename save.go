@@ -9,21 +9,6 @@ import (
 	"github.com/reauth-go/reauth/internal/expiry"
 )
 
-// A pendingSave is a token that this process was given and that the store has not
-// accepted. The store holds one that was spent for it, unless somebody else has written.
-type pendingSave struct {
-	tok    Token
-	guard  bool          // the store holds a spent token, so the lease is kept while this is pending
-	lease  *lease        // nil: it was lost, or isn't kept
-	tries  int           // with that lease
-	next   time.Duration // when to try again
-	since  time.Duration
-	report time.Duration // when to report again that it is pending
-}
-
-// reportPending is how often a pending save is reported.
-const reportPending = 15 * time.Minute
-
 // keepNew stores what a refresh of from brought, and makes it the current generation.
 // stored is what the store held.
 func (f *flight) keepNew(l *lease, stored, from, tok Token) *outcome {

@@ -152,7 +152,7 @@ func (s *Session) Refresh(ctx context.Context, refused Token) (Token, error) {
 	defer c.leave()
 	cur := c.current.Load()
 	if cur == nil {
-		if cur, err = c.usable(ctx, false); err != nil {
+		if cur, err = c.obtain(ctx, false); err != nil {
 			return Token{}, err
 		}
 	}
@@ -241,7 +241,7 @@ func (s *cachedSession) token(ctx context.Context) (Token, error) {
 	g := s.fresh()
 	if g == nil {
 		var err error
-		if g, err = s.usable(ctx, false); err != nil {
+		if g, err = s.obtain(ctx, false); err != nil {
 			return Token{}, err
 		}
 	}

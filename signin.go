@@ -15,44 +15,6 @@ import (
 
 var errSignedOut = fmt.Errorf("signed out: %w", ErrSignInRequired)
 
-// A signedOut is the state of a session that has no token and needs a sign-in.
-type signedOut struct {
-	err         *RefreshError // what requests get
-	byCaller    bool          // SignOut was called; false: the token server refused to refresh
-	given       []Token       // the tokens given up: none of them is a new sign-in
-	givenUnseen bool          // the store couldn't be read, so the first token it shows counts as given up too
-	undeleted   bool          // the store may still hold one of given
-	nextLook    time.Duration // the store isn't asked again before
-	since       time.Duration
-}
-
-// giveUp adds tokens to those given up.
-func (o *signedOut) giveUp(toks ...Token) {
-	for _, tok := range toks {
-		if !tok.isZero() && !slices.ContainsFunc(o.given, tok.is) {
-			o.given = append(o.given, tok.clone())
-		}
-	}
-}
-
-// holds reports whether the session is still signed out though the store shows tok: there
-// is none, if ok is false, or it is one of those given up. After a SignOut that is any
-// token of the same sign-in, because another process may have refreshed it meanwhile.
-func (o *signedOut) holds(tok Token, ok bool) bool {
-	if o.givenUnseen {
-		o.givenUnseen = false
-		if ok {
-			o.giveUp(tok)
-		}
-	}
-	if !ok {
-		o.undeleted = false
-	}
-	return !ok || slices.ContainsFunc(o.given, func(g Token) bool {
-		return g.is(tok) || o.byCaller && g.SignInID != "" && g.SignInID == tok.SignInID
-	})
-}
-
 // signIn makes tok the session's token, in the store and then here.
 func (s *cachedSession) signIn(ctx context.Context, tok Token) error {
 	now := time.Now()
@@ -88,6 +50,39 @@ func (s *cachedSession) signIn(ctx context.Context, tok Token) error {
 		s.owner.emit(ctx, s.name, Event{Kind: EventSignedIn})
 	}
 	return err
+}
+
+// acquireSettled is acquire for a write of its own. What is pending is saved first: a
+// store that can't accept that can't accept another write either.
+func (s *cachedSession) acquireSettled(ctx context.Context) (*lease, error) {
+	for {
+		l, err := s.acquire(ctx)
+		if err != nil {
+			return nil, err
+		}
+		p := look(s, func(st *state) *pendingSave { return st.pending })
+		if p != nil && p.lease == l && l.ready != nil {
+			saved, saveErr := write(s, ctx, l, "the store's Save", func(ctx context.Context) (bool, error) {
+				if look(s, func(st *state) bool { return st.pending != p }) {
+					return false, nil // it was saved meanwhile
+				}
+				err := s.owner.store.Save(ctx, s.name, p.tok.clone())
+				return err == nil, err
+			}, nil)
+			if saved {
+				s.dropPending(p)
+				s.owner.emit(ctx, s.name, Event{Kind: EventSavedLate, Took: s.owner.now() - p.since})
+			}
+			err = saveErr
+		}
+		if !s.isUnsettled(l) {
+			return l, nil
+		}
+		s.release(l)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errStillOpen, err)
+		}
+	}
 }
 
 // isRefreshing reports whether the flight that is up asks for the token after tok.
@@ -242,25 +237,6 @@ func (s *cachedSession) signedIn(ctx context.Context) (bool, error) {
 	return got.ok, nil
 }
 
-// callBounded calls foreign code on behalf of a method's caller. It returns when ctx is done,
-// or with the error late after RefreshTimeout, whether or not the code does.
-func callBounded[T any](ctx context.Context, m *sessions, what string, late error, fn func(context.Context) (T, error)) (v T, err error) {
-	bounded, cancel := context.WithTimeoutCause(ctx, m.timeout, late)
-	defer cancel()
-	m.begin()
-	r, ok := spawn(what, func() (T, error) {
-		defer m.end()
-		return fn(bounded)
-	}).wait(bounded)
-	if !ok {
-		r.err = context.Cause(bounded)
-	}
-	if r.err != nil {
-		return v, fmt.Errorf("%s: %w", what, r.err)
-	}
-	return r.value, nil
-}
-
 // unrevoked are the tokens whose revocation failed. The next SignOut of the session tries
 // again.
 type unrevoked struct {
@@ -362,6 +338,19 @@ func (s *cachedSession) signInAgain(ctx context.Context, cause error) (again boo
 		return false, err
 	}
 	return true, nil
+}
+
+// obtain is usable, and signs in where nothing else helps.
+func (s *cachedSession) obtain(ctx context.Context, patient bool) (*generation, error) {
+	for {
+		g, err := s.usable(ctx, patient)
+		if err == nil {
+			return g, nil
+		}
+		if again, err := s.signInAgain(ctx, err); !again {
+			return nil, err
+		}
+	}
 }
 
 func (s *cachedSession) runSignIn(ctx context.Context, run *signing) {

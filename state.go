@@ -1,8 +1,7 @@
 package reauth
 
 import (
-	"errors"
-	"math"
+	"slices"
 	"time"
 
 	"github.com/reauth-go/reauth/internal/evidence"
@@ -26,6 +25,83 @@ type state struct {
 	pauses    evidence.Pauses // endpoints where a refresh didn't help
 	stale     bool            // the store may hold another token than current; see Transport.Forget
 }
+
+// A backoff is the pause after a flight that failed. A nil one is over.
+type backoff struct {
+	err   *RefreshError
+	until time.Duration // callers get err at once until then
+	pause time.Duration // the next failure doubles it
+}
+
+const (
+	firstBackoff      = time.Second
+	longestBackoff    = 30 * time.Second
+	longestRetryAfter = 5 * time.Minute
+)
+
+func (b *backoff) active(now time.Duration) bool { return b != nil && now < b.until }
+
+// A rejection is the final answer to the refresh of a token that is still good for
+// requests.
+type rejection struct {
+	from Token
+	err  error
+	kept bool          // the token server had no part in it: there was nothing to refresh with
+	look time.Duration // with kept: when a refusal looks at the store again
+}
+
+// A signedOut is the state of a session that has no token and needs a sign-in.
+type signedOut struct {
+	err         *RefreshError // what requests get
+	byCaller    bool          // SignOut was called; false: the token server refused to refresh
+	given       []Token       // the tokens given up: none of them is a new sign-in
+	givenUnseen bool          // the store couldn't be read, so the first token it shows counts as given up too
+	undeleted   bool          // the store may still hold one of given
+	nextLook    time.Duration // the store isn't asked again before
+	since       time.Duration
+}
+
+// giveUp adds tokens to those given up.
+func (o *signedOut) giveUp(toks ...Token) {
+	for _, tok := range toks {
+		if !tok.isZero() && !slices.ContainsFunc(o.given, tok.is) {
+			o.given = append(o.given, tok.clone())
+		}
+	}
+}
+
+// holds reports whether the session is still signed out though the store shows tok: there
+// is none, if ok is false, or it is one of those given up. After a SignOut that is any
+// token of the same sign-in, because another process may have refreshed it meanwhile.
+func (o *signedOut) holds(tok Token, ok bool) bool {
+	if o.givenUnseen {
+		o.givenUnseen = false
+		if ok {
+			o.giveUp(tok)
+		}
+	}
+	if !ok {
+		o.undeleted = false
+	}
+	return !ok || slices.ContainsFunc(o.given, func(g Token) bool {
+		return g.is(tok) || o.byCaller && g.SignInID != "" && g.SignInID == tok.SignInID
+	})
+}
+
+// A pendingSave is a token that this process was given and that the store has not
+// accepted. The store holds one that was spent for it, unless somebody else has written.
+type pendingSave struct {
+	tok    Token
+	guard  bool          // the store holds a spent token, so the lease is kept while this is pending
+	lease  *lease        // nil: it was lost, or isn't kept
+	tries  int           // with that lease
+	next   time.Duration // when to try again
+	since  time.Duration
+	report time.Duration // when to report again that it is pending
+}
+
+// reportPending is how often a pending save is reported.
+const reportPending = 15 * time.Minute
 
 // A futility counts the refreshes whose replay was refused all the same.
 type futility struct {
@@ -109,100 +185,6 @@ func (st *state) next(now time.Duration, patient bool) step {
 		next.wait, next.brief = true, true // a refusal has shown that g won't do
 	}
 	return next
-}
-
-// An attempt is a request that was sent with a token.
-type attempt struct {
-	gen      *generation
-	at       evidence.Endpoint // 0: not known
-	origin   evidence.Endpoint
-	fallback bool // gen was the generation before the current one
-}
-
-var (
-	errOtherSignIn  = errors.New("the request was sent under another sign-in")
-	errPermission   = errors.New("the refused token is itself the result of a refresh just now")
-	errStillRefused = errors.New("a refresh just now did not help at this endpoint")
-	errNotRenewable = errors.New("the session has nothing to refresh with")
-	errSameToken    = errors.New("the refresher returned the token that was refused")
-)
-
-// refused returns what a request does whose attempt was refused. pause is
-// Config.RefreshPause.
-func (st *state) refused(now time.Duration, a attempt, pause time.Duration) step {
-	cur, g := st.current, a.gen
-	if g == st.previous {
-		st.previous = nil
-	}
-	switch {
-	case g.epoch != st.epoch:
-		return step{own: errOtherSignIn}
-	case cur == nil:
-		next := st.find(now)
-		next.absent = true
-		return next
-	case cur != g && now < cur.expires:
-		return step{use: cur}
-	case cur != g || st.isRefreshing():
-		return st.replace(now)
-	case st.backoff.active(now):
-		return step{err: st.backoff.err}
-	case st.rejected != nil && st.rejected.kept && now < min(cur.expires, st.rejected.look):
-		return step{own: errNotRenewable, held: st.rejected.look - now}
-	}
-	if prev := st.previous; prev != nil && now < min(prev.expires, cur.obtained+pause) &&
-		!st.evidence.Accepted(a.origin, cur.number, 0) {
-		return step{use: prev, fallback: true} // the API may not know the new token yet
-	}
-	if until := st.pauses[a.at]; now < until {
-		return step{own: errStillRefused, held: until - now}
-	}
-	// A token this new has not been revoked, so the refusal is about permission. But where
-	// it was accepted before, or the one before, the refusal is about the token.
-	fresh := cur.obtained + st.futile.stretch(pause)
-	if cur.fetched && now < min(cur.certain, fresh) && !st.evidence.Accepted(a.at, cur.number, 1) {
-		return step{own: errPermission, held: fresh - now}
-	}
-	return st.replace(now)
-}
-
-// judge takes note of how the API answered a replay. Refusals count only while the API
-// has not accepted a replay with the same generation: one endpoint that refuses every
-// token says nothing about the refresh.
-func (st *state) judge(now time.Duration, a attempt, refused bool, pause time.Duration) step {
-	g := a.gen
-	switch {
-	case g.epoch != st.epoch: // it says nothing about this sign-in
-	case !refused:
-		st.futile.count, st.futile.judged = 0, g.number
-		delete(st.pauses, a.at)
-	case a.fallback:
-		st.previous = nil
-		if st.current != nil && st.flight == nil && !st.backoff.active(now) {
-			return step{start: startRefreshing, needed: st.current}
-		}
-	case st.evidence.Accepted(a.at, g.number, 1):
-		if pause > 0 {
-			st.pauses.Set(now, a.at, now+pause)
-		}
-	case st.futile.judged != g.number && g.fetched:
-		st.futile.judged = g.number
-		if st.futile.count < math.MaxUint8 {
-			st.futile.count++
-		}
-	}
-	return step{}
-}
-
-// pauseIsOver reports whether no refusal of g would be handed over because g is new, so
-// that it need not be known who accepts it.
-func (st *state) pauseIsOver(now time.Duration, g *generation, pause time.Duration) bool {
-	for _, until := range st.pauses {
-		if now < until {
-			return false
-		}
-	}
-	return now >= g.obtained+st.futile.stretch(pause)
 }
 
 // find returns how to get a generation where there is none.
@@ -304,9 +286,6 @@ func (st *state) recalls(tok Token) (had, spent bool) {
 	i := st.memory.find(tok)
 	return i >= 0, i >= 0 && st.memory.spent&(1<<i) != 0
 }
-
-// keeps reports whether l is kept for a pending save.
-func (st *state) keeps(l *lease) bool { return st.pending != nil && st.pending.lease == l }
 
 // leavePending notes that tok has not reached the store. If guard is true the lease l,
 // unless nil, is kept until it does. A pause of 0 would make Wait try again and again.

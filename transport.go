@@ -74,7 +74,7 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 	g := s.fresh()
 	if g == nil || patient {
 		var err error
-		if g, err = s.usable(req.Context(), patient); err != nil {
+		if g, err = s.obtain(req.Context(), patient); err != nil {
 			if t.anonymous && errors.Is(err, ErrSignInRequired) {
 				return t.send(req, nil, req.Body)
 			}
@@ -263,7 +263,7 @@ func (t *Transport) replacement(ctx context.Context, s *cachedSession, a attempt
 			if !again {
 				return r, err
 			}
-			gen, err := s.usable(ctx, false)
+			gen, err := s.obtain(ctx, false)
 			return replacement{gen: gen}, err
 		case found && r.gen != nil && f != nil && claims != "" && f.claims != claims:
 			// The refresher was not told what this request's token must have.
