@@ -346,6 +346,9 @@ func (st *state) failed(now time.Duration, err *RefreshError, spread float64) {
 		pause = min(2*st.backoff.pause, longestBackoff)
 	}
 	jittered := pause - time.Duration(spread*float64(pause/4))
+	if err.RetryAfter <= 0 {
+		err.RetryAfter = jittered // so that its caller knows when to try again
+	}
 	st.backoff = &backoff{
 		err:   err,
 		until: now + max(jittered, min(err.RetryAfter, longestRetryAfter)),
