@@ -230,10 +230,12 @@ func TestEventsOfARefreshInOrder(t *testing.T) {
 		w.MustGet(t, http.StatusOK)
 		require.NoError(t, w.Transport.SignOut(t.Context()))
 		assert.Equal(t, []reauth.EventKind{
-			reauth.EventSignedIn, reauth.EventRefreshStarted, reauth.EventRefreshed,
-			reauth.EventReplayed, reauth.EventSignedOut,
+			reauth.EventSignedIn, reauth.EventRefreshStarted, reauth.EventLocked, reauth.EventRefreshed,
+			reauth.EventWaited, reauth.EventReplayed, reauth.EventSignedOut,
 		}, w.Events.Kinds())
-		assert.Equal(t, []time.Duration{0, 0, 200 * time.Millisecond, 210 * time.Millisecond, 0}, took)
+		assert.Equal(t, []time.Duration{
+			0, 0, 0, 200 * time.Millisecond, 200 * time.Millisecond, 210 * time.Millisecond, 0,
+		}, took)
 	}, func(c *reauth.Config, w *testworld.World) {
 		c.OnEvent = func(ctx context.Context, e reauth.Event) {
 			took = append(took, e.Took)
