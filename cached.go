@@ -269,7 +269,8 @@ func (s *cachedSession) accepted(g *generation, table *evidence.Table, req *http
 // dropPending forgets a pending save: it was done, or isn't needed any more.
 func (s *cachedSession) dropPending(p *pendingSave) {
 	s.change(func(st *state, _ time.Duration) {
-		if st.pending == p {
+		// Its timer may have put another in its place meanwhile.
+		if st.pending != nil && p != nil && st.pending.tok.is(p.tok) {
 			st.pending = nil
 		}
 	})
