@@ -179,7 +179,7 @@ func (st *state) next(now time.Duration, patient bool) step {
 	switch {
 	case st.stale:
 		next.wait, next.brief = true, true
-	case patient && now >= g.early:
+	case patient && now >= g.urgent:
 		next.wait = next.start == startRefreshing || st.isRefreshing()
 	case patient && st.isRefreshing() && st.flight.needed == g:
 		next.wait, next.brief = true, true // a refusal has shown that g won't do
