@@ -95,7 +95,7 @@ func (st *state) refused(now time.Duration, a attempt, pause time.Duration) step
 		!st.evidence.Accepted(a.origin, cur.number, 0) {
 		return step{use: prev, fallback: true} // the API may not know the new token yet
 	}
-	if until := st.pauses[a.at]; now < until {
+	if until := st.pauses[a.at]; now < min(cur.certain, until) {
 		return step{own: errStillRefused, held: until - now}
 	}
 	// A token this new has not been revoked, so the refusal is about permission. But where
