@@ -229,7 +229,11 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 	}
 	defer closeOnPanic(again)()
 	if r.gen != nil {
-		s.judge(cause, attempt{r.gen, a.at, a.origin, r.fallback}, t.isRefused(again))
+		refused := t.isRefused(again)
+		if table := r.gen.watch.Load(); table != nil && !refused {
+			s.accepted(r.gen, table, req)
+		}
+		s.judge(cause, attempt{r.gen, a.at, a.origin, r.fallback}, refused)
 	}
 	if cookies := resp.Header["Set-Cookie"]; len(cookies) > 0 { // those of a response that no jar will see
 		again.Header = cloneOrMake(again.Header)
