@@ -327,7 +327,9 @@ func (s *cachedSession) signInAgain(ctx context.Context, cause error) (again boo
 	}
 	s.mu.Lock()
 	if run.waiters--; run.waiters == 0 {
-		run.waiters = -1
+		if run.until == 0 {
+			run.waiters = -1 // nobody joins a run that is cancelled
+		}
 		run.cancel()
 	}
 	s.mu.Unlock()
