@@ -190,6 +190,7 @@ type replacement struct {
 	gen      *generation // nil: without a token
 	fallback bool        // gen is the generation before the current one
 	own      error       // or why its own response is the answer
+	void     bool        // a sign-in or sign-out came first: the request fails
 }
 
 // replace waits for what a flight brings to a request that was refused. found is false if
@@ -202,6 +203,7 @@ func (s *cachedSession) replace(ctx context.Context, f *flight) (r replacement, 
 	case got.own != nil:
 		return replacement{own: got.own}, true, nil
 	case got.void:
+		r.void = true
 		return r, true, look(s, func(st *state) error {
 			if st.signedOut != nil {
 				return st.signedOut.err

@@ -209,6 +209,9 @@ func New(cfg Config) (*Transport, error) {
 	if m.store == nil {
 		m.store = new(MemoryStore)
 	}
+	if cfg.Anonymous {
+		m.signIn = nil
+	}
 	m.locker, _ = m.store.(Locker)
 	m.only = &cachedSession{owner: m}
 	if m.timeout == 0 {

@@ -170,6 +170,8 @@ func (s *Session) Refresh(ctx context.Context, refused Token) (Token, error) {
 			return Token{}, &RefreshError{Session: s.name, Err: r.own}
 		case err == nil:
 			return r.gen.tok.clone(), nil
+		case r.void:
+			return Token{}, err
 		}
 		if again, err := c.signInAgain(ctx, err); !again {
 			return Token{}, err

@@ -196,7 +196,7 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 		return t.keep(ctx, s, resp, next.own)
 	}
 	bare := t.anonymous && next.absent
-	if next.err != nil && t.sessions.signIn == nil && !(bare && errors.Is(next.err, ErrSignInRequired)) {
+	if next.err != nil && !(errors.Is(next.err, ErrSignInRequired) && (bare || t.sessions.signIn != nil)) {
 		body.Drain(ctx, resp)
 		return nil, next.err
 	}
@@ -260,7 +260,7 @@ func (t *Transport) replacement(ctx context.Context, s *cachedSession, a attempt
 			r = replacement{gen: next.use, fallback: next.fallback, own: next.own}
 		}
 		switch {
-		case err != nil && t.anonymous:
+		case err != nil && r.void:
 			return r, err
 		case err != nil:
 			again, err := s.signInAgain(ctx, err)
