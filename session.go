@@ -225,6 +225,8 @@ func (s *cachedSession) runUpdate(ctx context.Context, fn updateFunc) (Token, er
 		switch {
 		case !ok:
 			return Token{}, context.Cause(ctx)
+		case !mine && f.isAbandoned() && !f.isVoid():
+			return Token{}, got.err // the code that it called has not returned
 		case !mine, got.again && got.fault == nil: // another token was found in the store first
 		case got.gen != nil:
 			return got.gen.tok.clone(), nil
