@@ -25,7 +25,7 @@ func (f *flight) keepNew(l *lease, stored, from, tok Token) *outcome {
 	early := false
 	settle := func(st *state, now time.Duration) {
 		early = f.needed == nil
-		if f.update == nil && !tok.same(from) {
+		if !tok.same(from) {
 			st.remember(from, true)
 		}
 		st.renew(g, early)
