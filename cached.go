@@ -158,7 +158,7 @@ func (s *cachedSession) usable(ctx context.Context, patient bool) (*generation, 
 			continue // this request has not been sent: it goes on with what there is now
 		case got.gen != nil:
 			return got.gen, nil
-		case next.use != nil && s.owner.now() < next.use.expires:
+		case next.use != nil && s.current.Load() == next.use && s.owner.now() < next.use.expires:
 			return next.use, nil
 		case got.own != nil:
 			patient = false
