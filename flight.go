@@ -71,7 +71,7 @@ func (s *cachedSession) depart(ctx context.Context, st *state, why start, needed
 	if r := scopeOf(ctx).refusal; r != nil {
 		f.claims = claimsOf(r.Header)
 	}
-	st.flight = f
+	st.flight, st.stale = f, false // it looks at the store; a Forget from here on causes another look
 	s.owner.begin()
 	go func() { // ends when run does, which waits for nothing unbounded
 		defer s.owner.end()
@@ -265,7 +265,6 @@ func (f *flight) failure(cause error) *outcome {
 	pause, spread := s.owner.refreshPause, rand.Float64()
 	o := &outcome{landing: landing{err: err}}
 	o.change = func(st *state, now time.Duration) {
-		st.stale = false
 		switch {
 		case f.update != nil:
 			o.landing = landing{again: true, fault: err}
@@ -305,7 +304,6 @@ func (f *flight) refusal(l *lease, from, stored Token, ok bool, cause error) *ou
 		good := st.current != nil && now < st.current.expires && !signedOutElsewhere
 		if putOff = st.flight == f && good && (f.needed == nil || keeps); putOff {
 			st.rejected, st.backoff = &rejection{from: from, err: cause, kept: keeps, look: now + pause}, nil
-			st.stale = false
 			f.over, st.flight = true, nil
 		}
 	})

@@ -214,7 +214,7 @@ func (f *flight) glance(cur *generation) *outcome {
 
 // nothing is the outcome of a flight that has found nothing new.
 func (f *flight) nothing() *outcome {
-	return &outcome{landing: landing{again: true}, change: func(st *state, _ time.Duration) { st.stale = false }}
+	return &outcome{landing: landing{again: true}}
 }
 
 // adoption makes a stored token the current generation. It returns nil if that has

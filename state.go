@@ -23,7 +23,7 @@ type state struct {
 	memory    *memory         // tokens from before; nil: none
 	evidence  *evidence.Table // who has accepted the current generation; nil: no pause is on
 	pauses    evidence.Pauses // endpoints where a refresh didn't help
-	stale     bool            // the store may hold another token than current; see Transport.Forget
+	stale     bool            // the store may hold another token than current, and no flight looks; see Transport.Forget
 }
 
 // A backoff is the pause after a flight that failed. A nil one is over.
@@ -177,7 +177,7 @@ func (st *state) next(now time.Duration, patient bool) step {
 		}
 	}
 	switch {
-	case st.stale:
+	case st.isChecking():
 		next.wait, next.brief = true, true
 	case patient && now >= g.urgent:
 		next.wait = next.start == startRefreshing || st.isRefreshing()
@@ -216,13 +216,17 @@ func (st *state) replace(now time.Duration) step {
 // isRefreshing reports whether a flight is up, and not only to save.
 func (st *state) isRefreshing() bool { return st.flight != nil && st.flight.refreshes }
 
+// isChecking reports whether the store may hold another token than the current one, as
+// Forget has said, and has not been asked since.
+func (st *state) isChecking() bool { return st.stale || st.flight != nil && st.flight.checks }
+
 // attention returns when a request must look at more than the current generation,
 // which is not nil: that one expires or should be refreshed, or a save is due.
 func (st *state) attention() time.Duration {
 	g := st.current
 	at := g.expires
 	switch {
-	case st.stale:
+	case st.isChecking():
 		return 0
 	case st.flight != nil:
 		return at
@@ -254,7 +258,7 @@ func (st *state) settle(g *generation) {
 			g.watch.Store(st.evidence)
 		}
 	}
-	st.backoff, st.rejected, st.previous, st.stale = nil, nil, nil, false
+	st.backoff, st.rejected, st.previous = nil, nil, nil
 	st.current = g
 }
 

@@ -80,6 +80,7 @@ func TestWhatARequestDoesBeforeItIsSent(t *testing.T) {
 		"the one before was refused":                        {state{current: current, flight: needing(early)}, true, step{use: current}},
 		"the store may hold another":                        {state{current: current, stale: true}, false, look},
 		"the same, and the request is patient: a look":      {state{current: current, stale: true}, true, look},
+		"a flight looks at the store":                       {state{current: current, flight: &flight{checks: true}}, false, step{use: current, wait: true, brief: true}},
 		"the same, and a flight is up":                      {state{current: current, stale: true, flight: saving()}, false, step{use: current, wait: true, brief: true}},
 		"the same, and it expires very soon":                {state{current: urgent, stale: true}, true, step{use: urgent, wait: true, brief: true, start: startChecking}},
 		"the same, and the last refresh failed":             {state{current: current, stale: true, backoff: inBackoff}, false, look},
@@ -230,6 +231,7 @@ func TestWhenARequestLooksAtMoreThanTheCurrentToken(t *testing.T) {
 		"before a pending save is due":               {state{pending: &pendingSave{next: never}}, g.early},
 		"not for a pending save that has a timer":    {state{pending: &pendingSave{next: testNow - s1, lease: &lease{}}}, g.early},
 		"at once, if the store may hold another":     {state{stale: true}, 0},
+		"at once, while a flight looks at the store": {state{flight: &flight{checks: true}}, 0},
 		"the same, a flight is up":                   {state{stale: true, flight: saving()}, 0},
 	} {
 		tc.st.current = g
@@ -257,8 +259,8 @@ func TestSettleEndsWhatWasSaidOfTheTokenBefore(t *testing.T) {
 	assert.True(t, had && !spent)
 	st.memory = nil
 	assert.Equal(t, state{
-		epoch: 3, current: g, flight: up, futile: futility{settled: 8, judged: 6, count: 2}, pending: pending, pauses: pauses,
-	}, st, "what is pending stays")
+		epoch: 3, current: g, flight: up, futile: futility{settled: 8, judged: 6, count: 2}, pending: pending, pauses: pauses, stale: true,
+	}, st, "what is pending stays, and so does the wish to look at the store")
 	assert.Equal(t, uint64(3), g.epoch)
 	assert.Equal(t, uint32(8), g.number)
 	assert.Nil(t, g.watch.Load(), "nobody asks who accepts a token that was not fetched")
@@ -266,7 +268,7 @@ func TestSettleEndsWhatWasSaidOfTheTokenBefore(t *testing.T) {
 	gone := &signedOut{}
 	st.signedOut, st.pending, st.pauses = gone, nil, nil
 	st.settle(nil)
-	assert.Equal(t, state{epoch: 3, signedOut: gone, flight: up, futile: futility{settled: 8, judged: 6, count: 2}}, st)
+	assert.Equal(t, state{epoch: 3, signedOut: gone, flight: up, futile: futility{settled: 8, judged: 6, count: 2}, stale: true}, st)
 }
 
 func TestWhoAcceptsAFetchedTokenIsWatched(t *testing.T) {
@@ -299,7 +301,7 @@ func TestASignInStartsAnEpoch(t *testing.T) {
 	g, pending := testGeneration(), st.pending
 	st.turn(g, nil)
 	st.memory = nil
-	assert.Equal(t, state{epoch: 4, current: g, pending: pending, futile: futility{settled: 8}}, st, "no flight, backoff or pause survives")
+	assert.Equal(t, state{epoch: 4, current: g, pending: pending, futile: futility{settled: 8}, stale: true}, st, "no flight, backoff or pause survives")
 	assert.Equal(t, uint64(4), g.epoch)
 }
 
@@ -324,10 +326,10 @@ func TestASignOutGivesUpWhatTheStoreMayHold(t *testing.T) {
 		"an earlier one, and this one has seen it":     {state{signedOut: before(true)}, false, signedOut{given: tokens("mine", "before")}},
 	} {
 		o := &signedOut{given: tokens("mine"), givenUnseen: tc.unseen}
-		epoch, pending := tc.st.epoch, tc.st.pending
+		epoch, pending, stale := tc.st.epoch, tc.st.pending, tc.st.stale
 		tc.st.giveUp(o)
 		assert.Equal(t, tc.want, *o, name)
-		assert.Equal(t, state{epoch: epoch + 1, signedOut: o, pending: pending, futile: futility{settled: tc.st.futile.settled}}, tc.st,
+		assert.Equal(t, state{epoch: epoch + 1, signedOut: o, pending: pending, stale: stale, futile: futility{settled: tc.st.futile.settled}}, tc.st,
 			"%s: what is pending stays until the store is known to hold nothing", name)
 	}
 }
