@@ -19,6 +19,7 @@ type scope struct {
 	withoutAuth bool
 	refresh     *refreshScope
 	refusal     *Refusal
+	refused     *sessions // those of the Transport that the refusal is about
 }
 
 // A refreshScope is a refresh in progress that a context was made for.
@@ -76,7 +77,7 @@ func (s scope) pick(m *sessions) string {
 func (m *sessions) within(ctx context.Context, session string) context.Context {
 	sc := scopeOf(ctx)
 	return scope{
-		session: session, inherited: true, refusal: sc.refusal,
+		session: session, inherited: true, refusal: sc.refusal, refused: sc.refused,
 		refresh: &refreshScope{m, session, sc.refresh},
 	}.in(ctx)
 }
@@ -85,10 +86,12 @@ func (m *sessions) within(ctx context.Context, session string) context.Context {
 // caller alone.
 func (m *sessions) forFlight(ctx context.Context, session string) context.Context {
 	sc := scopeOf(ctx)
-	if sc.session == session && sc.inherited && !sc.withoutAuth {
+	if sc.refused != m { // it is why the refresher runs whose client uses this Transport
+		sc.refusal = nil
+	} else if sc.session == session && sc.inherited && !sc.withoutAuth {
 		return detach(ctx)
 	}
-	return scope{session: session, inherited: true, refresh: sc.refresh, refusal: sc.refusal}.in(detach(ctx))
+	return scope{session: session, inherited: true, refresh: sc.refresh, refusal: sc.refusal, refused: m}.in(detach(ctx))
 }
 
 // A Refusal is the response by which an API refused a token.
@@ -113,8 +116,9 @@ func RefusalFromContext(ctx context.Context) (Refusal, bool) {
 }
 
 // withRefusal returns a context for the flight that a refused request starts.
-func withRefusal(ctx context.Context, resp *http.Response) context.Context {
+func (m *sessions) withRefusal(ctx context.Context, resp *http.Response) context.Context {
 	sc := scopeOf(ctx)
+	sc.refused = m
 	sc.refusal = &Refusal{StatusCode: resp.StatusCode, Header: resp.Header.Clone()}
 	if u := resp.Request.URL; u != nil {
 		sc.refusal.URL = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()

@@ -68,7 +68,7 @@ func (s *cachedSession) depart(ctx context.Context, st *state, why start, needed
 		promise: newPromise[landing](), session: s, ctx: s.owner.forFlight(ctx, s.name), epoch: st.epoch, update: update,
 		refreshes: why == startRefreshing, checks: why == startChecking, needed: needed,
 	}
-	if r := scopeOf(ctx).refusal; r != nil {
+	if r := scopeOf(f.ctx).refusal; r != nil {
 		f.claims = claimsOf(r.Header)
 	}
 	st.flight, st.stale = f, false // it looks at the store; a Forget from here on causes another look

@@ -59,6 +59,7 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 	if !t.origins.Allow(req, t.hasOwn) {
 		resp, err := t.base.RoundTrip(req)
 		if err == nil && resp != nil && resp.StatusCode == http.StatusUnauthorized {
+			defer closeOnPanic(resp)()
 			t.sessions.emit(req.Context(), session, Event{Kind: EventRefusalKept, Err: fmt.Errorf("%w: %s", errNotListed, origin.Of(req))})
 		}
 		return resp, err
@@ -190,7 +191,7 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 	defer closeOnPanic(resp)()
 	a := attempt{gen: g}
 	a.at, a.origin = evidence.EndpointOf(req)
-	cause := withRefusal(ctx, resp)
+	cause := t.sessions.withRefusal(ctx, resp)
 	next, f := s.refused(cause, a)
 	if next.own != nil {
 		return t.keep(ctx, s, resp, next.own)
