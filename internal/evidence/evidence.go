@@ -23,7 +23,9 @@ func EndpointOf(req *http.Request) (at, origin Endpoint) {
 	h.WriteString(req.URL.Scheme)
 	h.WriteByte(':')
 	h.WriteString(req.URL.Host)
-	origin = Endpoint(h.Sum64())
+	sum := h.Sum64()
+	// What an endpoint shows must not take the place of what its own origin does.
+	origin = Endpoint(sum&^(slots-1) | slots - originSlots + sum%originSlots)
 	h.WriteByte(' ')
 	h.WriteString(req.Method)
 	for path := req.URL.Path; path != ""; {
@@ -35,7 +37,8 @@ func EndpointOf(req *http.Request) (at, origin Endpoint) {
 		h.WriteString(segment)
 		path = rest
 	}
-	return Endpoint(h.Sum64()), origin
+	sum = h.Sum64()
+	return Endpoint(sum&^(slots-1) | sum%(slots-originSlots)), origin
 }
 
 // A Table remembers which endpoints have accepted which of a session's recent tokens. It
@@ -45,8 +48,9 @@ func EndpointOf(req *http.Request) (at, origin Endpoint) {
 type Table struct{ slots [slots]atomic.Uint64 }
 
 const (
-	slots      = 64
-	numberBits = 1<<16 - 1
+	slots       = 64
+	originSlots = 4 // the last ones
+	numberBits  = 1<<16 - 1
 )
 
 func (e *Table) slot(at Endpoint) *atomic.Uint64 { return &e.slots[at%slots] }
