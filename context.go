@@ -85,13 +85,19 @@ func (m *sessions) within(ctx context.Context, session string) context.Context {
 // forFlight returns the context of a flight of the session, which does not work for one
 // caller alone.
 func (m *sessions) forFlight(ctx context.Context, session string) context.Context {
+	return m.inherit(detach(ctx), session)
+}
+
+// inherit returns ctx for code that works for the session, as a store does. What its caller
+// has picked means nothing to a Transport that this code uses.
+func (m *sessions) inherit(ctx context.Context, session string) context.Context {
 	sc := scopeOf(ctx)
 	if sc.refused != m { // it is why the refresher runs whose client uses this Transport
 		sc.refusal = nil
 	} else if sc.session == session && sc.inherited && !sc.withoutAuth {
-		return detach(ctx)
+		return ctx
 	}
-	return scope{session: session, inherited: true, refresh: sc.refresh, refusal: sc.refusal, refused: m}.in(detach(ctx))
+	return scope{session: session, inherited: true, refresh: sc.refresh, refusal: sc.refusal, refused: m}.in(ctx)
 }
 
 // A Refusal is the response by which an API refused a token.

@@ -32,7 +32,7 @@ var (
 func (s *cachedSession) acquire(ctx context.Context) (*lease, error) {
 	locker := s.owner.locker
 	if locker == nil {
-		return &lease{held: detach(ctx), users: 1}, nil
+		return &lease{held: s.owner.forFlight(ctx, s.name), users: 1}, nil
 	}
 	timer := time.NewTimer(s.owner.timeout + grace)
 	defer timer.Stop()
@@ -46,7 +46,7 @@ func (s *cachedSession) acquire(ctx context.Context) (*lease, error) {
 			l = &lease{ready: newPromise[error]()}
 			s.lease = l
 			s.owner.begin()
-			go s.lock(detach(ctx), locker, l) // ends when Lock does, which its context bounds
+			go s.lock(s.owner.forFlight(ctx, s.name), locker, l) // ends when Lock does, which its context bounds
 		}
 		l.users++
 		s.mu.Unlock()

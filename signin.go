@@ -116,7 +116,7 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 	if err != nil && !errors.Is(err, errStillOpen) && err != errLockTimeout && ctx.Err() == nil {
 		// Somebody who can't lock may still delete. But a process that refreshes meanwhile
 		// may save again, so the caller must know.
-		l, err = &lease{held: detach(ctx)}, nil
+		l, err = &lease{held: m.forFlight(ctx, s.name)}, nil
 	}
 	if err == nil {
 		had, err = write(s, ctx, l, "the store's Delete", func(ctx context.Context) (deleted, error) {
@@ -221,7 +221,7 @@ func (s *cachedSession) signedIn(ctx context.Context) (bool, error) {
 	if !ask {
 		return known, nil
 	}
-	got, err := callBounded(ctx, m, "the store's Load", errStoreBusy, func(ctx context.Context) (found, error) {
+	got, err := callBounded(m.inherit(ctx, s.name), m, "the store's Load", errStoreBusy, func(ctx context.Context) (found, error) {
 		return m.load(ctx, s.name)
 	})
 	switch {
