@@ -110,7 +110,7 @@ func (f *flight) end(o *outcome) {
 	f.leave()
 	if void { // it landed when the sign-in or sign-out came
 		if signedOut && !o.unsaved.isZero() {
-			_ = s.revoke(f.ctx, o.unsaved) // the user is gone, and nobody else knows of this token
+			_ = s.revokeOrKeep(f.ctx, o.unsaved) // the user is gone, and nobody else knows of this token
 		}
 		return
 	}
