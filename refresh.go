@@ -329,6 +329,13 @@ func (f *flight) exchange(from Token) (tok Token, final bool, err error) {
 		if tok.RefreshToken == from.RefreshToken && tok.RefreshExpiry.IsZero() {
 			tok.RefreshExpiry = from.RefreshExpiry
 		}
+		// A time that is over already would cause an early refresh for every request.
+		if !tok.RefreshExpiry.After(f.asked) {
+			tok.RefreshExpiry = time.Time{}
+		}
+		if !tok.RefreshAfter.After(f.asked) {
+			tok.RefreshAfter = time.Time{}
+		}
 		tok.SignInID = from.SignInID
 		tok = tok.boundExtra(from)
 	}
