@@ -194,6 +194,34 @@ func TestOwnCredentialIsRecognizedByTheHeaders(t *testing.T) {
 	}
 }
 
+// net/http sends the names of a header as they are, so that two spellings are two headers.
+func TestOwnCredentialIsRecognizedInAnySpelling(t *testing.T) {
+	var sent http.Header
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		for name, own := range map[string]bool{"authorization": true, "AUTHORIZATION": true, "authorisation": false} {
+			req := testworld.Request(t, http.MethodGet, testworld.APIURL, nil)
+			req.Header = http.Header{name: {"own"}, "X-Other": {"other"}}
+			_, err := w.Do(req)
+			require.NoError(t, err)
+			if own {
+				assert.Equal(t, req.Header, sent)
+			} else {
+				assert.Equal(t, http.Header{name: {"own"}, "X-Other": {"other"}, "Authorization": {"Bearer secret-access-1"}}, sent)
+			}
+			req.Header = http.Header{name: {""}, "X-Other": {"other"}}
+			_, err = w.Do(req)
+			require.NoError(t, err)
+			assert.Equal(t, []string{"Bearer secret-access-1"}, sent["Authorization"])
+			assert.Equal(t, own, sent[name] == nil, "one header goes out, not two")
+			assert.Equal(t, http.Header{name: {""}, "X-Other": {"other"}}, req.Header, "the caller's stays as it is")
+		}
+	}, testworld.Over(func(req *http.Request) (*http.Response, error) {
+		sent = req.Header
+		return testworld.Respond(req, http.StatusOK, ""), nil
+	}))
+}
+
 func TestHeadersAreNotWrittenTo(t *testing.T) {
 	given := []string{"cookie", "x-csrf-token"}
 	testworld.Run(t, func(*testing.T, *testworld.World) {}, with(struct{ hasHeaders }{&credential{headers: given}}))

@@ -736,3 +736,111 @@ func TestRefreshKnowsTheRefusedTokenByItsAccessToken(t *testing.T) {
 		assert.Equal(t, 5*time.Second, tooSoon.RetryAfter)
 	})
 }
+
+func TestRefreshOfATokenThatStays(t *testing.T) {
+	for name, tc := range map[string]struct {
+		arrange func(*testing.T, *testworld.World) reauth.Token
+		want    string
+	}{
+		"nothing to refresh with": {func(t *testing.T, w *testworld.World) reauth.Token {
+			tok := w.Issue()
+			tok.RefreshToken = ""
+			require.NoError(t, w.Transport.SignIn(t.Context(), tok))
+			return tok
+		}, "the session has nothing to refresh with"},
+		"the refresher returns it": {func(t *testing.T, w *testworld.World) reauth.Token {
+			tok := w.SignIn(t)
+			w.Answer(func(context.Context) (reauth.Token, error) { return tok, nil })
+			return tok
+		}, "the refresher returned the token that was refused"},
+	} {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			tok := tc.arrange(t, w)
+			_, err := w.Transport.Refresh(t.Context(), tok)
+			testworld.AssertTemporary(t, err)
+			assert.ErrorContains(t, err, tc.want)
+			w.AssertStored(t, tok.AccessToken)
+			w.MustGet(t, http.StatusOK)
+			_, err = w.Transport.Refresh(t.Context(), tok) // too soon
+			failure, ok := errors.AsType[*reauth.RefreshError](err)
+			require.True(t, ok, "%v", err)
+			assert.NotZero(t, failure.RetryAfter)
+		})
+	}
+}
+
+func TestRefreshThatASignOutMeetsIsAnError(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		tok := signedInAndRefused(t, w)
+		w.Answer(func(context.Context) (reauth.Token, error) {
+			assert.NoError(t, w.Transport.SignOut(context.WithoutCancel(t.Context())))
+			return w.Issue(), nil
+		})
+		_, err := w.Transport.Refresh(t.Context(), tok)
+		assert.ErrorIs(t, err, reauth.ErrSignInRequired)
+	})
+}
+
+func TestRefreshGoesOnAfterAnUpdateThatFailed(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		tok := signedInAndRefused(t, w)
+		go func() {
+			_, err := w.Transport.Update(t.Context(), func(context.Context, reauth.Token) (reauth.Token, error) {
+				time.Sleep(time.Second)
+				return reauth.Token{}, testworld.ErrFault
+			})
+			assert.ErrorIs(t, err, testworld.ErrFault)
+		}()
+		synctest.Wait()
+		got, err := w.Transport.Refresh(t.Context(), tok)
+		require.NoError(t, err)
+		assert.Equal(t, "secret-access-2", got.AccessToken)
+	})
+}
+
+func TestAnExpiredTokenThatTheRefresherReturnsAgainIsUsed(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		tok := w.Issue()
+		tok.Expiry = time.Now().Add(time.Minute)
+		require.NoError(t, w.Transport.SignIn(t.Context(), tok))
+		time.Sleep(time.Minute)
+		w.Answer(func(context.Context) (reauth.Token, error) { return tok, nil }) // its stated end has passed
+		w.MustGet(t, http.StatusOK)
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, 1, w.Refreshes())
+	})
+}
+
+func TestEventsTellHowLongItTook(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		took := func(kind reauth.EventKind) time.Duration {
+			t.Helper()
+			events := w.Events.Of(kind)
+			require.Len(t, events, 1, "%v", kind)
+			return events[0].Took
+		}
+		w.Latency = time.Second
+		signedInAndRefused(t, w)
+		synctest.Wait()
+		time.AfterFunc(2*time.Second, w.Store.Hold(t))
+		w.Store.Fail("Save")
+		time.AfterFunc(10*time.Second, func() { w.Store.On(nil) })
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, 2*time.Second, took(reauth.EventLocked))
+		assert.Equal(t, time.Second, took(reauth.EventRefreshed))
+		assert.Equal(t, 3*time.Second, took(reauth.EventWaited))
+		assert.Equal(t, 3*time.Second, took(reauth.EventReplayed))
+		w.Wait(t)
+		late := took(reauth.EventSavedLate)
+		assert.GreaterOrEqual(t, late, 7*time.Second, "since it first failed")
+		assert.LessOrEqual(t, late, 12*time.Second)
+	})
+}
+
+func TestAStoreThatDoesNotLockReportsNoLock(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.MustGet(t, http.StatusOK)
+		assert.Zero(t, w.Events.Count(reauth.EventLocked))
+	}, withoutLock)
+}

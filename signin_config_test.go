@@ -86,8 +86,11 @@ func TestEachSessionHasASignInOfItsOwn(t *testing.T) {
 
 func TestTheMethodsOfASessionSignInToo(t *testing.T) {
 	for name, call := range map[string]func(context.Context, *testworld.World) error{
-		"Token":   func(ctx context.Context, w *testworld.World) error { _, err := w.Transport.Token(ctx); return err },
-		"Refresh": func(ctx context.Context, w *testworld.World) error { _, err := w.Transport.Refresh(ctx, anew); return err },
+		"Token": func(ctx context.Context, w *testworld.World) error { _, err := w.Transport.Token(ctx); return err },
+		"Refresh": func(ctx context.Context, w *testworld.World) error {
+			_, err := w.Transport.Refresh(ctx, anew)
+			return err
+		},
 		"Refresh of a token that the server refuses for good": func(ctx context.Context, w *testworld.World) error {
 			tok := w.Issue()
 			if err := w.Transport.SignIn(ctx, tok); err != nil {
