@@ -259,11 +259,12 @@ func TestAPanicOfTheProgramsOwnCodeClosesTheResponse(t *testing.T) {
 	for name, tc := range map[string]struct {
 		with   testworld.Setting
 		url    string
-		bodies int // of responses until the panic
+		bodies int                            // of responses until the panic
+		req    func(*testing.T) *http.Request // nil: a GET of url
 	}{
 		"Refused, at the first response": {func(c *reauth.Config, _ *testworld.World) {
 			c.Refused = func(*http.Response) bool { panic("in Refused") }
-		}, testworld.APIURL, 1},
+		}, testworld.APIURL, 1, nil},
 		"Refused, at the replay": {func(c *reauth.Config, _ *testworld.World) {
 			n := 0
 			c.Refused = func(resp *http.Response) bool {
@@ -272,21 +273,31 @@ func TestAPanicOfTheProgramsOwnCodeClosesTheResponse(t *testing.T) {
 				}
 				return true
 			}
-		}, testworld.APIURL, 2},
-		"OnEvent, at replayed":     {panicAt(reauth.EventReplayed), testworld.APIURL, 2},
-		"OnEvent, at waited":       {panicAt(reauth.EventWaited), testworld.APIURL, 1},
-		"OnEvent, at refusal_kept": {panicAt(reauth.EventRefusalKept), "https://other.example.com", 1},
+		}, testworld.APIURL, 2, nil},
+		"OnEvent, at replayed": {panicAt(reauth.EventReplayed), testworld.APIURL, 2, nil},
+		"OnEvent, at refusal_kept of a body that is gone": {func(c *reauth.Config, w *testworld.World) {
+			panicAt(reauth.EventRefusalKept)(c, w)
+			c.ReplayBuffer = -1
+		}, "", 1, oneShot},
+		"OnEvent, at waited":       {panicAt(reauth.EventWaited), testworld.APIURL, 1, nil},
+		"OnEvent, at refusal_kept": {panicAt(reauth.EventRefusalKept), "https://other.example.com", 1, nil},
 	} {
 		closed, opened := map[int]bool{}, 0
+		if tc.req == nil {
+			tc.req = func(t *testing.T) *http.Request { return testworld.Request(t, http.MethodGet, tc.url, nil) }
+		}
 		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			signedInAndRefused(t, w)
-			assert.Panics(t, func() { _, _ = w.Transport.RoundTrip(testworld.Request(t, http.MethodGet, tc.url, nil)) })
+			assert.Panics(t, func() { _, _ = w.Transport.RoundTrip(tc.req(t)) })
 			assert.Equal(t, tc.bodies, opened)
 			assert.Len(t, closed, opened)
 		}, tc.with, func(c *reauth.Config, w *testworld.World) {
 			c.Base = testworld.RoundTripper(func(req *http.Request) (*http.Response, error) {
 				opened++
 				n := opened
+				if req.Body != nil {
+					_, _ = io.Copy(io.Discard, req.Body)
+				}
 				resp, err := answering(w, http.Header{}, "")(req)
 				resp.Body, resp.ContentLength = closer{strings.NewReader("text"), func() { closed[n] = true }}, 4
 				return resp, err

@@ -248,6 +248,19 @@ func TestNoBrowserIsOpenedForARequestThatASignOutMeets(t *testing.T) {
 	})
 }
 
+func TestNoBrowserIsOpenedForACallOfRefreshThatASignOutMeets(t *testing.T) {
+	withBrowser(t, time.Minute, func(t *testing.T, w *testworld.World, b *browser) {
+		tok := signedInAndRefused(t, w)
+		w.Answer(func(context.Context) (reauth.Token, error) {
+			assert.NoError(t, w.Transport.SignOut(context.WithoutCancel(t.Context())))
+			return w.Issue(), nil
+		})
+		_, err := w.Transport.Refresh(t.Context(), tok)
+		require.ErrorIs(t, err, reauth.ErrSignInRequired)
+		assert.Zero(t, b.opened.Load())
+	})
+}
+
 func TestASignInIsToldOfTheRefusal(t *testing.T) {
 	withBrowser(t, time.Minute, func(t *testing.T, w *testworld.World, b *browser) {
 		var refusals []reauth.Refusal
@@ -332,6 +345,8 @@ func TestRequestsOfASignInItselfGoWithoutAToken(t *testing.T) {
 			assert.Equal(t, http.StatusUnauthorized, status)
 			_, err = w.Transport.Token(ctx)
 			assert.ErrorContains(t, err, "would wait")
+			_, err = w.Transport.Session("other").Token(ctx)
+			assert.ErrorIs(t, err, reauth.ErrSignInRequired, "one sign-in opens no other")
 			return w.Issue(), nil
 		}
 		w.MustGet(t, http.StatusOK)

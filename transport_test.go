@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -432,6 +433,25 @@ func TestRefusedOnceTheTokenIsLost(t *testing.T) {
 			}, func(c *reauth.Config, _ *testworld.World) { c.Anonymous = isAnonymous })
 		}
 	}
+}
+
+func TestRefusedOnceTheTokenIsLostIsAnErrorThoughTheBodyIsGone(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		release := w.HoldNext()
+		refused := make(chan error, 1)
+		go func() {
+			_, err := w.Do(oneShot(t))
+			refused <- err
+		}()
+		synctest.Wait()
+		w.Revoke()
+		w.Answer(testworld.Failing(reauth.ErrSignInRequired))
+		_, err := w.Transport.Refresh(t.Context(), reauth.Token{AccessToken: "secret-access-1"})
+		require.ErrorIs(t, err, reauth.ErrSignInRequired)
+		release()
+		assert.ErrorIs(t, <-refused, reauth.ErrSignInRequired)
+	}, func(c *reauth.Config, _ *testworld.World) { c.ReplayBuffer = -1 })
 }
 
 func TestConfigRefusedMayReadTheBody(t *testing.T) {
