@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -168,9 +169,16 @@ func TestATokenThatExpiresOnTheWayIsRefreshedThoughItsEndpointIsUnderAPause(t *t
 func learnsLate(w *testworld.World, late time.Duration) (refused *int) {
 	w.Overlap = true
 	refused = new(int)
+	var mu sync.Mutex
 	first := map[string]time.Time{}
-	w.Events.OnKind(reauth.EventRefreshed, func(context.Context) { first["Bearer "+fmt.Sprint("secret-access-", w.Refreshes()+1)] = time.Now() })
+	w.Events.OnKind(reauth.EventRefreshed, func(context.Context) {
+		mu.Lock()
+		defer mu.Unlock()
+		first["Bearer "+fmt.Sprint("secret-access-", w.Refreshes()+1)] = time.Now()
+	})
 	w.API.Decide = func(req *http.Request) int {
+		mu.Lock()
+		defer mu.Unlock()
 		if since, ok := first[req.Header.Get("Authorization")]; ok && time.Since(since) < late {
 			*refused++
 			return http.StatusUnauthorized
