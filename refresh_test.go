@@ -311,9 +311,11 @@ func TestSaveAndDeleteAreBounded(t *testing.T) {
 // meanwhile, the token is not spent.
 func TestNoRefreshIsSentOnceItHasBecomeWrong(t *testing.T) {
 	for name, meanwhile := range map[string]func(*testing.T, *testworld.World){
-		"the lease is lost":       func(_ *testing.T, w *testworld.World) { w.Store.LoseLease() },
-		"the user has signed in":  func(t *testing.T, w *testworld.World) { w.SignIn(t) },
-		"the user has signed out": func(t *testing.T, w *testworld.World) { assert.NoError(t, w.Transport.SignOut(context.WithoutCancel(t.Context()))) },
+		"the lease is lost":      func(_ *testing.T, w *testworld.World) { w.Store.LoseLease() },
+		"the user has signed in": func(t *testing.T, w *testworld.World) { w.SignIn(t) },
+		"the user has signed out": func(t *testing.T, w *testworld.World) {
+			assert.NoError(t, w.Transport.SignOut(context.WithoutCancel(t.Context())))
+		},
 	} {
 		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			signedInAndRefused(t, w)
