@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/reauth-go/reauth/internal/evidence"
 	"github.com/reauth-go/reauth/internal/expiry"
 	"github.com/reauth-go/reauth/internal/redact"
 )
@@ -34,6 +36,7 @@ type cachedSession struct {
 
 	mu      sync.Mutex // guards what follows; never held across foreign code
 	listed  bool       // in idleness.pending
+	signing *signing   // the Config.SignIn that is running or has failed just now
 	writers int32      // which hold writing, or wait for it
 	writing chan struct{}
 	lease   *lease
@@ -43,7 +46,8 @@ type cachedSession struct {
 // A generation is one value of a session's token. It is never written to but for attend,
 // and for epoch and number when it is settled. Fields that every request reads stand first.
 type generation struct {
-	attend atomic.Int64 // state.attention, for the fast path
+	attend atomic.Int64                   // state.attention, for the fast path
+	watch  atomic.Pointer[evidence.Table] // who accepts it is noted here; nil: no pause is on
 
 	value    [1]string // of the credential's header, shared by all requests; "": ask the Credential
 	epoch    uint64
@@ -51,21 +55,39 @@ type generation struct {
 	tok      Token         // Expiry filled in if it is known
 	obtained time.Duration // like all times here on the clock of sessions.now
 	early    time.Duration // from here on it is refreshed in the background
+	urgent   time.Duration // from here on a request that can't be sent twice waits for that
 	expires  time.Duration // never: not known
 	certain  time.Duration // until then a refusal can't be about expiry
 	fetched  bool          // by a refresh or an adoption
 }
 
 // change is the only way to write the state. f may start a flight. A flight that is up
-// while f starts another epoch is void, and lands here.
+// while f starts another epoch is void, and lands here. A pending save is a user of the
+// lease that is kept for it, and has a timer.
 func (s *cachedSession) change(f func(st *state, now time.Duration)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	up := s.state.flight
-	f(&s.state, s.owner.now())
+	st := &s.state
+	up, pending := st.flight, st.pending
+	f(st, s.owner.now())
 	s.publish()
-	if up != nil && up.epoch != s.state.epoch {
-		up.keep(landing{void: true})
+	if up != nil && up.epoch != st.epoch {
+		l := landing{void: true}
+		if up.elsewhere {
+			l.own = errOtherSignIn
+		}
+		up.keep(l)
+	}
+	if p := st.pending; p != pending {
+		if p != nil && p.lease != nil {
+			p.lease.users++
+			p.lease.kept = true
+			time.AfterFunc(p.next-s.owner.now(), func() { s.savePending(p) })
+		}
+		if pending != nil && pending.lease != nil {
+			pending.lease.kept = p != nil && p.lease == pending.lease
+			s.releaseLocked(pending.lease)
+		}
 	}
 }
 
@@ -110,40 +132,88 @@ func (s *cachedSession) fresh() *generation {
 
 // usable returns a generation that has not expired. It waits for a flight if there is
 // none. A patient caller also waits out a refresh if the current token is only about to
-// expire.
+// expire, or has been refused.
 func (s *cachedSession) usable(ctx context.Context, patient bool) (*generation, error) {
 	for {
 		next, f := s.take(ctx, func(st *state, now time.Duration) step { return st.next(now, patient) })
+		var got landing
 		switch {
 		case next.err != nil:
-			return nil, next.err
+			got.err = next.err
 		case f == nil:
 			return next.use, nil
+		default:
+			var err error
+			if got, err = s.await(ctx, f, next.brief); err != nil && (next.use == nil || ctx.Err() != nil) {
+				return nil, err
+			} else if err != nil {
+				return next.use, nil
+			}
 		}
-		got, ok := f.wait(ctx)
 		switch {
-		case got.void:
-			continue // this request has not been sent: it goes on with the new sign-in
-		case ok && got.err == nil:
+		case got.void, got.again:
+			if next.brief && !got.void {
+				patient = false // it has waited as long as it is to
+			}
+			continue // this request has not been sent: it goes on with what there is now
+		case got.gen != nil:
 			return got.gen, nil
-		case next.use != nil && ctx.Err() == nil && s.owner.now() < next.use.expires:
+		case next.use != nil && s.current.Load() == next.use && s.owner.now() < next.use.expires:
 			return next.use, nil
-		case !ok:
-			return nil, context.Cause(ctx)
+		case got.own != nil:
+			patient = false
+			continue
 		}
 		return nil, got.err
 	}
 }
 
-// refused decides what to do about an attempt that carried g and was refused.
-func (s *cachedSession) refused(ctx context.Context, g *generation) (step, *flight) {
-	next, f := s.take(ctx, func(st *state, now time.Duration) step {
-		return st.refused(now, g, s.owner.refreshPause)
-	})
-	if next.err != nil {
-		next.err = refreshError(s.name, next.err)
+// await waits for a flight, if it is to be brief no longer than briefWait.
+func (s *cachedSession) await(ctx context.Context, f *flight, brief bool) (landing, error) {
+	began := s.owner.now()
+	waiting := ctx
+	if brief {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, briefWait)
+		defer cancel()
 	}
-	return next, f
+	got, ok := f.wait(waiting)
+	s.owner.emit(ctx, s.name, Event{Kind: EventWaited, Took: s.owner.now() - began})
+	if !ok {
+		return landing{}, context.Cause(waiting)
+	}
+	return got, nil
+}
+
+// replacement is what a request that was refused goes on with.
+type replacement struct {
+	gen      *generation // nil: without a token
+	fallback bool        // gen is the generation before the current one
+	own      error       // or why its own response is the answer
+	void     bool        // a sign-in or sign-out came first: the request fails
+}
+
+// replace waits for what a flight brings to a request that was refused. found is false if
+// the rules must be asked again.
+func (s *cachedSession) replace(ctx context.Context, f *flight) (r replacement, found bool, err error) {
+	got, err := s.await(ctx, f, false)
+	switch {
+	case err != nil:
+		return r, true, err
+	case got.own != nil:
+		return replacement{own: got.own}, true, nil
+	case got.void:
+		r.void = true
+		return r, true, look(s, func(st *state) error {
+			if st.signedOut != nil {
+				return st.signedOut.err
+			}
+			return &RefreshError{Session: s.name, Err: errMeanwhile}
+		})
+	case got.again:
+		return r, false, nil
+	}
+	return replacement{gen: got.gen}, true, got.err
 }
 
 // take asks a rule what to do, and starts the flight that it asks for. It returns the
@@ -152,7 +222,7 @@ func (s *cachedSession) take(ctx context.Context, rule func(*state, time.Duratio
 	s.change(func(st *state, now time.Duration) {
 		next = rule(st, now)
 		if next.start != startNothing {
-			s.depart(ctx, st, next.start, next.needed)
+			s.depart(ctx, st, next.start, next.needed, nil)
 		}
 		if next.wait {
 			f = st.flight
@@ -161,59 +231,85 @@ func (s *cachedSession) take(ctx context.Context, rule func(*state, time.Duratio
 	return next, f
 }
 
-// wait returns what a flight brings to a request that was refused.
-func (s *cachedSession) wait(ctx context.Context, f *flight) (*generation, error) {
-	got, ok := f.wait(ctx)
-	switch {
-	case !ok:
-		return nil, context.Cause(ctx)
-	case got.void:
-		return nil, look(s, func(st *state) error {
-			if st.signedOut != nil {
-				return st.signedOut.err
-			}
-			return &RefreshError{Session: s.name, Err: errMeanwhile}
-		})
+// refused decides what to do about an attempt that was refused.
+func (s *cachedSession) refused(ctx context.Context, a attempt) (step, *flight) {
+	next, f := s.take(ctx, func(st *state, now time.Duration) step {
+		return st.refused(now, a, s.owner.refreshPause)
+	})
+	if next.err != nil {
+		next.err = refreshError(s.name, next.err)
 	}
-	return got.gen, got.err
+	return next, f
 }
 
-// judge takes note of how the API answered a replay that carried g.
-func (s *cachedSession) judge(g *generation, refused bool) {
-	s.change(func(st *state, _ time.Duration) { st.judge(g, refused) })
+// judge takes note of how the API answered a replay.
+func (s *cachedSession) judge(ctx context.Context, a attempt, refused bool) {
+	s.take(ctx, func(st *state, now time.Duration) step {
+		return st.judge(now, a, refused, s.owner.refreshPause)
+	})
 }
 
-// saved and notSaved are the two ends of another try at a pending save.
-func (s *cachedSession) saved(p *pendingSave) {
+// accepted takes note that the API accepted a token, while a pause after its refresh is
+// on.
+func (s *cachedSession) accepted(g *generation, table *evidence.Table, req *http.Request) {
+	at, origin := evidence.EndpointOf(req)
+	table.Accept(at, g.number)
+	table.Accept(origin, g.number)
+	if s.owner.now() < g.obtained+s.owner.refreshPause {
+		return
+	}
+	s.change(func(st *state, now time.Duration) {
+		if st.pauseIsOver(now, g, s.owner.refreshPause) {
+			g.watch.Store(nil)
+			if st.current == g {
+				st.evidence = nil
+			}
+		}
+	})
+}
+
+// dropPending forgets a pending save: it was done, or isn't needed any more.
+func (s *cachedSession) dropPending(p *pendingSave) {
 	s.change(func(st *state, _ time.Duration) {
-		if st.pending == p {
+		// Its timer may have put another in its place meanwhile.
+		if st.pending != nil && p != nil && st.pending.tok.is(p.tok) {
 			st.pending = nil
 		}
 	})
 }
 
-func (s *cachedSession) notSaved(p *pendingSave) {
+// savePending starts a flight that tries again to save p, whose lease is kept for that.
+// It gives the lease back once the refresh token has expired: then it protects nothing.
+func (s *cachedSession) savePending(p *pendingSave) {
 	s.change(func(st *state, now time.Duration) {
-		if st.pending == p {
-			st.leavePending(now, p.spent, s.owner.refreshPause)
+		if st.pending != p {
+			return
 		}
+		expired := !p.tok.RefreshExpiry.IsZero() && time.Now().After(p.tok.RefreshExpiry)
+		switch {
+		case expired:
+			st.leavePending(now, p.tok, nil, false, s.owner.refreshPause)
+			return
+		case st.flight != nil: // which may try itself
+			st.leavePending(now, p.tok, p.lease, p.guard, s.owner.refreshPause)
+			return
+		}
+		s.depart(context.Background(), st, startSaving, nil, nil)
 	})
 }
 
-// holds is signedOut.holds.
+// holds is signedOut.holds. A token that this process has spent is not a sign-in either. A
+// new one ends the sign-out. If it can't be loaded or refreshed, that is a temporary
+// failure.
 func (s *cachedSession) holds(o *signedOut, tok Token, ok bool) (held bool) {
-	s.change(func(*state, time.Duration) { held = o.holds(tok, ok) })
-	return held
-}
-
-// isBack ends the sign-out o, because the store shows a new sign-in. If that can't be
-// loaded or refreshed, it is a temporary failure.
-func (s *cachedSession) isBack(o *signedOut) {
 	s.change(func(st *state, _ time.Duration) {
-		if st.signedOut == o {
+		_, spent := st.recalls(tok)
+		held = o.holds(tok, ok) || spent
+		if !held && st.signedOut == o {
 			st.signedOut, st.isBack = nil, true
 		}
 	})
+	return held
 }
 
 // lookLater sets when the store is asked again for a session that is signed out.
@@ -226,10 +322,11 @@ func (s *cachedSession) lookLater(o *signedOut) {
 func (s *cachedSession) newGeneration(tok Token, counted time.Time, fetched bool) *generation {
 	m := s.owner
 	now := m.now()
-	g := &generation{tok: tok.clone(), obtained: now, early: never, expires: never, certain: never, fetched: fetched}
+	g := &generation{tok: tok.clone(), obtained: now, early: never, urgent: never, expires: never, certain: never, fetched: fetched}
+	at := func(t time.Time) time.Duration { return counted.Sub(m.base) + t.Sub(counted) }
 	switch {
 	case tok.AccessToken == "":
-		g.early, g.expires, g.certain = now, now, now // there is nothing to send before a refresh
+		g.early, g.urgent, g.expires, g.certain = now, now, now, now // there is nothing to send before a refresh
 	case !tok.Expiry.IsZero():
 		lifetime := max(tok.Expiry.Sub(counted), 0)
 		g.expires = counted.Sub(m.base) + lifetime
@@ -237,13 +334,17 @@ func (s *cachedSession) newGeneration(tok Token, counted time.Time, fetched bool
 		// missing.
 		g.certain = g.expires - min(time.Second, lifetime/2)
 		window := expiry.EarlyWindow(lifetime, m.early)
-		// Move the threshold a little, so that clients whose tokens are the same age
-		// don't refresh in the same second. Only towards the expiry: the window is the
-		// earliest time for a refresh.
-		if jitter := window / 5; jitter > 0 {
-			window -= rand.N(jitter)
+		g.urgent = g.expires - min(window, lifetime/10)
+		g.early = g.expires - jittered(window)
+	}
+	if m.early >= 0 && tok.AccessToken != "" {
+		if t := tok.RefreshAfter; !t.IsZero() && at(t) < g.expires {
+			g.early = at(t) + (g.expires-at(t))/5 - jittered((g.expires-at(t))/5)
 		}
-		g.early = g.expires - window
+		if t := tok.RefreshExpiry; !t.IsZero() {
+			window := expiry.EarlyWindow(max(t.Sub(counted), 0), m.early)
+			g.early = min(g.early, at(t)-jittered(window))
+		}
 	}
 	if tok.AccessToken != "" && m.headerValue != nil {
 		// A token that no header can carry is kept all the same, because the one before
@@ -258,6 +359,16 @@ func (s *cachedSession) newGeneration(tok Token, counted time.Time, fetched bool
 		}
 	}
 	return g
+}
+
+// jittered returns a window shortened a little, so that clients whose tokens are the same
+// age don't refresh in the same second. It is never longer: a window is the earliest time
+// for a refresh.
+func jittered(window time.Duration) time.Duration {
+	if jitter := window / 5; jitter > 0 {
+		return window - rand.N(jitter)
+	}
+	return window
 }
 
 // methodError is what a public method returns for err. Only the end of its caller's own

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/reauth-go/reauth/internal/expiry"
 	"github.com/reauth-go/reauth/internal/origin"
 )
 
@@ -55,8 +56,12 @@ type Config struct {
 	Refused func(*http.Response) bool
 
 	// EarlyRefresh is how long before its expiry a token is refreshed in the background.
-	// 0 means the last tenth of its lifetime, at most 5 minutes. If negative, a token is
-	// not refreshed before it has expired. At most three quarters of the lifetime count.
+	// 0 means the last quarter of its lifetime, at most 30 minutes, so that the token
+	// server may be away that long. If negative, a token is not refreshed before it has
+	// expired. At most three quarters of the lifetime count. Where the token server names
+	// [Token.RefreshAfter] or [Token.RefreshExpiry], those count too. Requests wait for an
+	// early refresh only if they can't be sent twice, and only in the last tenth of the
+	// lifetime.
 	EarlyRefresh time.Duration
 
 	// RefreshTimeout bounds each call of the Refresher and each of the Store. 0 means 30
@@ -85,6 +90,15 @@ type Config struct {
 	// of the request or call that the event is about. For a refresh it has the values of
 	// the request that caused it. See [LogEvents].
 	OnEvent func(context.Context, Event)
+
+	// SignIn signs in where nothing else helps, for example with a browser or a device
+	// code. Nil means that requests fail with [ErrSignInRequired]. It is called once at a
+	// time for a session, and shared by all requests and calls that need it. Each waits on
+	// its own context. The context of SignIn ends when nobody waits any more; it isn't
+	// bounded by RefreshTimeout. [SessionFromContext] and [RefusalFromContext] tell what it
+	// is for. Requests that were refused are then replayed with the new token. After an
+	// error it isn't called again for RefreshPause. It is not called with Anonymous.
+	SignIn func(context.Context) (Token, error)
 }
 
 // AnyOrigin, as an entry of Config.Origins, lets the token go wherever the caller sends a
@@ -113,6 +127,14 @@ func New(cfg Config) (*Transport, error) {
 	faults = append(faults, err)
 	if cfg.RefreshTimeout < 0 {
 		fault("Config.RefreshTimeout %s is negative: a refresh must have a bound", cfg.RefreshTimeout)
+	}
+	for _, d := range []struct {
+		field string
+		value time.Duration
+	}{{"RefreshTimeout", cfg.RefreshTimeout}, {"RefreshPause", cfg.RefreshPause}, {"EarlyRefresh", cfg.EarlyRefresh}} {
+		if d.value > expiry.MaxLifetime {
+			fault("Config.%s %s is more than ten years", d.field, d.value)
+		}
 	}
 	credential := cfg.Credential
 	if credential == nil {
@@ -177,6 +199,7 @@ func New(cfg Config) (*Transport, error) {
 		timeout:       cfg.RefreshTimeout,
 		refreshPause:  cfg.RefreshPause,
 		onEvent:       cfg.OnEvent,
+		signIn:        cfg.SignIn,
 		base:          time.Now(),
 		limit:         maxSessions,
 		byName:        make(map[string]*cachedSession),
@@ -187,6 +210,9 @@ func New(cfg Config) (*Transport, error) {
 	}
 	if m.store == nil {
 		m.store = new(MemoryStore)
+	}
+	if cfg.Anonymous {
+		m.signIn = nil
 	}
 	m.locker, _ = m.store.(Locker)
 	m.only = &cachedSession{owner: m}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -58,6 +59,12 @@ func TestNewReports(t *testing.T) {
 			`jsonauth: Endpoint.URL "/token": must begin with https:// or http://`},
 		"a Credential's settings": {func(c *reauth.Config) { c.Credential = reauth.HeaderCredential{Scheme: "JWT", Bare: true} },
 			`reauth: HeaderCredential.Scheme "JWT": must be empty, because Bare is set`},
+		"a RefreshTimeout that would overflow": {func(c *reauth.Config) { c.RefreshTimeout = math.MaxInt64 },
+			"reauth: Config.RefreshTimeout 2562047h47m16.854775807s is more than ten years"},
+		"a RefreshPause that would overflow": {func(c *reauth.Config) { c.RefreshPause = math.MaxInt64 },
+			"reauth: Config.RefreshPause 2562047h47m16.854775807s is more than ten years"},
+		"an EarlyRefresh beyond ten years": {func(c *reauth.Config) { c.EarlyRefresh = 87600*time.Hour + 1 },
+			"reauth: Config.EarlyRefresh 87600h0m0.000000001s is more than ten years"},
 		"HeaderValue for two headers": {
 			func(c *reauth.Config) {
 				c.Credential = struct{ hasHeaderValue }{&credential{headers: []string{"A", "B"}}}

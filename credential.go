@@ -24,8 +24,8 @@ import (
 //
 // [New] calls Validate and Headers once each. Validate reports what is wrong with the
 // settings. Headers names the headers that Apply writes; without it that is
-// Authorization. A request that already has one of them, because its caller set it, is
-// sent unchanged. A cookie never counts, because requests carry cookies for other reasons.
+// Authorization. A request that already has one of them with a value, because its
+// caller set it, is sent unchanged. A cookie never counts, because requests carry cookies for other reasons.
 //
 // HeaderValue is the fast path of a Credential that writes one header, which Headers must
 // name. It is called when a token is new, and its value is put on all requests in place of a
@@ -141,12 +141,14 @@ func credentialHeaders(c Credential) []string {
 	return slices.DeleteFunc(names, func(name string) bool { return name == "Cookie" })
 }
 
-// callerHas reports whether one of the named headers is there, with any value. The names
-// are canonical.
+// callerHas reports whether one of the named headers is there with a value, in whatever
+// spelling: net/http sends the names of a header as they are. The names are canonical.
 func callerHas(h http.Header, names []string) bool {
-	for _, name := range names {
-		if len(h[name]) > 0 {
-			return true
+	for k, values := range h {
+		for _, name := range names {
+			if len(k) == len(name) && ascii.EqualFold(k, name) && slices.ContainsFunc(values, func(v string) bool { return v != "" }) {
+				return true
+			}
 		}
 	}
 	return false

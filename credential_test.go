@@ -175,17 +175,17 @@ func TestOwnCredentialIsRecognizedByTheHeaders(t *testing.T) {
 				_, err := w.Do(req)
 				require.NoError(t, err)
 				assert.Contains(t, fmt.Sprint(sent), "secret-access-1")
-				for _, values := range [][]string{{"own"}, {""}, {"own", "twice"}} {
+				for _, values := range [][]string{{"own"}, {"own", "twice"}, {"", "own"}} {
 					req.Header[tc.own] = values
 					_, err = w.Do(req)
 					require.NoError(t, err)
 					assert.Equal(t, req.Header, sent)
 				}
-				for _, none := range [][]string{nil, {}} {
-					req.Header[tc.own] = none
+				for _, values := range [][]string{nil, {}, {""}, {"", ""}} {
+					req.Header[tc.own] = values
 					_, err = w.Do(req)
 					require.NoError(t, err)
-					assert.Contains(t, fmt.Sprint(sent), "secret-access-1", "no value is not a credential")
+					assert.Contains(t, fmt.Sprint(sent), "secret-access-1", "%q has no value, so it is not a credential", values)
 				}
 			}, with(tc.credential), testworld.Over(func(req *http.Request) (*http.Response, error) {
 				sent = req.Header
@@ -193,6 +193,34 @@ func TestOwnCredentialIsRecognizedByTheHeaders(t *testing.T) {
 			}))
 		})
 	}
+}
+
+// net/http sends the names of a header as they are, so that two spellings are two headers.
+func TestOwnCredentialIsRecognizedInAnySpelling(t *testing.T) {
+	var sent http.Header
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		for name, own := range map[string]bool{"authorization": true, "AUTHORIZATION": true, "authorisation": false} {
+			req := testworld.Request(t, http.MethodGet, testworld.APIURL, nil)
+			req.Header = http.Header{name: {"own"}, "X-Other": {"other"}}
+			_, err := w.Do(req)
+			require.NoError(t, err)
+			if own {
+				assert.Equal(t, req.Header, sent)
+			} else {
+				assert.Equal(t, http.Header{name: {"own"}, "X-Other": {"other"}, "Authorization": {"Bearer secret-access-1"}}, sent)
+			}
+			req.Header = http.Header{name: {""}, "X-Other": {"other"}}
+			_, err = w.Do(req)
+			require.NoError(t, err)
+			assert.Equal(t, []string{"Bearer secret-access-1"}, sent["Authorization"])
+			assert.Equal(t, own, sent[name] == nil, "one header goes out, not two")
+			assert.Equal(t, http.Header{name: {""}, "X-Other": {"other"}}, req.Header, "the caller's stays as it is")
+		}
+	}, testworld.Over(func(req *http.Request) (*http.Response, error) {
+		sent = req.Header
+		return testworld.Respond(req, http.StatusOK, ""), nil
+	}))
 }
 
 func TestHeadersAreNotWrittenTo(t *testing.T) {

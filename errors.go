@@ -42,8 +42,9 @@ type RefreshError struct {
 	// 5.2), or empty.
 	Code string
 
-	// RetryAfter is how long the server asked to wait (RFC 9110 section 10.2.3), 0 if it
-	// did not say.
+	// RetryAfter is how long the server asked to wait (RFC 9110 section 10.2.3), or else
+	// the pause after a failure: a request within it gets this error at once. It is 0 in
+	// final errors.
 	RetryAfter time.Duration
 
 	// Err is the cause. It is never nil in errors that this package returns.

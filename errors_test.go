@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,11 +154,11 @@ func TestRefresherWhoseClientIsSignedOutSignsNobodyOut(t *testing.T) {
 type remoteStore struct {
 	reauth.MemoryStore
 	client *reauth.Transport
-	on     string // the call that sends one
+	on     atomic.Value // a string: the call that sends one
 }
 
 func (s *remoteStore) ask(ctx context.Context, call string) error {
-	if call != s.on {
+	if call != s.on.Load() {
 		return nil
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, testworld.APIURL, nil)
@@ -211,7 +212,7 @@ func TestStoreThatNeedsASignInItself(t *testing.T) {
 				if call != "Load" {
 					w.MustGet(t, http.StatusOK)
 				}
-				store.on = call
+				store.on.Store(call)
 				w.Revoke()
 				if call == "Delete" {
 					w.Answer(testworld.Failing(reauth.ErrSignInRequired))
@@ -236,7 +237,7 @@ func TestStoreThatNeedsASignInItself(t *testing.T) {
 				_, ok, err := store.MemoryStore.Load(t.Context(), "")
 				require.NoError(t, err)
 				assert.True(t, ok, "nothing is deleted")
-				store.on = ""
+				store.on.Store("")
 				time.Sleep(5 * time.Second)
 				w.MustGet(t, http.StatusOK)
 				require.NoError(t, w.Transport.Wait(t.Context()))
@@ -265,7 +266,7 @@ func TestStoreWhoseOwnSessionIsReplacedMeanwhile(t *testing.T) {
 					if call != "Load" {
 						w.MustGet(t, http.StatusOK)
 					}
-					store.on = call
+					store.on.Store(call)
 					w.Revoke()
 
 					outer := w.Start(t.Context()) // waits for a refresh of the store's own session
@@ -280,7 +281,7 @@ func TestStoreWhoseOwnSessionIsReplacedMeanwhile(t *testing.T) {
 						assert.Zero(t, got.Took)
 					}
 					close(inner.Gate)
-					store.on = ""
+					store.on.Store("")
 					time.Sleep(5 * time.Second)
 					w.MustGet(t, http.StatusOK)
 					require.NoError(t, w.Transport.Wait(t.Context()))

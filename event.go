@@ -12,13 +12,15 @@ type Event struct {
 	Kind    EventKind
 	Session string
 
-	// Err is the cause of EventRefreshFailed, EventSaveFailed and EventSignInRequired.
-	// For EventSignedOut it is what SignOut returned. Otherwise it is nil.
+	// Err is the cause of EventRefreshFailed, EventRefusalKept, EventSaveFailed and
+	// EventSignInRequired. For EventSignedOut it is what SignOut returned. Otherwise it is
+	// nil.
 	Err error
 
 	// Took is a duration, for events that end something: of the refresh for EventRefreshed
-	// and EventRefreshFailed, and from the refusal to the second response for
-	// EventReplayed.
+	// and EventRefreshFailed, from the refusal to the second response for EventReplayed,
+	// of the wait for EventWaited and EventLocked, and since the save first failed for
+	// EventSavedLate.
 	Took time.Duration
 }
 
@@ -33,7 +35,11 @@ const (
 	EventRefreshFailed                       // a refresh, or what comes before it, failed
 	EventAdopted                             // a token that another process stored replaced the old one
 	EventReplayed                            // a refused request was sent again and answered
-	EventSaveFailed                          // a new token is in use, but its save is still pending
+	EventWaited                              // a request or call waited for a refresh
+	EventRefusalKept                         // a refusal was handed to the caller without a refresh; Err says why
+	EventSaveFailed                          // a new token is in use, but its save is pending; repeated every quarter of an hour
+	EventSavedLate                           // a pending save was done
+	EventLocked                              // the session was locked in the store
 	EventSignedIn                            // SignIn
 	EventSignedOut                           // SignOut
 	EventSignInRequired                      // the session has lost its token for good; once per loss
@@ -45,7 +51,11 @@ var eventNames = [...]string{
 	EventRefreshFailed:  "refresh_failed",
 	EventAdopted:        "adopted",
 	EventReplayed:       "replayed",
+	EventWaited:         "waited",
+	EventRefusalKept:    "refusal_kept",
 	EventSaveFailed:     "save_failed",
+	EventSavedLate:      "saved_late",
+	EventLocked:         "locked",
 	EventSignedIn:       "signed_in",
 	EventSignedOut:      "signed_out",
 	EventSignInRequired: "sign_in_required",

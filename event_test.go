@@ -21,7 +21,11 @@ func TestEventKindsPrintAsTheirNames(t *testing.T) {
 		reauth.EventRefreshFailed:  "refresh_failed",
 		reauth.EventAdopted:        "adopted",
 		reauth.EventReplayed:       "replayed",
+		reauth.EventWaited:         "waited",
+		reauth.EventRefusalKept:    "refusal_kept",
 		reauth.EventSaveFailed:     "save_failed",
+		reauth.EventSavedLate:      "saved_late",
+		reauth.EventLocked:         "locked",
 		reauth.EventSignedIn:       "signed_in",
 		reauth.EventSignedOut:      "signed_out",
 		reauth.EventSignInRequired: "sign_in_required",
@@ -31,7 +35,7 @@ func TestEventKindsPrintAsTheirNames(t *testing.T) {
 	} {
 		assert.Equal(t, want, kind.String())
 	}
-	assert.Equal(t, "EventKind(10)", (reauth.EventSignInRequired + 1).String(), "the last one has a name above")
+	assert.Equal(t, "EventKind(14)", (reauth.EventSignInRequired + 1).String(), "the last one has a name above")
 }
 
 func TestLogEvents(t *testing.T) {
@@ -43,6 +47,10 @@ func TestLogEvents(t *testing.T) {
 		`level=DEBUG msg="reauth: replayed" session=ann took=2ms`:                       {Kind: reauth.EventReplayed, Session: "ann", Took: 2 * time.Millisecond},
 		`level=WARN msg="reauth: refresh_failed" session=ann took=1s error="it failed"`: {Kind: reauth.EventRefreshFailed, Session: "ann", Took: time.Second, Err: failed},
 		`level=WARN msg="reauth: save_failed" session=ann error="it failed"`:            {Kind: reauth.EventSaveFailed, Session: "ann", Err: failed},
+		`level=DEBUG msg="reauth: waited" session=ann took=1s`:                          {Kind: reauth.EventWaited, Session: "ann", Took: time.Second},
+		`level=DEBUG msg="reauth: refusal_kept" session=ann error="it failed"`:          {Kind: reauth.EventRefusalKept, Session: "ann", Err: failed},
+		`level=DEBUG msg="reauth: saved_late" session=ann took=1m0s`:                    {Kind: reauth.EventSavedLate, Session: "ann", Took: time.Minute},
+		`level=DEBUG msg="reauth: locked" session=ann took=2s`:                          {Kind: reauth.EventLocked, Session: "ann", Took: 2 * time.Second},
 		`level=INFO msg="reauth: signed_in" session=ann`:                                {Kind: reauth.EventSignedIn, Session: "ann"},
 		`level=INFO msg="reauth: signed_out" session=ann error="it failed"`:             {Kind: reauth.EventSignedOut, Session: "ann", Err: failed},
 		`level=INFO msg="reauth: sign_in_required" session=ann error="it failed"`:       {Kind: reauth.EventSignInRequired, Session: "ann", Err: failed},

@@ -358,7 +358,9 @@ func ExampleLogEvents() {
 	// Output:
 	// level=INFO msg="reauth: signed_in" session=ann
 	// level=DEBUG msg="reauth: refresh_started" session=ann
+	// level=DEBUG msg="reauth: locked" session=ann
 	// level=DEBUG msg="reauth: refreshed" session=ann
+	// level=DEBUG msg="reauth: waited" session=ann
 }
 
 // OnEvent tells a program's user interface when to show the sign-in page: once, however

@@ -3,6 +3,7 @@ package reauth
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"github.com/reauth-go/reauth/internal/redact"
@@ -16,35 +17,46 @@ type flight struct {
 	session *cachedSession
 	ctx     context.Context // detached from the request that started it
 	epoch   uint64          // the session's when it started
+	update  updateFunc      // what is called in place of the refresher, if not nil
+	claims  string          // of the challenge that the refresher was told of
 
 	// Of the flight's own goroutine.
 	asked   time.Time // when the refresher was called
+	late    []Event   // to be reported once the lease is given back
 	secrets []string  // what no error may show
 
 	// Guarded by session.mu.
-	refreshes bool        // false: it is up only to save what is pending
+	refreshes bool        // false: it is up only to save what is pending, or to see what is stored
+	checks    bool        // it looks at the store first
 	needed    *generation // the one that its waiters can't use any more; nil: it is early
 	seen      Token       // what the store was last seen to hold
 	from      Token       // what the refresher is asked with
 	brought   Token       // what it returned, which is about to be saved
 	over      bool        // it took itself off the session before its outcome
+	elsewhere bool        // it found the sign-in of another process
 	abandoned bool        // it has landed because code that it called did not return
 	told      bool        // OnEvent has heard that it failed
 	lease     *lease
 }
 
+// An updateFunc is what Session.Update is given.
+type updateFunc func(context.Context, Token) (Token, error)
+
 // A landing is what a flight comes to.
 type landing struct {
-	gen  *generation
-	err  error
-	void bool // a sign-in or sign-out came first; gen and err are nil
+	gen   *generation
+	err   error
+	own   error // why a refused request keeps its own response; others go on with the current generation
+	void  bool  // a sign-in or sign-out came first
+	again bool  // it found nothing out: ask the rules again
+	fault error // with again: of the function of an Update, for its caller alone
 }
 
 // An outcome is what a flight has found out. Only end puts it into effect.
 type outcome struct {
-	gen     *generation
-	err     error
+	landing
 	change  func(*state, time.Duration) // of the session's state; not if the flight is void
+	ifVoid  func(*state, time.Duration) // in place of change, if a SignOut made it void
 	events  []Event                     // reported after the change, which may add some
 	unsaved Token                       // a token that is nowhere but here; revoked if the session was signed out meanwhile
 	stays   bool                        // the flight remains up, so that no other starts
@@ -52,12 +64,15 @@ type outcome struct {
 }
 
 // depart starts a flight. It is called within change.
-func (s *cachedSession) depart(ctx context.Context, st *state, why start, needed *generation) *flight {
+func (s *cachedSession) depart(ctx context.Context, st *state, why start, needed *generation, update updateFunc) *flight {
 	f := &flight{
-		promise: newPromise[landing](), session: s, ctx: naming(detach(ctx), s.name), epoch: st.epoch,
-		refreshes: why == startRefreshing, needed: needed,
+		promise: newPromise[landing](), session: s, ctx: s.owner.forFlight(ctx, s.name), epoch: st.epoch, update: update,
+		refreshes: why == startRefreshing, checks: why == startChecking, needed: needed,
 	}
-	st.flight = f
+	if r := scopeOf(f.ctx).refusal; r != nil {
+		f.claims = claimsOf(r.Header)
+	}
+	st.flight, st.stale = f, false // it looks at the store; a Forget from here on causes another look
 	s.owner.begin()
 	go func() { // ends when run does, which waits for nothing unbounded
 		defer s.owner.end()
@@ -84,6 +99,9 @@ func (f *flight) end(o *outcome) {
 	s.change(func(st *state, now time.Duration) {
 		if void = st.flight != f && !f.over; void {
 			signedOut = st.signedOut != nil && st.signedOut.byCaller
+			if signedOut && o.ifVoid != nil {
+				o.ifVoid(st, now)
+			}
 			return
 		}
 		if st.flight == f && !o.stays {
@@ -96,21 +114,27 @@ func (f *flight) end(o *outcome) {
 	f.leave()
 	if void { // it landed when the sign-in or sign-out came
 		if signedOut && !o.unsaved.isZero() {
-			_ = s.revoke(f.ctx, o.unsaved) // the user is gone, and nobody else knows of this token
+			_ = s.revokeOrKeep(f.ctx, o.unsaved) // the user is gone, and nobody else knows of this token
 		}
 		return
 	}
-	for _, e := range o.events {
+	events := append(f.late, o.events...)
+	f.late = nil
+	for _, e := range events {
 		// Don't report a sign-out that a newer sign-in has superseded.
 		if e.Kind != EventSignInRequired || !f.isPast() {
 			f.emit(e)
 		}
 	}
-	f.land(landing{gen: o.gen, err: o.err})
+	if f.isPast() {
+		f.keep(landing{void: true})
+	} else {
+		f.keep(o.landing)
+	}
 	if o.saveNow {
 		s.change(func(st *state, _ time.Duration) {
 			if st.pending != nil && st.flight == nil {
-				s.depart(f.ctx, st, startSaving, nil)
+				s.depart(f.ctx, st, startSaving, nil, nil)
 			}
 		})
 	}
@@ -202,7 +226,7 @@ func call[T any](f *flight, ctx context.Context, what string, fn func(context.Co
 func (f *flight) abandon(what string) {
 	s := f.session
 	err := refreshError(s.name, wrap(what, errUnfinished))
-	o := &outcome{err: err, stays: true}
+	o := &outcome{landing: landing{err: err}, stays: true}
 	s.change(func(st *state, _ time.Duration) {
 		f.abandoned = true
 		switch {
@@ -249,14 +273,97 @@ func (f *flight) load(ctx context.Context) (Token, bool, error) {
 	return got.tok, true, nil
 }
 
-// save stores tok, unless the flight is void: then it reports false.
-func (f *flight) save(l *lease, tok Token) (saved bool, err error) {
+// failure is a temporary failure, after which there is a pause. A flight that was up
+// only to save or to check has kept nobody from a token.
+func (f *flight) failure(cause error) *outcome {
 	s := f.session
-	return write(s, f.ctx, l.held, "the store's Save", func(ctx context.Context) (bool, error) {
-		if f.isVoid() {
-			return false, nil
+	err := refreshError(s.name, cause, f.secrets...)
+	pause, spread := s.owner.refreshPause, rand.Float64()
+	o := &outcome{landing: landing{err: err}}
+	o.change = func(st *state, now time.Duration) {
+		switch {
+		case f.update != nil:
+			o.landing = landing{again: true, fault: err}
+		case f.refreshes:
+			st.failed(now, err, spread)
+			if !f.told {
+				e := Event{Kind: EventRefreshFailed, Err: err}
+				if !f.asked.IsZero() {
+					e.Took = time.Since(f.asked)
+				}
+				o.events = append(o.events, e)
+			}
+		case st.pending != nil && st.pending.next <= now:
+			st.leavePending(now, st.pending.tok, st.pending.lease, st.pending.guard, pause)
 		}
-		err := s.owner.store.Save(ctx, s.name, tok.clone())
-		return err == nil, err
-	}, nil)
+	}
+	return o
+}
+
+// refusal is the final answer to the refresh of from. It signs the session out, or if the
+// token is still good, does so when that expires or is refused. If the token server had no
+// part in it, because there is nothing to refresh with, the token stays until it expires.
+// ok is whether the store holds a token, stored.
+func (f *flight) refusal(l *lease, from, stored Token, ok bool, cause error) *outcome {
+	s := f.session
+	pause := s.owner.refreshPause
+	err := refreshError(s.name, cause, f.secrets...)
+	o := &outcome{landing: landing{err: err}}
+	if !f.asked.IsZero() { // otherwise it has been reported before
+		o.events = []Event{{Kind: EventRefreshFailed, Err: err, Took: time.Since(f.asked)}}
+	}
+
+	signedOutElsewhere := from.isZero() // which counts at once
+	keeps := from.RefreshToken == "" && from.AccessToken != "" && err.StatusCode == 0
+	putOff := false
+	s.change(func(st *state, now time.Duration) {
+		good := st.current != nil && now < st.current.expires && !signedOutElsewhere
+		if putOff = st.flight == f && good && (f.needed == nil || keeps); putOff {
+			st.rejected, st.backoff = &rejection{from: from, err: cause, kept: keeps, look: now + pause}, nil
+			f.over, st.flight = true, nil
+		}
+	})
+	if putOff {
+		if keeps {
+			o.landing = landing{own: errNotRenewable}
+		}
+		return o
+	}
+
+	var notDeleted error
+	if ok {
+		_, notDeleted = write(s, f.ctx, l, "the store's Delete", func(ctx context.Context) (struct{}, error) {
+			if f.isVoid() {
+				return struct{}{}, nil
+			}
+			return struct{}{}, s.owner.store.Delete(ctx, s.name)
+		}, nil)
+	}
+	if !signedOutElsewhere || look(s, func(st *state) bool { return st.current != nil }) {
+		o.events = append(o.events, Event{Kind: EventSignInRequired, Err: err})
+	}
+	o.change = func(st *state, now time.Duration) {
+		gone := &signedOut{err: err, undeleted: notDeleted != nil, nextLook: now + pause, since: now}
+		gone.giveUp(from, stored)
+		if st.current != nil {
+			gone.giveUp(st.current.tok)
+		}
+		if st.pending != nil {
+			gone.giveUp(st.pending.tok)
+		}
+		st.pending = nil
+		st.settle(nil)
+		st.signedOut = gone
+	}
+	return o
+}
+
+// stillOut is the outcome for a session that is signed out if the store shows no new
+// sign-in.
+func (f *flight) stillOut(gone *signedOut) *outcome {
+	pause := f.session.owner.refreshPause
+	return &outcome{landing: landing{err: gone.err}, change: func(st *state, now time.Duration) {
+		gone.nextLook = now + pause
+		st.signedOut = gone // a sign-in may have been seen, and gone again
+	}}
 }

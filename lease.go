@@ -13,7 +13,11 @@ type lease struct {
 	ready  *promise[error] // kept once held and unlock are set, or with the error
 	held   context.Context
 	unlock func()
-	users  int // guarded by session.mu
+
+	// Guarded by session.mu.
+	users     int
+	unsettled bool // a write under it ended without an answer, and may still arrive
+	kept      bool // for a pending save
 }
 
 var (
@@ -27,35 +31,59 @@ var (
 func (s *cachedSession) acquire(ctx context.Context) (*lease, error) {
 	locker := s.owner.locker
 	if locker == nil {
-		return &lease{held: detach(ctx), users: 1}, nil
+		return &lease{held: s.owner.forFlight(ctx, s.name), users: 1}, nil
 	}
-	s.mu.Lock()
-	l := s.lease
-	if l == nil || l.lost() {
-		l = &lease{ready: newPromise[error]()}
-		s.lease = l
-		s.owner.begin()
-		go s.lock(detach(ctx), locker, l) // ends when Lock does, which its context bounds
-	}
-	l.users++
-	s.mu.Unlock()
-
 	timer := time.NewTimer(s.owner.timeout + grace)
 	defer timer.Stop()
-	var err error
-	select {
-	case <-l.ready.kept:
-		err = l.ready.value
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	case <-timer.C:
-		err = errLockTimeout
-	}
-	if err != nil {
+	for {
+		s.mu.Lock()
+		l := s.lease
+		// A write that may still arrive under a lease must not replace another one. So
+		// nobody joins such a lease but for the save that it is kept for.
+		joined := l != nil && !l.lost() && (!l.unsettled || l.kept)
+		if !joined {
+			l = &lease{ready: newPromise[error]()}
+			s.lease = l
+			s.owner.begin()
+			go s.lock(s.owner.forFlight(ctx, s.name), locker, l) // ends when Lock does, which its context bounds
+		}
+		l.users++
+		s.mu.Unlock()
+
+		var err error
+		select {
+		case <-l.ready.kept:
+			if err = l.ready.value; err == nil {
+				return l, nil
+			}
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		case <-timer.C:
+			err = errLockTimeout
+		}
 		s.release(l)
+		if joined && err == errLockTimeout && l.timedOut() && ctx.Err() == nil {
+			continue // the attempt began before this call, so its bound is not that of this call
+		}
 		return nil, err
 	}
-	return l, nil
+}
+
+// isUnsettled reports whether a write under l may still arrive.
+func (s *cachedSession) isUnsettled(l *lease) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return l.unsettled && l.ready != nil
+}
+
+// timedOut reports whether the store's lock was not free in time.
+func (l *lease) timedOut() bool {
+	select {
+	case <-l.ready.kept:
+		return l.ready.value == errLockTimeout
+	default:
+		return false
+	}
 }
 
 // lost reports whether the store has taken the lease back.
@@ -96,7 +124,10 @@ func (s *cachedSession) lock(ctx context.Context, locker Locker, l *lease) {
 	}
 	s.mu.Unlock()
 	if err != nil {
-		l.ready.keep(wrap("lock", elsewhere(err)))
+		if err != errLockTimeout {
+			err = wrap("lock", elsewhere(err))
+		}
+		l.ready.keep(err)
 		return
 	}
 	l.ready.keep(nil)
@@ -107,19 +138,24 @@ func (s *cachedSession) lock(ctx context.Context, locker Locker, l *lease) {
 
 // release leaves the lease. The last to leave gives the session back to the store.
 func (s *cachedSession) release(l *lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.releaseLocked(l)
+}
+
+// releaseLocked is release. s.mu is held.
+func (s *cachedSession) releaseLocked(l *lease) {
 	if l.ready == nil {
 		return // the store has no lock
 	}
-	s.mu.Lock()
 	l.users--
-	last := l.users == 0 && l.unlock != nil
-	if last && s.lease == l {
+	if l.users > 0 || l.unlock == nil {
+		return
+	}
+	if s.lease == l {
 		s.lease = nil
 	}
-	s.mu.Unlock()
-	if last {
-		s.giveBack(l)
-	}
+	s.giveBack(l)
 }
 
 // giveBack unlocks on a goroutine of its own, because unlock may take its time and
@@ -181,11 +217,11 @@ func (s *cachedSession) stopWriting() {
 }
 
 // write calls fn, which writes to the store, while nothing else in this process writes
-// this session there. The context of fn is made from held; it also ends with ctx and
+// this session there. The context of fn is that of the lease; it also ends with ctx and
 // after RefreshTimeout. write waits for fn even after ctx is done, because the caller
 // must know whether the write happened. If settled is not nil it is called with the
 // result before anybody else looks, also if that comes so late that write has given up.
-func write[T any](s *cachedSession, ctx, held context.Context, what string, fn func(context.Context) (T, error), settled func(T, error)) (v T, err error) {
+func write[T any](s *cachedSession, ctx context.Context, l *lease, what string, fn func(context.Context) (T, error), settled func(T, error)) (v T, err error) {
 	m := s.owner
 	if err := s.lockWrites(ctx); err != nil {
 		return v, wrap(what, err)
@@ -193,12 +229,15 @@ func write[T any](s *cachedSession, ctx, held context.Context, what string, fn f
 	m.begin()
 	written := spawn(what, func() (T, error) {
 		defer m.end()
-		bounded, cancel := context.WithTimeout(held, m.timeout)
+		bounded, cancel := context.WithTimeout(l.held, m.timeout)
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
 		v, err := await(what, func() (T, error) { return fn(bounded) })
 		if err != nil {
 			err = elsewhere(err)
+			if bounded.Err() != nil {
+				s.unsettle(l)
+			}
 		}
 		if settled != nil {
 			settled(v, err)
@@ -212,6 +251,7 @@ func write[T any](s *cachedSession, ctx, held context.Context, what string, fn f
 	v, err = r.value, r.err
 	switch {
 	case !ok:
+		s.unsettle(l)
 		err = errStoreBusy
 	case err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled):
 		err = context.Cause(ctx) // which is why the store gave up
@@ -220,4 +260,27 @@ func write[T any](s *cachedSession, ctx, held context.Context, what string, fn f
 		err = wrap(what, err)
 	}
 	return v, err
+}
+
+// unsettle notes that a write under l ended without an answer.
+func (s *cachedSession) unsettle(l *lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.unsettled = true
+}
+
+// callBounded calls foreign code on behalf of a method's caller. It returns when ctx is done,
+// or with the error late after RefreshTimeout, whether or not the code does.
+func callBounded[T any](ctx context.Context, m *sessions, what string, late error, fn func(context.Context) (T, error)) (v T, err error) {
+	bounded, cancel := context.WithTimeoutCause(ctx, m.timeout, late)
+	defer cancel()
+	m.begin()
+	r, ok := spawn(what, func() (T, error) {
+		defer m.end()
+		return fn(bounded)
+	}).wait(bounded)
+	if !ok {
+		return v, context.Cause(bounded)
+	}
+	return r.value, r.err
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/reauth-go/reauth/internal/expiry"
@@ -61,8 +59,10 @@ type Revoker interface {
 var (
 	errMeanwhile   = errors.New("the session was signed in or out meanwhile")
 	errNoToken     = errors.New("the refresher returned neither an access token nor an error")
+	errUnusable    = errors.New("the refresher returned an access token that no header can carry")
 	errNotSignedIn = fmt.Errorf("not signed in: %w", ErrSignInRequired)
 	errChanging    = errors.New("the stored token keeps changing")
+	errStillOpen   = errors.New("an earlier save has not been accepted yet")
 )
 
 // run is what a flight does.
@@ -70,94 +70,81 @@ func (f *flight) run() *outcome {
 	s := f.session
 	var cur *generation
 	var gone *signedOut
-	var back bool
-	s.inspect(func(st *state) { cur, gone, back = st.current, st.signedOut, st.isBack })
+	var checks bool
+	s.inspect(func(st *state) { cur, gone, checks = st.current, st.signedOut, f.checks })
 
 	var known Token // what the store is expected to hold
 	if cur != nil {
 		known = cur.tok
 		f.hide(known)
-	} else {
-		stored, ok, err := f.load(f.ctx)
-		switch {
-		case err != nil && gone == nil:
-			return f.failure(err)
-		case gone != nil && (err != nil || s.holds(gone, stored, ok)):
-			return f.stillOut(gone)
+	}
+	switch {
+	case cur == nil:
+		if o := f.first(gone, &known); o != nil {
+			return o
 		}
-		if gone != nil {
-			s.isBack(gone)
+	case checks:
+		if o := f.glance(cur); o != nil {
+			return o
 		}
-		var adopted EventKind
-		if gone != nil || back {
-			adopted = EventAdopted // another process has signed in
-		}
-		if ok {
-			if o, usable := f.adoption(stored, adopted); usable {
-				return o
-			}
-		}
-		known = stored
 	}
 
-	lease, err := s.acquire(f.ctx)
+	began := time.Now()
+	l, err := s.acquire(f.ctx)
 	if err != nil {
 		return f.failure(err)
 	}
-	f.hold(lease)
+	f.hold(l)
+	if s.owner.locker != nil {
+		f.late = append(f.late, Event{Kind: EventLocked, Took: time.Since(began)})
+	}
 
 	// More than once only if another process stores a token while the token server
 	// refuses the one before, and that has already expired.
 	for range 3 {
-		stored, ok, err := f.load(lease.held)
+		stored, ok, err := f.load(l.held)
 		switch {
 		case err != nil:
 			return f.failure(err)
 		case f.isVoid():
 			return new(outcome)
+		}
+		mine, o := f.settlePending(l, stored, ok)
+		switch {
+		case o != nil:
+			return o
 		case gone != nil && s.holds(gone, stored, ok):
 			return f.stillOut(gone)
 		}
 		from := stored
-		var spent []Token // what the store may hold in place of stored
-		pending := look(s, func(st *state) *pendingSave { return st.pending })
-		if pending != nil && cur != nil && !pending.hasSpent(stored) && !stored.same(cur.tok) {
-			s.saved(pending) // another process has written: that isn't ours to replace
-			pending = nil
-		}
 		switch {
-		case pending != nil && cur != nil:
-			// The current token is newer than the stored one, which this process has
-			// spent. Or the save that seemed to fail did not.
-			if pending.hasSpent(stored) && !f.retry(lease, cur.tok) {
-				s.notSaved(pending)
-				spent = pending.spent
-			} else {
-				s.saved(pending)
-				stored = cur.tok
-			}
-			if f.enough() {
-				return &outcome{gen: cur}
-			}
-			from = cur.tok
-		case stored.same(known):
+		case !mine.isZero():
 			if cur != nil && f.enough() {
-				return &outcome{gen: cur}
+				return f.nothing()
+			}
+			from = mine
+		case ok && cur != nil && stored.is(known):
+			if f.enough() {
+				return f.nothing()
 			}
 		case ok:
-			if o, usable := f.adoption(stored, EventAdopted); usable {
+			if o := f.adoption(stored, EventAdopted); o != nil {
 				return o
 			}
 		}
 
-		tok, final, err := f.ask(lease, from)
+		tok, final, err := f.ask(l, from)
 		switch {
 		case err == nil:
-			return f.keepNew(lease, slices.Concat(spent, []Token{stored, from}), tok)
+			return f.keepNew(l, stored, from, tok)
+		case f.update != nil:
+			return &outcome{landing: landing{again: true, fault: err}}
+		case tok.RefreshToken != "" && tok.RefreshToken != from.RefreshToken:
+			return f.salvage(l, stored, from, tok, err)
 		case !final:
 			return f.failure(err)
 		}
-		after, ok, loadErr := f.load(lease.held)
+		after, ok, loadErr := f.load(l.held)
 		if loadErr != nil {
 			o := f.failure(loadErr)
 			fail := o.change
@@ -167,10 +154,10 @@ func (f *flight) run() *outcome {
 			}
 			return o
 		}
-		if !ok || after.same(stored) || after.same(from) {
-			return f.refusal(lease, from, stored, ok, err)
+		if !ok || after.is(stored) || after.is(from) {
+			return f.refusal(l, from, stored, ok, err)
 		}
-		if o, usable := f.adoption(after, EventAdopted); usable {
+		if o := f.adoption(after, EventAdopted); o != nil {
 			return o
 		}
 		known, cur = after, nil
@@ -178,15 +165,64 @@ func (f *flight) run() *outcome {
 	return f.failure(errChanging)
 }
 
-// retry tries again to save tok.
-func (f *flight) retry(l *lease, tok Token) bool {
-	saved, err := f.save(l, tok)
-	return saved && err == nil
+// first looks at the store of a session of which no token is known. It returns nil if a
+// token has to be refreshed or found under the lease.
+func (f *flight) first(gone *signedOut, known *Token) *outcome {
+	s := f.session
+	if gone != nil && look(s, func(st *state) bool { return st.pending != nil }) {
+		return nil // what is pending comes first
+	}
+	stored, ok, err := f.load(f.ctx)
+	switch {
+	case err != nil && gone == nil:
+		return f.failure(err)
+	case gone != nil && (err != nil || s.holds(gone, stored, ok)):
+		return f.stillOut(gone)
+	}
+	var adopted EventKind
+	if look(s, func(st *state) bool { return st.isBack }) {
+		adopted = EventAdopted // another process has signed in
+	}
+	*known = stored
+	if !ok {
+		return nil
+	}
+	return f.adoption(stored, adopted)
 }
 
-// adoption makes a stored token the current generation, unless it has expired. A kind
-// of 0 is not an event: the token was loaded for the first time.
-func (f *flight) adoption(tok Token, kind EventKind) (o *outcome, usable bool) {
+// glance looks at the store without the lease, for briefWait at most, because it may hold
+// another token than cur. Such a look may be outdated. So it believes a token that is new
+// to this process and of the same sign-in; another sign-in, or that there is no token, has
+// to be seen under the lease: then it returns nil. A failure is of no consequence.
+func (f *flight) glance(cur *generation) *outcome {
+	s := f.session
+	ctx, cancel := context.WithTimeout(f.ctx, briefWait)
+	defer cancel()
+	stored, ok, err := f.load(ctx)
+	had := look(s, func(st *state) bool {
+		had, _ := st.recalls(stored)
+		return had && !cur.tok.renewedBy(stored)
+	})
+	switch {
+	case err != nil, ok && (cur.tok.is(stored) || had && cur.tok.sameSignIn(stored)):
+		if f.enough() {
+			return f.nothing()
+		}
+	case ok && !had && cur.tok.sameSignIn(stored):
+		return f.adoption(stored, EventAdopted)
+	}
+	return nil
+}
+
+// nothing is the outcome of a flight that has found nothing new.
+func (f *flight) nothing() *outcome {
+	return &outcome{landing: landing{again: true}}
+}
+
+// adoption makes a stored token the current generation. It returns nil if that has
+// expired, so that it has to be refreshed first. A kind of 0 is not an event: the token
+// was loaded for the first time.
+func (f *flight) adoption(tok Token, kind EventKind) *outcome {
 	s := f.session
 	now := time.Now()
 	tok.Expiry = expiry.Stored(tok.AccessToken, tok.Expiry, now)
@@ -194,24 +230,37 @@ func (f *flight) adoption(tok Token, kind EventKind) (o *outcome, usable bool) {
 	if g.expires != never {
 		g.certain = g.expires - time.Second // it is not known how much of its lifetime has passed
 	}
-	if s.owner.now() >= g.expires {
-		return nil, false
+	cur := look(s, func(st *state) *generation { return st.current })
+	other := cur != nil && !cur.tok.sameSignIn(tok)
+	if !other && s.owner.now() >= g.expires {
+		return nil
 	}
-	o = &outcome{gen: g, change: func(st *state, _ time.Duration) { st.settle(g) }}
+	o := &outcome{landing: landing{gen: g, again: f.update != nil}, change: func(st *state, _ time.Duration) {
+		st.pending = nil // the store holds what isn't ours to replace
+		if other {
+			f.elsewhere = true
+			st.turn(g, nil)
+		} else {
+			st.settle(g)
+		}
+	}}
 	if kind != 0 {
 		o.events = []Event{{Kind: kind}}
 	}
-	return o, true
+	return o
 }
 
-// ask asks the refresher for the token after from. An error is final if the user must
-// sign in.
+// ask asks the refresher, or the function of an Update, for the token after from. An error
+// is final if the user must sign in. With an error, the token may have a new refresh token
+// that is worth keeping.
 func (f *flight) ask(l *lease, from Token) (tok Token, final bool, err error) {
 	s := f.session
 	s.change(func(st *state, now time.Duration) {
 		switch {
 		case st.flight != f:
 			err = errMeanwhile
+		case f.update != nil:
+			f.from = from
 		case st.rejected != nil && st.rejected.from.same(from):
 			final, err = true, st.rejected.err
 		case !f.refreshes && st.backoff.active(now):
@@ -233,9 +282,27 @@ func (f *flight) ask(l *lease, from Token) (tok Token, final bool, err error) {
 	case l.held.Err() != nil:
 		return Token{}, false, errLockLost
 	}
+	tok, final, err = f.exchange(from)
+	if previous, ok := from.previous(); ok && final {
+		// It was not certain that this is the refresh token that the server meant. The one
+		// from before is tried once.
+		tok, final, err = f.exchange(previous)
+	}
+	return tok, final, err
+}
+
+// exchange calls the refresher, or the function of an Update.
+func (f *flight) exchange(from Token) (tok Token, final bool, err error) {
+	s := f.session
+	what, fn := "the refresher", s.owner.refresher.Refresh
+	if f.update != nil {
+		what, fn = "the function of Update", f.update
+	}
+	visible := from.clone()
+	delete(visible.Extra, extraPrevious)
 	f.asked = time.Now()
-	tok, err = call(f, f.ctx, "the refresher", func(ctx context.Context) (Token, error) {
-		return s.owner.refresher.Refresh(s.owner.within(ctx, s.name), from.clone())
+	tok, err = call(f, f.ctx, what, func(ctx context.Context) (Token, error) {
+		return fn(s.owner.within(ctx, s.name), visible)
 	})
 	if err != nil {
 		if final = requiresSignIn(err); final && from.isZero() {
@@ -244,139 +311,36 @@ func (f *flight) ask(l *lease, from Token) (tok Token, final bool, err error) {
 		if !final {
 			err = withoutSignIn(err)
 		}
-		return Token{}, final, err
+		f.hide(tok)
+		return tok, final, err
 	}
 	f.hide(tok)
-	if tok.AccessToken == "" {
-		return Token{}, false, errNoToken
+	tok = tok.clone()
+	delete(tok.Extra, extraPrevious)
+	switch {
+	case f.update != nil && tok.isZero(), f.update == nil && tok.AccessToken == "":
+		return tok, false, errNoToken
 	}
-	if tok.RefreshToken == "" {
-		tok.RefreshToken = from.RefreshToken
+	if tok.SignInID == "" {
+		tok.SignInID = from.SignInID
+	}
+	if f.update == nil {
+		if tok.RefreshToken == "" {
+			tok.RefreshToken = from.RefreshToken
+		}
+		if tok.RefreshToken == from.RefreshToken && tok.RefreshExpiry.IsZero() {
+			tok.RefreshExpiry = from.RefreshExpiry
+		}
+		// A time that is over already would cause an early refresh for every request.
+		if !tok.RefreshExpiry.After(f.asked) {
+			tok.RefreshExpiry = time.Time{}
+		}
+		if !tok.RefreshAfter.After(f.asked) {
+			tok.RefreshAfter = time.Time{}
+		}
+		tok.SignInID = from.SignInID
+		tok = tok.boundExtra(from)
 	}
 	tok.Expiry = expiry.Refreshed(tok.AccessToken, tok.Expiry, f.asked)
 	return tok, false, nil
-}
-
-// keepNew stores what a refresh brought, and makes it the current generation. The last
-// of spent is what it was refreshed from.
-func (f *flight) keepNew(l *lease, spent []Token, tok Token) *outcome {
-	s := f.session
-	pause := s.owner.refreshPause
-	took := time.Since(f.asked)
-	g := s.newGeneration(tok, f.asked, true)
-	if spent[len(spent)-1].isZero() {
-		s.owner.selfStarting.Store(true)
-	}
-	o := &outcome{
-		gen:     g,
-		unsaved: tok,
-		events:  []Event{{Kind: EventRefreshed, Took: took}},
-		change: func(st *state, now time.Duration) {
-			st.settle(g)
-			st.leavePending(now, spent, pause)
-		},
-	}
-	failed := func(err error) *outcome {
-		o.events = append(o.events, Event{Kind: EventSaveFailed, Err: refreshError(s.name, err, f.secrets...)})
-		return o
-	}
-	if f.isAbandoned() { // the lease is gone: the next flight saves it, if that is still right
-		o.saveNow = true
-		return failed(errUnfinished)
-	}
-	s.change(func(*state, time.Duration) { f.brought = tok })
-	saved, err := f.save(l, g.tok)
-	switch {
-	case err != nil:
-		return failed(err)
-	case saved:
-		o.unsaved = Token{} // if a sign-out came meanwhile it finds the token in the store
-		o.change = func(st *state, _ time.Duration) { st.settle(g) }
-	}
-	return o
-}
-
-// failure is a temporary failure, after which there is a pause. A flight that was up
-// only to save has kept nobody from a token: then the save remains pending.
-func (f *flight) failure(cause error) *outcome {
-	err := refreshError(f.session.name, cause, f.secrets...)
-	pause, spread := f.session.owner.refreshPause, rand.Float64()
-	o := &outcome{err: err}
-	o.change = func(st *state, now time.Duration) {
-		switch {
-		case f.refreshes:
-			st.failed(now, err, spread)
-			if !f.told {
-				e := Event{Kind: EventRefreshFailed, Err: err}
-				if !f.asked.IsZero() {
-					e.Took = time.Since(f.asked)
-				}
-				o.events = append(o.events, e)
-			}
-		case st.pending != nil:
-			st.leavePending(now, st.pending.spent, pause)
-		}
-	}
-	return o
-}
-
-// refusal is the token server's final answer to the refresh of from. It signs the
-// session out, or if the token is still good, does so when that expires or is refused.
-// ok is whether the store holds a token, stored.
-func (f *flight) refusal(l *lease, from, stored Token, ok bool, cause error) *outcome {
-	s := f.session
-	err := refreshError(s.name, cause, f.secrets...)
-	o := &outcome{err: err}
-	if !f.asked.IsZero() { // otherwise it has been reported before
-		o.events = []Event{{Kind: EventRefreshFailed, Err: err, Took: time.Since(f.asked)}}
-	}
-
-	signedOutElsewhere := from.isZero() // which counts at once
-	putOff := false
-	s.change(func(st *state, now time.Duration) {
-		stillGood := st.current != nil && f.needed == nil && now < st.current.expires
-		if putOff = st.flight == f && stillGood && !signedOutElsewhere; putOff {
-			st.rejected, st.backoff = &rejection{from: from, err: cause}, nil
-			f.over, st.flight = true, nil
-		}
-	})
-	if putOff {
-		return o
-	}
-
-	var notDeleted error
-	if ok {
-		_, notDeleted = write(s, f.ctx, l.held, "the store's Delete", func(ctx context.Context) (struct{}, error) {
-			if f.isVoid() {
-				return struct{}{}, nil
-			}
-			return struct{}{}, s.owner.store.Delete(ctx, s.name)
-		}, nil)
-	}
-	if !signedOutElsewhere || look(s, func(st *state) bool { return st.current != nil }) {
-		o.events = append(o.events, Event{Kind: EventSignInRequired, Err: err})
-	}
-	o.change = func(st *state, now time.Duration) {
-		gone := &signedOut{err: err, undeleted: notDeleted != nil, nextLook: now + s.owner.refreshPause, since: now}
-		gone.giveUp(from, stored)
-		if st.current != nil {
-			gone.giveUp(st.current.tok)
-		}
-		if st.pending != nil {
-			gone.giveUp(st.pending.spent...)
-		}
-		st.settle(nil)
-		st.signedOut = gone
-	}
-	return o
-}
-
-// stillOut is the outcome for a session that is signed out if the store shows no new
-// sign-in.
-func (f *flight) stillOut(gone *signedOut) *outcome {
-	pause := f.session.owner.refreshPause
-	return &outcome{err: gone.err, change: func(st *state, now time.Duration) {
-		gone.nextLook = now + pause
-		st.signedOut = gone // a sign-in may have been seen, and gone again
-	}}
 }

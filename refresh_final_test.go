@@ -32,7 +32,8 @@ func TestAFinalAnswerDeletesTheStoredToken(t *testing.T) {
 		w.AssertSignInRequired(t)
 		w.AssertStored(t, "")
 		assert.Equal(t, []reauth.EventKind{
-			reauth.EventSignedIn, reauth.EventRefreshStarted, reauth.EventRefreshFailed, reauth.EventSignInRequired,
+			reauth.EventSignedIn, reauth.EventRefreshStarted, reauth.EventLocked, reauth.EventRefreshFailed,
+			reauth.EventSignInRequired, reauth.EventWaited,
 		}, w.Events.Kinds())
 	})
 }

@@ -27,11 +27,31 @@ func leaveSavePending(t *testing.T, w *testworld.World) {
 	w.AssertStored(t, "secret-access-1")
 }
 
-// withSavePending runs a test in such a world.
+// leaveOwnSavePending is leaveSavePending with a refresh token that stays the same. Then
+// nothing is lost if another process refreshes, so the lock is given back.
+func leaveOwnSavePending(t *testing.T, w *testworld.World) {
+	t.Helper()
+	w.Answer(func(context.Context) (reauth.Token, error) {
+		tok := w.Issue()
+		tok.RefreshToken = ""
+		return tok, nil
+	})
+	leaveSavePending(t, w)
+}
+
+// withSavePending and withOwnSavePending run a test in such a world.
 func withSavePending(t *testing.T, f func(*testing.T, *testworld.World), with ...testworld.Setting) {
 	t.Helper()
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		leaveSavePending(t, w)
+		f(t, w)
+	}, with...)
+}
+
+func withOwnSavePending(t *testing.T, f func(*testing.T, *testworld.World), with ...testworld.Setting) {
+	t.Helper()
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		leaveOwnSavePending(t, w)
 		f(t, w)
 	}, with...)
 }
@@ -45,8 +65,8 @@ func TestATokenThatCannotBeSavedIsUsedAllTheSame(t *testing.T) {
 	withSavePending(t, func(t *testing.T, w *testworld.World) {
 		testworld.AssertAllOK(t, w.Storm(t.Context(), 10))
 		assert.Equal(t, []reauth.EventKind{
-			reauth.EventSignedIn, reauth.EventRefreshStarted, reauth.EventRefreshed,
-			reauth.EventSaveFailed, reauth.EventReplayed,
+			reauth.EventSignedIn, reauth.EventRefreshStarted, reauth.EventLocked, reauth.EventRefreshed,
+			reauth.EventSaveFailed, reauth.EventWaited, reauth.EventReplayed,
 		}, w.Events.Kinds())
 		assert.ErrorIs(t, w.Events.Of(reauth.EventSaveFailed)[0].Err, testworld.ErrFault)
 		w.Store.On(nil)
@@ -70,11 +90,51 @@ func TestASaveUnderALostLeaseIsPending(t *testing.T) {
 	})
 }
 
-func TestAPendingSaveIsTriedByLaterRequestsOncePerRefreshPause(t *testing.T) {
-	for _, call := range []string{"Save", "Load", "Lock"} {
+func TestAPendingSaveIsTriedUnderItsLockWithoutRequests(t *testing.T) {
+	for _, call := range []string{"Save", "Load"} {
 		t.Run(call, func(t *testing.T) {
 			withSavePending(t, func(t *testing.T, w *testworld.World) {
 				w.Store.Fail(call)
+				before, locks := w.Store.Count(call), w.Store.Count("Lock")
+				time.Sleep(time.Minute)
+				assert.InDelta(t, 16, w.Store.Count(call)-before, 1, "after 0.1, 0.2, 0.4 s and so on, up to the refresh pause")
+				w.Store.On(nil)
+				time.Sleep(5 * time.Second)
+				w.AssertStored(t, "secret-access-2")
+				assert.Equal(t, locks, w.Store.Count("Lock"), "the lock was kept")
+				w.Store.Hold(t)() // and is given back
+
+				saves := w.Store.Count("Save")
+				time.Sleep(time.Minute)
+				w.MustGet(t, http.StatusOK)
+				assert.Equal(t, saves, w.Store.Count("Save"), "once it is done")
+				assert.Equal(t, 1, w.Refreshes())
+				assert.Equal(t, 1, w.Events.Count(reauth.EventSavedLate))
+			})
+		})
+	}
+}
+
+func TestAPendingSaveWhoseLockIsLostIsTriedUnderAnother(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		locks := w.Store.Count("Lock")
+		w.Store.LoseLease()
+		w.Store.On(nil)
+		time.Sleep(time.Second)
+		w.AssertStored(t, "secret-access-2")
+		assert.Equal(t, locks+1, w.Store.Count("Lock"))
+	})
+}
+
+// Without a new refresh token nothing is lost if another process refreshes.
+func TestAPendingSaveIsTriedByLaterRequestsOncePerRefreshPause(t *testing.T) {
+	for _, call := range []string{"Save", "Load", "Lock"} {
+		t.Run(call, func(t *testing.T) {
+			withOwnSavePending(t, func(t *testing.T, w *testworld.World) {
+				w.Store.Fail(call)
+				synctest.Wait()
+				w.Store.Hold(t)()
+				time.Sleep(5 * time.Second)
 				before := w.Store.Count(call)
 				for range 600 { // a minute, in which 12 pauses of 5 s pass
 					w.MustGet(t, http.StatusOK)
@@ -99,9 +159,11 @@ func TestAPendingSaveIsTriedByLaterRequestsOncePerRefreshPause(t *testing.T) {
 }
 
 func TestRequestsDoNotWaitForAPendingSave(t *testing.T) {
-	withSavePending(t, func(t *testing.T, w *testworld.World) {
+	withOwnSavePending(t, func(t *testing.T, w *testworld.World) {
 		time.Sleep(5 * time.Second)
 		w.Store.OnCall("Save", testworld.Hangs)
+		w.MustGet(t, http.StatusOK) // starts the save
+		synctest.Wait()
 		for _, r := range w.Storm(t.Context(), 10) {
 			assert.Equal(t, http.StatusOK, r.Status)
 			assert.Zero(t, r.Took)
@@ -227,7 +289,7 @@ func TestASpentTokenThatReachesTheStoreLateIsNotSpentAgain(t *testing.T) {
 }
 
 func TestARefusalDuringAPendingSaveIsRefreshedByTheSameFlight(t *testing.T) {
-	withSavePending(t, func(t *testing.T, w *testworld.World) {
+	withOwnSavePending(t, func(t *testing.T, w *testworld.World) {
 		w.Store.OnCall("Load", func(context.Context) error { time.Sleep(time.Second); return nil })
 		time.Sleep(6 * time.Second)
 		w.MustGet(t, http.StatusOK) // starts the save
@@ -242,17 +304,26 @@ func TestARefusalDuringAPendingSaveIsRefreshedByTheSameFlight(t *testing.T) {
 }
 
 func TestWaitRetriesAPendingSaveUntilItIsDone(t *testing.T) {
-	for _, call := range []string{"Save", "Load", "Lock"} {
-		t.Run(call, func(t *testing.T) {
-			withSavePending(t, func(t *testing.T, w *testworld.World) {
-				w.Store.Fail(call)
-				before, began := w.Store.Count(call), time.Now()
-				time.AfterFunc(time.Minute, func() { w.Store.On(nil) })
-				w.Wait(t)
-				w.AssertStored(t, "secret-access-2")
-				assert.InDelta(t, 62, time.Since(began).Seconds(), 4)
-				assert.InDelta(t, 13, w.Store.Count(call)-before, 1)
-			})
+	for name, tc := range map[string]struct {
+		arrange func(*testing.T, *testworld.World)
+		call    string
+		tries   int
+	}{
+		"Save, under the lock that is kept":     {leaveSavePending, "Save", 17},
+		"Load, under the lock that is kept":     {leaveSavePending, "Load", 17},
+		"Save, with the same refresh token":     {leaveOwnSavePending, "Save", 13},
+		"Load, with the same refresh token":     {leaveOwnSavePending, "Load", 13},
+		"the lock, with the same refresh token": {leaveOwnSavePending, "Lock", 13},
+	} {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			tc.arrange(t, w)
+			w.Store.Fail(tc.call)
+			before, began := w.Store.Count(tc.call), time.Now()
+			time.AfterFunc(time.Minute, func() { w.Store.On(nil) })
+			w.Wait(t)
+			w.AssertStored(t, "secret-access-2")
+			assert.InDelta(t, 62, time.Since(began).Seconds(), 4)
+			assert.InDelta(t, tc.tries, w.Store.Count(tc.call)-before, 2)
 		})
 	}
 }
@@ -319,7 +390,7 @@ func TestASignInOrSignOutEndsAPendingSave(t *testing.T) {
 // A flight that is up only to save becomes a refresh when a request needs one.
 
 func TestAPendingSaveDoesNotRefreshDuringThePauseAfterAFailure(t *testing.T) {
-	withSavePending(t, func(t *testing.T, w *testworld.World) {
+	withOwnSavePending(t, func(t *testing.T, w *testworld.World) {
 		time.Sleep(3700 * time.Millisecond) // the token is refreshed early
 		w.Answer(testworld.Failing(testworld.ErrFault))
 		w.MustGet(t, http.StatusOK)
@@ -340,7 +411,7 @@ func TestAPendingSaveDoesNotRefreshDuringThePauseAfterAFailure(t *testing.T) {
 }
 
 func TestAPendingSaveThatRefreshesIsARefresh(t *testing.T) {
-	withSavePending(t, func(t *testing.T, w *testworld.World) {
+	withOwnSavePending(t, func(t *testing.T, w *testworld.World) {
 		w.Store.Put(t, reauth.Token{AccessToken: "other", RefreshToken: "others", Expiry: time.Now()})
 		w.Answer(testworld.Failing(testworld.ErrFault))
 		before := w.Refreshes()
@@ -355,7 +426,7 @@ func TestAPendingSaveThatRefreshesIsARefresh(t *testing.T) {
 }
 
 func TestAPendingSaveHonorsRetryAfter(t *testing.T) {
-	withSavePending(t, func(t *testing.T, w *testworld.World) {
+	withOwnSavePending(t, func(t *testing.T, w *testworld.World) {
 		time.Sleep(3700 * time.Millisecond) // the token is refreshed early
 		w.Answer(testworld.Failing(&reauth.RefreshError{RetryAfter: time.Minute, Err: testworld.ErrFault}))
 		w.MustGet(t, http.StatusOK)
@@ -373,7 +444,7 @@ func TestAPendingSaveHonorsRetryAfter(t *testing.T) {
 func TestAPendingSaveThatHangsIsAFailedRefreshOnlyIfARequestNeedsOne(t *testing.T) {
 	for name, needed := range map[string]int{"nobody does": 0, "a request does": 1} {
 		t.Run(name, func(t *testing.T) {
-			withSavePending(t, func(t *testing.T, w *testworld.World) {
+			withOwnSavePending(t, func(t *testing.T, w *testworld.World) {
 				hang := make(chan struct{})
 				w.Store.OnCall("Load", func(context.Context) error { <-hang; return testworld.ErrFault })
 				time.Sleep(5 * time.Second)

@@ -206,7 +206,7 @@ func TestTheFirstLoadIsNotAnAdoption(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Store.Put(t, w.Issue())
 		w.MustGet(t, http.StatusOK)
-		assert.Empty(t, w.Events.Kinds())
+		assert.Equal(t, []reauth.EventKind{reauth.EventWaited}, w.Events.Kinds())
 		assert.Zero(t, w.Store.Count("Lock"), "nothing is written")
 		w.Revoke() // it starts no pause either
 		w.MustGet(t, http.StatusOK)
@@ -311,9 +311,11 @@ func TestSaveAndDeleteAreBounded(t *testing.T) {
 // meanwhile, the token is not spent.
 func TestNoRefreshIsSentOnceItHasBecomeWrong(t *testing.T) {
 	for name, meanwhile := range map[string]func(*testing.T, *testworld.World){
-		"the lease is lost":       func(_ *testing.T, w *testworld.World) { w.Store.LoseLease() },
-		"the user has signed in":  func(t *testing.T, w *testworld.World) { w.SignIn(t) },
-		"the user has signed out": func(t *testing.T, w *testworld.World) { assert.NoError(t, w.Transport.SignOut(t.Context())) },
+		"the lease is lost":      func(_ *testing.T, w *testworld.World) { w.Store.LoseLease() },
+		"the user has signed in": func(t *testing.T, w *testworld.World) { w.SignIn(t) },
+		"the user has signed out": func(t *testing.T, w *testworld.World) {
+			assert.NoError(t, w.Transport.SignOut(context.WithoutCancel(t.Context())))
+		},
 	} {
 		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			signedInAndRefused(t, w)
@@ -351,7 +353,9 @@ func TestTheSessionIsNotLockedWhileHandlersHearOfARefreshOrSignIn(t *testing.T) 
 		w.AssertSignInRequired(t)
 		w.SignIn(t)
 		require.NoError(t, w.Transport.SignOut(t.Context()))
-		heard := slices.DeleteFunc(w.Events.Kinds(), func(k reauth.EventKind) bool { return k == reauth.EventRefreshStarted })
+		heard := slices.DeleteFunc(w.Events.Kinds(), func(k reauth.EventKind) bool {
+			return k == reauth.EventRefreshStarted || k == reauth.EventLocked || k == reauth.EventWaited
+		})
 		assert.Equal(t, []reauth.EventKind{
 			reauth.EventSignedIn, reauth.EventRefreshed, reauth.EventReplayed, reauth.EventAdopted, reauth.EventReplayed,
 			reauth.EventRefreshFailed, reauth.EventRefreshFailed, reauth.EventSignInRequired, reauth.EventSignedIn, reauth.EventSignedOut,
@@ -702,7 +706,8 @@ func TestTheRefreshPauseDoublesWhileRefreshesDoNotHelp(t *testing.T) {
 		w.Revoke()
 		w.MustGet(t, http.StatusOK) // a replay that is accepted ends it
 		time.Sleep(5 * time.Second)
-		assert.Equal(t, doubling[:2], refuseEverything(time.Minute))
+		assert.Equal(t, append([]time.Duration{5 * time.Second}, doubling[:2]...), refuseEverything(time.Minute),
+			"at first the endpoint is known to have taken the token before")
 
 		w.SignIn(t) // and so does a sign-in
 		assert.Equal(t, doubling[:2], refuseEverything(time.Minute))
@@ -732,6 +737,114 @@ func TestRefreshKnowsTheRefusedTokenByItsAccessToken(t *testing.T) {
 		require.True(t, ok, "%v", err)
 		assert.Equal(t, 5*time.Second, tooSoon.RetryAfter)
 	})
+}
+
+func TestRefreshOfATokenThatStays(t *testing.T) {
+	for name, tc := range map[string]struct {
+		arrange func(*testing.T, *testworld.World) reauth.Token
+		want    string
+	}{
+		"nothing to refresh with": {func(t *testing.T, w *testworld.World) reauth.Token {
+			tok := w.Issue()
+			tok.RefreshToken = ""
+			require.NoError(t, w.Transport.SignIn(t.Context(), tok))
+			return tok
+		}, "the session has nothing to refresh with"},
+		"the refresher returns it": {func(t *testing.T, w *testworld.World) reauth.Token {
+			tok := w.SignIn(t)
+			w.Answer(func(context.Context) (reauth.Token, error) { return tok, nil })
+			return tok
+		}, "the refresher returned the token that was refused"},
+	} {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			tok := tc.arrange(t, w)
+			_, err := w.Transport.Refresh(t.Context(), tok)
+			testworld.AssertTemporary(t, err)
+			assert.ErrorContains(t, err, tc.want)
+			w.AssertStored(t, tok.AccessToken)
+			w.MustGet(t, http.StatusOK)
+			_, err = w.Transport.Refresh(t.Context(), tok) // too soon
+			failure, ok := errors.AsType[*reauth.RefreshError](err)
+			require.True(t, ok, "%v", err)
+			assert.NotZero(t, failure.RetryAfter)
+		})
+	}
+}
+
+func TestRefreshThatASignOutMeetsIsAnError(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		tok := signedInAndRefused(t, w)
+		w.Answer(func(context.Context) (reauth.Token, error) {
+			assert.NoError(t, w.Transport.SignOut(context.WithoutCancel(t.Context())))
+			return w.Issue(), nil
+		})
+		_, err := w.Transport.Refresh(t.Context(), tok)
+		assert.ErrorIs(t, err, reauth.ErrSignInRequired)
+	})
+}
+
+func TestRefreshGoesOnAfterAnUpdateThatFailed(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		tok := signedInAndRefused(t, w)
+		go func() {
+			_, err := w.Transport.Update(t.Context(), func(context.Context, reauth.Token) (reauth.Token, error) {
+				time.Sleep(time.Second)
+				return reauth.Token{}, testworld.ErrFault
+			})
+			assert.ErrorIs(t, err, testworld.ErrFault)
+		}()
+		synctest.Wait()
+		got, err := w.Transport.Refresh(t.Context(), tok)
+		require.NoError(t, err)
+		assert.Equal(t, "secret-access-2", got.AccessToken)
+	})
+}
+
+func TestAnExpiredTokenThatTheRefresherReturnsAgainIsUsed(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		tok := w.Issue()
+		tok.Expiry = time.Now().Add(time.Minute)
+		require.NoError(t, w.Transport.SignIn(t.Context(), tok))
+		time.Sleep(time.Minute)
+		w.Answer(func(context.Context) (reauth.Token, error) { return tok, nil }) // its stated end has passed
+		w.MustGet(t, http.StatusOK)
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, 1, w.Refreshes())
+	})
+}
+
+func TestEventsTellHowLongItTook(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		took := func(kind reauth.EventKind) time.Duration {
+			t.Helper()
+			events := w.Events.Of(kind)
+			require.Len(t, events, 1, "%v", kind)
+			return events[0].Took
+		}
+		w.Latency = time.Second
+		signedInAndRefused(t, w)
+		synctest.Wait()
+		time.AfterFunc(2*time.Second, w.Store.Hold(t))
+		w.Store.Fail("Save")
+		time.AfterFunc(10*time.Second, func() { w.Store.On(nil) })
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, 2*time.Second, took(reauth.EventLocked))
+		assert.Equal(t, time.Second, took(reauth.EventRefreshed))
+		assert.Equal(t, 3*time.Second, took(reauth.EventWaited))
+		assert.Equal(t, 3*time.Second, took(reauth.EventReplayed))
+		w.Wait(t)
+		late := took(reauth.EventSavedLate)
+		assert.GreaterOrEqual(t, late, 7*time.Second, "since it first failed")
+		assert.LessOrEqual(t, late, 12*time.Second)
+	})
+}
+
+func TestAStoreThatDoesNotLockReportsNoLock(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.MustGet(t, http.StatusOK)
+		assert.Zero(t, w.Events.Count(reauth.EventLocked))
+	}, withoutLock)
 }
 
 // The store has shown the sign-in of another process, but the refresh that its token needs

@@ -1,11 +1,15 @@
 package reauth
 
 import (
+	"errors"
+	"math"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/reauth-go/reauth/internal/ascii"
 	"github.com/reauth-go/reauth/internal/challenge"
+	"github.com/reauth-go/reauth/internal/evidence"
 )
 
 // DefaultRefused reports whether a response means that the access token is not valid any
@@ -46,4 +50,98 @@ func beyondRefresh(h http.Header) bool {
 		code := c.Params["error"]
 		return code == "insufficient_scope" || code == "insufficient_user_authentication"
 	})
+}
+
+// An attempt is a request that was sent with a token.
+type attempt struct {
+	gen      *generation
+	at       evidence.Endpoint // 0: not known
+	origin   evidence.Endpoint
+	fallback bool // gen was the generation before the current one
+}
+
+var (
+	errOtherSignIn  = errors.New("the request was sent under another sign-in")
+	errPermission   = errors.New("the refused token is itself the result of a refresh just now")
+	errStillRefused = errors.New("a refresh just now did not help at this endpoint")
+	errNotRenewable = errors.New("the session has nothing to refresh with")
+	errSameToken    = errors.New("the refresher returned the token that was refused")
+)
+
+// refused returns what a request does whose attempt was refused. pause is
+// Config.RefreshPause.
+func (st *state) refused(now time.Duration, a attempt, pause time.Duration) step {
+	cur, g := st.current, a.gen
+	if g == st.previous {
+		st.previous = nil
+	}
+	switch {
+	case g.epoch != st.epoch:
+		return step{own: errOtherSignIn}
+	case cur == nil:
+		next := st.find(now)
+		next.absent = true
+		return next
+	case cur != g && now < cur.expires:
+		return step{use: cur}
+	case cur != g || st.isRefreshing():
+		return st.replace(now)
+	case st.backoff.active(now):
+		return step{err: st.backoff.err}
+	case st.rejected != nil && st.rejected.kept && now < min(cur.expires, st.rejected.look):
+		return step{own: errNotRenewable, held: st.rejected.look - now}
+	}
+	if prev := st.previous; prev != nil && now < min(prev.expires, cur.obtained+pause) &&
+		!st.evidence.Accepted(a.origin, cur.number, 0) {
+		return step{use: prev, fallback: true} // the API may not know the new token yet
+	}
+	if until := st.pauses[a.at]; now < min(cur.certain, until) {
+		return step{own: errStillRefused, held: until - now}
+	}
+	// A token this new has not been revoked, so the refusal is about permission. But where
+	// it was accepted before, or the one before, the refusal is about the token.
+	fresh := cur.obtained + st.futile.stretch(pause)
+	if cur.fetched && now < min(cur.certain, fresh) && !st.evidence.Accepted(a.at, cur.number, 1) {
+		return step{own: errPermission, held: fresh - now}
+	}
+	return st.replace(now)
+}
+
+// judge takes note of how the API answered a replay. Refusals count only while the API
+// has not accepted a replay with the same generation: one endpoint that refuses every
+// token says nothing about the refresh.
+func (st *state) judge(now time.Duration, a attempt, refused bool, pause time.Duration) step {
+	g := a.gen
+	switch {
+	case g.epoch != st.epoch: // it says nothing about this sign-in
+	case !refused:
+		st.futile.count, st.futile.judged = 0, g.number
+		delete(st.pauses, a.at)
+	case a.fallback:
+		st.previous = nil
+		if st.current != nil && st.flight == nil && !st.backoff.active(now) {
+			return step{start: startRefreshing, needed: st.current}
+		}
+	case st.evidence.Accepted(a.at, g.number, 1):
+		if pause > 0 {
+			st.pauses.Set(now, a.at, now+pause)
+		}
+	case st.futile.judged != g.number && g.fetched:
+		st.futile.judged = g.number
+		if st.futile.count < math.MaxUint8 {
+			st.futile.count++
+		}
+	}
+	return step{}
+}
+
+// pauseIsOver reports whether no refusal of g would be handed over because g is new, so
+// that it need not be known who accepts it.
+func (st *state) pauseIsOver(now time.Duration, g *generation, pause time.Duration) bool {
+	for _, until := range st.pauses {
+		if now < until {
+			return false
+		}
+	}
+	return now >= g.obtained+st.futile.stretch(pause)
 }

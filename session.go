@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/reauth-go/reauth/internal/ascii"
 )
@@ -19,8 +20,6 @@ type Session struct {
 	t    *Transport
 	name string
 }
-
-var errJustRefreshed = errors.New("the refused token is itself the result of a refresh just now")
 
 // Name returns the session's name.
 func (s *Session) Name() string { return s.name }
@@ -97,7 +96,13 @@ func (s *Session) SignIn(ctx context.Context, tok Token) error {
 //
 // Whatever the error, the session is signed out in this process from the moment of the
 // call, until a SignIn or until the store holds another token than the one given up.
-// Other processes that share the store notice at their next refresh, not before.
+// Other processes that share the store notice at their next refresh, or when the store
+// tells them, see [Transport.Forget].
+//
+// If the store can't be locked, for another reason than that somebody holds the lock, the
+// token is deleted all the same. But a process that refreshes at this moment may store it
+// again, so SignOut returns the error. What can't be revoked is kept in memory, for an hour
+// and of at most 1,024 sessions, and the next SignOut tries again.
 func (s *Session) SignOut(ctx context.Context) error {
 	ctx, c, err := s.enter(ctx, "")
 	if err != nil {
@@ -149,27 +154,92 @@ func (s *Session) Refresh(ctx context.Context, refused Token) (Token, error) {
 	defer c.leave()
 	cur := c.current.Load()
 	if cur == nil {
-		if cur, err = c.usable(ctx, false); err != nil {
+		if cur, err = c.obtain(ctx, false); err != nil {
 			return Token{}, err
 		}
 	}
 	if refused.AccessToken == "" || refused.AccessToken != cur.tok.AccessToken {
 		return c.token(ctx)
 	}
-	next, f := c.refused(ctx, cur)
+	next, f := c.refused(ctx, attempt{gen: cur})
+	for f != nil {
+		r, found, err := c.replace(ctx, f)
+		switch {
+		case !found:
+			next, f = c.refused(ctx, attempt{gen: cur})
+			continue
+		case r.own != nil:
+			return Token{}, &RefreshError{Session: s.name, Err: r.own}
+		case err == nil:
+			return r.gen.tok.clone(), nil
+		case r.void:
+			return Token{}, err
+		}
+		if again, err := c.signInAgain(ctx, err); !again {
+			return Token{}, err
+		}
+		return c.token(ctx)
+	}
 	switch {
 	case next.err != nil:
 		return Token{}, next.err
-	case next.held > 0:
-		return Token{}, &RefreshError{Session: s.name, RetryAfter: next.held, Err: errJustRefreshed}
-	case f == nil:
-		return c.token(ctx)
+	case next.own != nil:
+		return Token{}, &RefreshError{Session: s.name, RetryAfter: next.held, Err: next.own}
+	case next.use != nil:
+		return next.use.tok.clone(), nil
 	}
-	g, err := c.wait(ctx, f)
+	return c.token(ctx)
+}
+
+// Update runs fn as the session's refresh: alone, across goroutines and, with a store
+// that locks, processes. fn receives the stored token, zero if there is none. What it
+// returns is stored unchanged and then used. Requests that need a refresh meanwhile wait
+// for it. Use it for a token with other rights, for a second audience, or for an import.
+//
+// An error of fn reaches the caller of Update alone, and changes nothing. If a sign-in or
+// sign-out comes meanwhile, the result is dropped, and after a sign-out it is revoked. fn
+// must not call Token, Refresh, Update or Wait for this session with the context that it
+// receives. That ends after [Config.RefreshTimeout], and not with ctx.
+func (s *Session) Update(ctx context.Context, fn func(context.Context, Token) (Token, error)) (Token, error) {
+	if fn == nil {
+		return Token{}, errors.New("reauth: Update: fn is nil")
+	}
+	ctx, c, err := s.enter(ctx, "Update")
 	if err != nil {
 		return Token{}, err
 	}
-	return g.tok.clone(), nil
+	defer c.leave()
+	tok, err := c.runUpdate(ctx, fn)
+	return tok, c.methodError(ctx, "Update", err, Token{})
+}
+
+// runUpdate starts the flight that calls fn, once no other is up.
+func (s *cachedSession) runUpdate(ctx context.Context, fn updateFunc) (Token, error) {
+	for {
+		var f *flight
+		mine := false
+		s.change(func(st *state, _ time.Duration) {
+			if f = st.flight; f == nil {
+				f, mine = s.depart(ctx, st, startRefreshing, nil, fn), true
+			}
+		})
+		got, ok := f.wait(ctx)
+		switch {
+		case !ok:
+			return Token{}, context.Cause(ctx)
+		case !mine && f.isAbandoned() && !f.isVoid():
+			return Token{}, got.err // the code that it called has not returned
+		case !mine, got.again && got.fault == nil: // another token was found in the store first
+		case got.gen != nil:
+			return got.gen.tok.clone(), nil
+		case got.void:
+			return Token{}, &RefreshError{Session: s.name, Err: errMeanwhile}
+		case got.fault != nil:
+			return Token{}, got.fault
+		default:
+			return Token{}, got.err
+		}
+	}
 }
 
 // token returns a usable token.
@@ -177,7 +247,7 @@ func (s *cachedSession) token(ctx context.Context) (Token, error) {
 	g := s.fresh()
 	if g == nil {
 		var err error
-		if g, err = s.usable(ctx, false); err != nil {
+		if g, err = s.obtain(ctx, false); err != nil {
 			return Token{}, err
 		}
 	}

@@ -121,6 +121,8 @@ func TestMethodsOfATransportAreThoseOfASession(t *testing.T) {
 			signedIn(true)
 			got, err := m[1].Token(ctx)
 			require.NoError(t, err)
+			assert.NotEmpty(t, got.SignInID)
+			tok.SignInID = got.SignInID
 			assert.Equal(t, tok, got)
 			got, err = m[0].Refresh(ctx, tok)
 			require.NoError(t, err)

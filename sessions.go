@@ -2,6 +2,8 @@ package reauth
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +30,7 @@ type sessions struct {
 	timeout       time.Duration
 	refreshPause  time.Duration
 	onEvent       func(context.Context, Event)
+	signIn        func(context.Context) (Token, error) // Config.SignIn
 
 	base  time.Time // what now counts from
 	limit int
@@ -41,7 +44,8 @@ type sessions struct {
 	// Learned of the refresher while it is used; see startKind.
 	selfStarting, needsToken atomic.Bool
 
-	idle idleness
+	idle      idleness
+	unrevoked unrevoked
 }
 
 func (m *sessions) now() time.Duration { return time.Since(m.base) }
@@ -144,6 +148,35 @@ func (m *sessions) emit(ctx context.Context, session string, e Event) {
 	}
 }
 
+// forget marks what is known of a session as stale; see Transport.Forget.
+func (m *sessions) forget(name string) {
+	s := m.only
+	if name != "" {
+		m.mu.RLock()
+		s = m.byName[name]
+		m.mu.RUnlock()
+	}
+	if s == nil {
+		return
+	}
+	s.change(func(st *state, now time.Duration) {
+		st.stale = st.current != nil
+		if st.signedOut != nil && !st.signedOut.undeleted {
+			st.signedOut.nextLook = now
+		}
+	})
+}
+
+func (m *sessions) forgetAll() {
+	m.mu.RLock()
+	names := slices.Collect(maps.Keys(m.byName))
+	m.mu.RUnlock()
+	for _, name := range names {
+		m.forget(name)
+	}
+	m.forget("")
+}
+
 // begin and end enclose the life of a goroutine that Wait waits for.
 func (m *sessions) begin() { m.idle.add(1) }
 func (m *sessions) end()   { m.idle.add(-1) }
@@ -240,7 +273,7 @@ func (s *cachedSession) saveIfDue(ctx context.Context) time.Duration {
 			in = left
 			return
 		}
-		s.depart(ctx, st, startSaving, nil)
+		s.depart(ctx, st, startSaving, nil, nil)
 	})
 	return in
 }

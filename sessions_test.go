@@ -131,10 +131,15 @@ func TestTheCacheKeepsWhatWouldBeLost(t *testing.T) {
 			w.Store.Fail("Delete")
 			require.ErrorIs(t, w.Transport.SignOut(as(t, "ann")), testworld.ErrFault)
 		}, 0},
-		"a sign-out whose Lock failed": {func(t *testing.T, w *testworld.World) {
+		"a sign-out whose Lock and Delete failed": {func(t *testing.T, w *testworld.World) {
 			learnThatItNeedsAToken(t, w)
-			w.Store.Fail("Lock")
+			w.Store.Fail("Lock", "Delete")
 			require.ErrorIs(t, w.Transport.SignOut(as(t, "ann")), testworld.ErrFault)
+		}, 0},
+		"a sign-out that did not get the lock": {func(t *testing.T, w *testworld.World) {
+			learnThatItNeedsAToken(t, w)
+			w.Store.OnCall("Lock", testworld.Hangs)
+			require.Error(t, w.Transport.SignOut(as(t, "ann")))
 		}, 0},
 		"a final answer whose Delete failed": {func(t *testing.T, w *testworld.World) {
 			learnThatItNeedsAToken(t, w)

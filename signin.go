@@ -2,8 +2,11 @@ package reauth
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/reauth-go/reauth/internal/expiry"
@@ -16,16 +19,18 @@ var errSignedOut = fmt.Errorf("signed out: %w", ErrSignInRequired)
 func (s *cachedSession) signIn(ctx context.Context, tok Token) error {
 	now := time.Now()
 	tok = tok.clone()
+	tok.SignInID = rand.Text()
+	delete(tok.Extra, extraPrevious)
 	tok.Expiry = expiry.Stored(tok.AccessToken, tok.Expiry, now)
 	if err := s.owner.validateToken(tok); err != nil {
 		return err
 	}
 	g := s.newGeneration(tok, now, false)
-	lease, err := s.acquire(ctx)
+	lease, err := s.acquireSettled(ctx)
 	if err != nil {
 		return err
 	}
-	_, err = write(s, ctx, lease.held, "the store's Save", func(ctx context.Context) (saved bool, err error) {
+	_, err = write(s, ctx, lease, "the store's Save", func(ctx context.Context) (saved bool, err error) {
 		if s.isRefreshing(tok) {
 			// The flight brings the token after this very one. Replacing that would
 			// spend this one twice.
@@ -34,7 +39,10 @@ func (s *cachedSession) signIn(ctx context.Context, tok Token) error {
 		return true, s.owner.store.Save(ctx, s.name, g.tok.clone())
 	}, func(saved bool, err error) {
 		if saved && err == nil {
-			s.change(func(st *state, _ time.Duration) { st.turn(g, nil) })
+			s.change(func(st *state, _ time.Duration) {
+				st.turn(g, nil)
+				st.pending = nil
+			})
 		}
 	})
 	s.release(lease)
@@ -42,6 +50,39 @@ func (s *cachedSession) signIn(ctx context.Context, tok Token) error {
 		s.owner.emit(ctx, s.name, Event{Kind: EventSignedIn})
 	}
 	return err
+}
+
+// acquireSettled is acquire for a write of its own. What is pending is saved first: a
+// store that can't accept that can't accept another write either.
+func (s *cachedSession) acquireSettled(ctx context.Context) (*lease, error) {
+	for {
+		l, err := s.acquire(ctx)
+		if err != nil {
+			return nil, err
+		}
+		p := look(s, func(st *state) *pendingSave { return st.pending })
+		if p != nil && p.lease == l && l.ready != nil {
+			saved, saveErr := write(s, ctx, l, "the store's Save", func(ctx context.Context) (bool, error) {
+				if look(s, func(st *state) bool { return st.pending != p }) {
+					return false, nil // it was saved meanwhile
+				}
+				err := s.owner.store.Save(ctx, s.name, p.tok.clone())
+				return err == nil, err
+			}, nil)
+			if saved {
+				s.dropPending(p)
+				s.owner.emit(ctx, s.name, Event{Kind: EventSavedLate, Took: s.owner.now() - p.since})
+			}
+			err = saveErr
+		}
+		if !s.isUnsettled(l) {
+			return l, nil
+		}
+		s.release(l)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errStillOpen, err)
+		}
+	}
 }
 
 // isRefreshing reports whether the flight that is up asks for the token after tok.
@@ -70,9 +111,15 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 		loaded bool
 	}
 	var had deleted
-	lease, err := s.acquire(ctx)
+	l, err := s.acquireSettled(ctx)
+	lockErr := err
+	if err != nil && !errors.Is(err, errStillOpen) && err != errLockTimeout && ctx.Err() == nil {
+		// Somebody who can't lock may still delete. But a process that refreshes meanwhile
+		// may save again, so the caller must know.
+		l, err = &lease{held: m.forFlight(ctx, s.name)}, nil
+	}
 	if err == nil {
-		had, err = write(s, ctx, lease.held, "the store's Delete", func(ctx context.Context) (deleted, error) {
+		had, err = write(s, ctx, l, "the store's Delete", func(ctx context.Context) (deleted, error) {
 			found, err := m.load(ctx, s.name)
 			had := deleted{found, err == nil}
 			if had.loaded && !had.ok {
@@ -83,7 +130,7 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 			}
 			return had, nil
 		}, func(had deleted, err error) {
-			// Once more, in case a SignIn came between.
+			// Once more, in case a SignIn or a save came between.
 			s.change(func(st *state, now time.Duration) {
 				o := &signedOut{
 					err: signedOutError, byCaller: true, givenUnseen: err != nil && !had.loaded, undeleted: err != nil,
@@ -92,10 +139,19 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 				if had.ok {
 					o.giveUp(had.tok)
 				}
+				if st.pending != nil {
+					pending = st.pending
+				}
 				st.giveUp(o)
+				if err == nil {
+					st.pending = nil
+				}
 			})
 		})
-		s.release(lease)
+		s.release(l)
+	}
+	if lockErr != nil {
+		err = errors.Join(lockErr, err)
 	}
 	s.change(func(st *state, now time.Duration) {
 		if st.signedOut == waiting { // the store was not reached
@@ -107,23 +163,37 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 	last := had.tok
 	if before != nil {
 		secrets = append(secrets, before.tok.secrets()...)
-		if !had.ok || pending != nil {
+		if !had.ok {
 			last = before.tok
 		}
+	}
+	if pending != nil {
+		secrets = append(secrets, pending.tok.secrets()...)
+		last = pending.tok
 	}
 	if err != nil && redact.Text(err.Error(), secrets) != err.Error() {
 		err = harmless(err, secrets)
 	}
-	if !last.isZero() {
-		if notRevoked := s.revoke(ctx, last); notRevoked != nil {
-			what := "the token could not be revoked"
-			if err == nil {
-				what = "signed out, but " + what
-			}
-			err = errors.Join(err, wrap(what, notRevoked))
+	if notRevoked := errors.Join(m.unrevoked.again(ctx, s), s.revokeOrKeep(ctx, last)); notRevoked != nil {
+		what := "the token could not be revoked"
+		if err == nil {
+			what = "signed out, but " + what
 		}
+		err = errors.Join(err, wrap(what, notRevoked))
 	}
 	m.emit(ctx, s.name, Event{Kind: EventSignedOut, Err: err})
+	return err
+}
+
+// revokeOrKeep revokes tok. What can't be revoked is kept for the next SignOut.
+func (s *cachedSession) revokeOrKeep(ctx context.Context, tok Token) error {
+	if tok.isZero() {
+		return nil
+	}
+	err := s.revoke(ctx, tok)
+	if err != nil {
+		s.owner.unrevoked.keep(s.owner.now(), s.name, tok)
+	}
 	return err
 }
 
@@ -157,7 +227,7 @@ func (s *cachedSession) signedIn(ctx context.Context) (bool, error) {
 	if !ask {
 		return known, nil
 	}
-	got, err := callBounded(ctx, m, "the store's Load", errStoreBusy, func(ctx context.Context) (found, error) {
+	got, err := callBounded(m.inherit(ctx, s.name), m, "the store's Load", errStoreBusy, func(ctx context.Context) (found, error) {
 		return m.load(ctx, s.name)
 	})
 	switch {
@@ -173,18 +243,146 @@ func (s *cachedSession) signedIn(ctx context.Context) (bool, error) {
 	return got.ok, nil
 }
 
-// callBounded calls foreign code on behalf of a method's caller. It returns when ctx is done,
-// or with the error late after RefreshTimeout, whether or not the code does.
-func callBounded[T any](ctx context.Context, m *sessions, what string, late error, fn func(context.Context) (T, error)) (v T, err error) {
-	bounded, cancel := context.WithTimeoutCause(ctx, m.timeout, late)
-	defer cancel()
-	m.begin()
-	r, ok := spawn(what, func() (T, error) {
-		defer m.end()
-		return fn(bounded)
-	}).wait(bounded)
-	if !ok {
-		return v, context.Cause(bounded)
+// unrevoked are the tokens whose revocation failed. The next SignOut of the session tries
+// again.
+type unrevoked struct {
+	mu   sync.Mutex
+	kept []unrevokedToken // the oldest first
+}
+
+type unrevokedToken struct {
+	session string
+	tok     Token
+	since   time.Duration
+}
+
+const (
+	mostUnrevoked    = 1024
+	longestUnrevoked = time.Hour
+)
+
+func (u *unrevoked) keep(now time.Duration, session string, tok Token) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.kept = slices.DeleteFunc(u.kept, func(k unrevokedToken) bool { return now-k.since > longestUnrevoked })
+	if over := len(u.kept) - mostUnrevoked + 1; over > 0 {
+		u.kept = slices.Delete(u.kept, 0, over)
 	}
-	return r.value, r.err
+	u.kept = append(u.kept, unrevokedToken{session, tok.clone(), now})
+}
+
+// again revokes what is kept of the session. What fails again stays.
+func (u *unrevoked) again(ctx context.Context, s *cachedSession) error {
+	now := s.owner.now()
+	var mine []unrevokedToken
+	u.mu.Lock()
+	u.kept = slices.DeleteFunc(u.kept, func(k unrevokedToken) bool {
+		if k.session == s.name && now-k.since <= longestUnrevoked {
+			mine = append(mine, k)
+		}
+		return k.session == s.name
+	})
+	u.mu.Unlock()
+	var errs []error
+	for _, k := range mine {
+		errs = append(errs, s.revokeOrKeep(ctx, k.tok))
+	}
+	return errors.Join(errs...)
+}
+
+// A signing is one run of Config.SignIn, shared by all who wait for it. It is kept once it
+// is over, with its error.
+type signing struct {
+	*promise[error]
+	cancel  context.CancelFunc
+	waiters int           // guarded by session.mu; once none is left the run is cancelled
+	until   time.Duration // guarded by session.mu: it has failed, and until then there is no other
+}
+
+// signInAgain runs Config.SignIn for a request or call whose session needs a sign-in, as
+// cause says, or joins the run that is up. If it reports false, the error is the caller's.
+// Otherwise the caller looks again. Each caller waits on its own context; the run is
+// cancelled when nobody waits.
+func (s *cachedSession) signInAgain(ctx context.Context, cause error) (again bool, err error) {
+	m := s.owner
+	if m.signIn == nil || !errors.Is(cause, ErrSignInRequired) || scopeOf(ctx).isRefreshing(m) {
+		return false, cause
+	}
+	s.mu.Lock()
+	run := s.signing
+	if run != nil && run.until != 0 && m.now() >= run.until {
+		run = nil
+	}
+	if run == nil {
+		run = &signing{promise: newPromise[error]()}
+		var own context.Context
+		own, run.cancel = context.WithCancel(m.forFlight(ctx, s.name))
+		s.signing = run
+		m.begin()
+		go s.runSignIn(own, run) // ends when Config.SignIn and the store return
+	}
+	cancelled := run.waiters < 0
+	if !cancelled {
+		run.waiters++
+	}
+	s.mu.Unlock()
+
+	err, ok := run.wait(ctx)
+	if cancelled { // there is one at a time, so the next one had to wait
+		return ok, context.Cause(ctx)
+	}
+	s.mu.Lock()
+	if run.waiters--; run.waiters == 0 {
+		if run.until == 0 {
+			run.waiters = -1 // nobody joins a run that is cancelled
+		}
+		run.cancel()
+	}
+	s.mu.Unlock()
+	switch {
+	case !ok:
+		return false, context.Cause(ctx)
+	case err != nil:
+		return false, err
+	}
+	return true, nil
+}
+
+// obtain is usable, and signs in where nothing else helps.
+func (s *cachedSession) obtain(ctx context.Context, patient bool) (*generation, error) {
+	for {
+		g, err := s.usable(ctx, patient)
+		if err == nil {
+			return g, nil
+		}
+		if again, err := s.signInAgain(ctx, err); !again {
+			return nil, err
+		}
+	}
+}
+
+func (s *cachedSession) runSignIn(ctx context.Context, run *signing) {
+	m := s.owner
+	defer m.end()
+	tok, err := await("Config.SignIn", func() (Token, error) { return m.signIn(m.within(ctx, s.name)) })
+	if err == nil && tok.isZero() {
+		err = errors.New("Config.SignIn returned neither a token nor an error")
+	}
+	if err == nil {
+		err = s.signIn(ctx, tok)
+	}
+	var failed error
+	if err != nil {
+		text := redact.Text("sign-in: "+err.Error(), tok.secrets())
+		chain := errors.Join(ErrSignInRequired, redact.Without(redact.Without(err, context.Canceled), context.DeadlineExceeded))
+		failed = refreshError(s.name, &redact.Error{Text: text, Chain: chain})
+	}
+	s.mu.Lock()
+	if cancelled := run.waiters < 0; failed != nil && !cancelled {
+		run.until = m.now() + max(m.refreshPause, 1)
+	} else if s.signing == run {
+		s.signing = nil
+	}
+	s.mu.Unlock()
+	run.keep(failed)
 }

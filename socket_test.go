@@ -370,7 +370,7 @@ func TestResponseBodyIsHandedOverUntouched(t *testing.T) {
 				s.ExpireAccess()
 				get("/", http.StatusOK) // replayed
 				s.ExpireAccess()
-				get("/", http.StatusUnauthorized) // so soon after a refresh
+				get("/other", http.StatusUnauthorized) // so soon after a refresh, and never accepted there
 			})
 		}
 	})

@@ -1,24 +1,30 @@
 package reauth
 
 import (
-	"math"
 	"slices"
 	"time"
+
+	"github.com/reauth-go/reauth/internal/evidence"
 )
 
 // A state is what a session knows, as plain data: no lock, no clock, no I/O. Its
 // methods are the rules. They take the time, on the clock of sessions.now, and return
 // what to do next. Only cachedSession.change calls those that write.
 type state struct {
-	epoch     uint64       // counts the sign-ins and sign-outs of this process
-	current   *generation  // nil: none is known
-	signedOut *signedOut   // why there is no current generation; nil: the store was not asked yet, or isBack
-	isBack    bool         // the store has shown a sign-in of another process, which is not loaded yet
-	flight    *flight      // the flight that is up
-	backoff   *backoff     // after a flight that failed
-	pending   *pendingSave // the current generation has not reached the store
-	rejected  *rejection   // the current generation can't be refreshed any more
-	futile    futility     // refreshes that didn't help
+	epoch     uint64          // counts the sign-ins and sign-outs that this process knows of
+	current   *generation     // nil: none is known
+	previous  *generation     // the one before, while it is good and current may not be known everywhere yet
+	signedOut *signedOut      // why there is no current generation; nil: the store was not asked yet, or isBack
+	isBack    bool            // the store has shown a sign-in of another process, which is not loaded yet
+	flight    *flight         // the flight that is up
+	backoff   *backoff        // after a flight that failed
+	pending   *pendingSave    // a token that has not reached the store
+	rejected  *rejection      // the current generation can't be refreshed any more
+	futile    futility        // refreshes that didn't help
+	memory    *memory         // tokens from before; nil: none
+	evidence  *evidence.Table // who has accepted the current generation; nil: no pause is on
+	pauses    evidence.Pauses // endpoints where a refresh didn't help
+	stale     bool            // the store may hold another token than current, and no flight looks; see Transport.Forget
 }
 
 // A backoff is the pause after a flight that failed. A nil one is over.
@@ -36,6 +42,15 @@ const (
 
 func (b *backoff) active(now time.Duration) bool { return b != nil && now < b.until }
 
+// A rejection is the final answer to the refresh of a token that is still good for
+// requests.
+type rejection struct {
+	from Token
+	err  error
+	kept bool          // the token server had no part in it: there was nothing to refresh with
+	look time.Duration // with kept: when a refusal looks at the store again
+}
+
 // A signedOut is the state of a session that has no token and needs a sign-in.
 type signedOut struct {
 	err         *RefreshError // what requests get
@@ -50,14 +65,15 @@ type signedOut struct {
 // giveUp adds tokens to those given up.
 func (o *signedOut) giveUp(toks ...Token) {
 	for _, tok := range toks {
-		if !slices.ContainsFunc(o.given, tok.same) {
+		if !tok.isZero() && !slices.ContainsFunc(o.given, tok.is) {
 			o.given = append(o.given, tok.clone())
 		}
 	}
 }
 
-// holds reports whether the session is still signed out though the store shows tok:
-// there is none, if ok is false, or it is one of those given up.
+// holds reports whether the session is still signed out though the store shows tok: there
+// is none, if ok is false, or it is one of those given up. After a SignOut that is any
+// token of the same sign-in, because another process may have refreshed it meanwhile.
 func (o *signedOut) holds(tok Token, ok bool) bool {
 	if o.givenUnseen {
 		o.givenUnseen = false
@@ -68,29 +84,25 @@ func (o *signedOut) holds(tok Token, ok bool) bool {
 	if !ok {
 		o.undeleted = false
 	}
-	return !ok || slices.ContainsFunc(o.given, tok.same)
+	return !ok || slices.ContainsFunc(o.given, func(g Token) bool {
+		return g.is(tok) || o.byCaller && g.SignInID != "" && g.SignInID == tok.SignInID
+	})
 }
 
-// A pendingSave is a save of the current generation that the store has not accepted.
-// If nobody else has written, the store holds a token that this process has spent: the
-// one that it was last seen to hold, or one whose Save seemed to fail.
+// A pendingSave is a token that this process was given and that the store has not
+// accepted. The store holds one that was spent for it, unless somebody else has written.
 type pendingSave struct {
-	spent []Token       // the latest last
-	next  time.Duration // when to try again
+	tok    Token
+	guard  bool          // the store holds a spent token, so the lease is kept while this is pending
+	lease  *lease        // nil: it was lost, or isn't kept
+	tries  int           // with that lease
+	next   time.Duration // when to try again
+	since  time.Duration
+	report time.Duration // when to report again that it is pending
 }
 
-// mostSpent bounds what is remembered while a store fails. A Save is not expected to
-// take effect so many refreshes later.
-const mostSpent = 8
-
-func (p *pendingSave) hasSpent(tok Token) bool { return slices.ContainsFunc(p.spent, tok.same) }
-
-// A rejection is the token server's final answer to the refresh of a token that is
-// still good for requests.
-type rejection struct {
-	from Token
-	err  error
-}
+// reportPending is how often a pending save is reported.
+const reportPending = 15 * time.Minute
 
 // A futility counts the refreshes whose replay was refused all the same.
 type futility struct {
@@ -117,25 +129,32 @@ func (f futility) stretch(pause time.Duration) time.Duration {
 }
 
 // A step is what a caller does next. Without use, wait and err the caller keeps the
-// answer that it has.
+// response that it has.
 type step struct {
-	use    *generation   // send the request with this one
-	wait   bool          // for the flight; if use is set too, that one is good meanwhile
-	err    *RefreshError // fail with this error
-	start  start         // first start a flight
-	needed *generation   // for start: the generation that its waiters can't use any more; nil if it is an early one
-	held   time.Duration // how long a refusal won't start a refresh; 0 if that isn't the reason
-	absent bool          // there was no current generation
+	use      *generation   // send the request with this one
+	fallback bool          // use is the generation before the current one
+	wait     bool          // for the flight; if use is set too, that one is good meanwhile
+	brief    bool          // with wait and use: no longer than briefWait
+	err      *RefreshError // fail with this error
+	start    start         // first start a flight
+	needed   *generation   // for start: the generation that its waiters can't use any more; nil if it is an early one
+	own      error         // why the caller keeps the response that refused
+	held     time.Duration // with own: how long such a refusal won't start a refresh
+	absent   bool          // there was no current generation
 }
 
 // A start says why a flight is started.
 type start int
 
 const (
-	startNothing start = iota
-	startSaving        // only to save what is pending
+	startNothing  start = iota
+	startSaving         // only to save what is pending
+	startChecking       // only to see what is stored
 	startRefreshing
 )
+
+// briefWait bounds the waits for what a request could do without.
+const briefWait = time.Second
 
 // next returns what a request does that has not been sent. One that is patient waits
 // for the next generation even if the current one is only about to expire.
@@ -150,39 +169,23 @@ func (st *state) next(now time.Duration, patient bool) step {
 	next := step{use: g}
 	if st.flight == nil {
 		switch {
+		case st.stale:
+			next.start = startChecking
 		case now >= g.early && st.rejected == nil && !st.backoff.active(now):
 			next.start = startRefreshing
-		case st.pending != nil && now >= st.pending.next:
+		case st.pending != nil && st.pending.lease == nil && now >= st.pending.next:
 			next.start = startSaving
 		}
 	}
-	next.wait = patient && now >= g.early && (next.start == startRefreshing || st.isRefreshing())
-	return next
-}
-
-// refused returns what a request does whose attempt with g was refused. pause is
-// Config.RefreshPause.
-func (st *state) refused(now time.Duration, g *generation, pause time.Duration) step {
-	cur := st.current
 	switch {
-	case g.epoch != st.epoch:
-		return step{} // sent under another sign-in: its refusal is the answer
-	case cur == nil:
-		next := st.find(now)
-		next.absent = true
-		return next
-	case cur != g && now < cur.expires:
-		return step{use: cur}
-	case cur != g || st.isRefreshing():
-		return st.replace(now)
-	case st.backoff.active(now):
-		return step{err: st.backoff.err}
+	case st.isChecking():
+		next.wait, next.brief = true, true
+	case patient && now >= g.urgent:
+		next.wait = next.start == startRefreshing || st.isRefreshing()
+	case patient && st.isRefreshing() && st.flight.needed == g:
+		next.wait, next.brief = true, true // a refusal has shown that g won't do
 	}
-	// A token this new has not been revoked: the refusal is about permission.
-	if pause := st.futile.stretch(pause); cur.fetched && now < cur.certain && now < cur.obtained+pause {
-		return step{held: cur.obtained + pause - now}
-	}
-	return st.replace(now)
+	return next
 }
 
 // find returns how to get a generation where there is none.
@@ -214,12 +217,19 @@ func (st *state) replace(now time.Duration) step {
 // isRefreshing reports whether a flight is up, and not only to save.
 func (st *state) isRefreshing() bool { return st.flight != nil && st.flight.refreshes }
 
+// isChecking reports whether the store may hold another token than the current one, as
+// Forget has said, and has not been asked since.
+func (st *state) isChecking() bool { return st.stale || st.flight != nil && st.flight.checks }
+
 // attention returns when a request must look at more than the current generation,
 // which is not nil: that one expires or should be refreshed, or a save is due.
 func (st *state) attention() time.Duration {
 	g := st.current
 	at := g.expires
-	if st.flight != nil {
+	switch {
+	case st.isChecking():
+		return 0
+	case st.flight != nil:
 		return at
 	}
 	if st.rejected == nil {
@@ -229,7 +239,7 @@ func (st *state) attention() time.Duration {
 		}
 		at = min(at, early)
 	}
-	if st.pending != nil {
+	if st.pending != nil && st.pending.lease == nil {
 		at = min(at, st.pending.next)
 	}
 	return at
@@ -241,15 +251,62 @@ func (st *state) settle(g *generation) {
 		st.futile.settled++
 		g.epoch, g.number = st.epoch, st.futile.settled
 		st.signedOut = nil
+		st.remember(g.tok, false)
+		if g.fetched {
+			if st.evidence == nil {
+				st.evidence = new(evidence.Table)
+			}
+			g.watch.Store(st.evidence)
+		}
 	}
-	st.backoff, st.rejected, st.pending, st.isBack = nil, nil, nil, false
+	st.backoff, st.rejected, st.previous, st.isBack = nil, nil, nil, false
 	st.current = g
 }
 
-// leavePending notes that the current generation has not reached the store, which may
-// hold one of spent. A pause of 0 would make Wait try again and again.
-func (st *state) leavePending(now time.Duration, spent []Token, pause time.Duration) {
-	st.pending = &pendingSave{spent: spent[max(0, len(spent)-mostSpent):], next: now + max(pause, grace)}
+// renew makes g, which a refresh brought, the current generation. An early refresh
+// leaves the one before good for a while.
+func (st *state) renew(g *generation, early bool) {
+	before := st.current
+	st.settle(g)
+	if early {
+		st.previous = before
+	}
+}
+
+// remember notes that this process has had tok or, if spent is true, has exchanged it for
+// the next.
+func (st *state) remember(tok Token, spent bool) {
+	if st.memory == nil {
+		st.memory = new(memory)
+	}
+	st.memory.add(tok, spent)
+}
+
+// recalls reports whether this process has had tok, and whether it has exchanged it for
+// the next.
+func (st *state) recalls(tok Token) (had, spent bool) {
+	if st.memory == nil {
+		return false, false
+	}
+	i := st.memory.find(tok)
+	return i >= 0, i >= 0 && st.memory.spent&(1<<i) != 0
+}
+
+// leavePending notes that tok has not reached the store. If guard is true the lease l,
+// unless nil, is kept until it does. A pause of 0 would make Wait try again and again.
+func (st *state) leavePending(now time.Duration, tok Token, l *lease, guard bool, pause time.Duration) {
+	p := &pendingSave{tok: tok.clone(), guard: guard, since: now, report: now + reportPending}
+	if before := st.pending; before != nil {
+		p.since, p.report, p.tries = before.since, before.report, before.tries
+	}
+	pause = max(pause, grace)
+	if guard && l != nil && l.ready != nil { // other processes wait, so try soon
+		p.lease = l
+		pause = min(pause, grace<<min(p.tries, 10))
+		p.tries++
+	}
+	p.next = now + pause
+	st.pending = p
 }
 
 // turn starts the next epoch with g or, if that is nil, signed out as o says. A flight
@@ -257,13 +314,14 @@ func (st *state) leavePending(now time.Duration, spent []Token, pause time.Durat
 func (st *state) turn(g *generation, o *signedOut) {
 	st.epoch++
 	st.flight = nil
-	st.futile.count, st.futile.judged = 0, 0
+	st.futile.count, st.futile.judged, st.pauses = 0, 0, nil
 	st.settle(g)
 	st.signedOut = o
 }
 
 // giveUp starts the next epoch signed out as o says. It adds to o the tokens that the
-// store may hold and that are not another sign-in.
+// store may hold and that are not another sign-in. What is pending stays so until the
+// store is known to hold nothing: another process could spend what is stored.
 func (st *state) giveUp(o *signedOut) {
 	switch {
 	case st.current != nil:
@@ -274,7 +332,7 @@ func (st *state) giveUp(o *signedOut) {
 		o.givenUnseen = o.givenUnseen && st.signedOut.givenUnseen
 	}
 	if st.pending != nil {
-		o.giveUp(st.pending.spent...)
+		o.giveUp(st.pending.tok)
 	}
 	if st.rejected != nil {
 		o.giveUp(st.rejected.from)
@@ -293,26 +351,13 @@ func (st *state) failed(now time.Duration, err *RefreshError, spread float64) {
 		pause = min(2*st.backoff.pause, longestBackoff)
 	}
 	jittered := pause - time.Duration(spread*float64(pause/4))
+	if err.RetryAfter <= 0 {
+		err.RetryAfter = jittered // so that its caller knows when to try again
+	}
 	st.backoff = &backoff{
 		err:   err,
 		until: now + max(jittered, min(err.RetryAfter, longestRetryAfter)),
 		pause: pause,
-	}
-}
-
-// judge takes note of how the API answered a replay that carried g. Refusals count
-// only while the API has not accepted a replay with the same generation: one endpoint
-// that refuses every token says nothing about the refresh.
-func (st *state) judge(g *generation, refused bool) {
-	switch {
-	case g.epoch != st.epoch: // it says nothing about this sign-in
-	case !refused:
-		st.futile.count, st.futile.judged = 0, g.number
-	case st.futile.judged != g.number && g.fetched:
-		st.futile.judged = g.number
-		if st.futile.count < math.MaxUint8 {
-			st.futile.count++
-		}
 	}
 }
 

@@ -1,13 +1,18 @@
 package reauth
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/reauth-go/reauth/internal/expiry"
 )
 
 // A Token is what a session holds at one time: the credentials that one response of a
@@ -40,15 +45,107 @@ type Token struct {
 	// by the API shows that the token has expired.
 	Expiry time.Time `json:"expiry,omitzero"`
 
+	// RefreshExpiry is when the refresh token expires, if the token server says so. The
+	// session is refreshed before that.
+	RefreshExpiry time.Time `json:"refresh_expiry,omitzero"`
+
+	// RefreshAfter is when the token server asks for a refresh, if it does: Microsoft
+	// Entra's refresh_in. It moves the start of the early refresh, see
+	// [Config.EarlyRefresh].
+	RefreshAfter time.Time `json:"refresh_after,omitzero"`
+
+	// SignInID tells one sign-in from another, also to other processes. [Session.SignIn]
+	// sets it, and refreshes keep it. A stored Token without one counts as one of the
+	// sign-in at hand.
+	SignInID string `json:"sign_in_id,omitempty"`
+
 	// Extra holds the other members of the response, such as "id_token" and "scope". It may
-	// hold secrets.
+	// hold secrets. After a refresh it holds at most 64 KiB: what earlier answers
+	// added goes first. Names that begin with "reauth." are this package's own.
 	Extra map[string]string `json:"extra,omitempty"`
 }
 
-// same reports whether two tokens are the same generation. Tokens are compared by value,
+// same reports whether two tokens have the same values. Tokens are compared by value,
 // because the processes that may store one share no clock or counter.
 func (t Token) same(u Token) bool {
 	return t.AccessToken == u.AccessToken && t.RefreshToken == u.RefreshToken
+}
+
+// is reports whether u is t, as far as a store can tell. Some servers renew a token in
+// place: then it has the same values and expires later.
+func (t Token) is(u Token) bool { return t.same(u) && !t.renewedBy(u) && !u.renewedBy(t) }
+
+// renewedBy reports whether u has the values of t and expires later. Times that are far
+// off are not believed, so they don't count.
+func (t Token) renewedBy(u Token) bool {
+	return t.same(u) && !t.Expiry.IsZero() && u.Expiry.Sub(t.Expiry) > time.Second &&
+		time.Until(t.Expiry) < expiry.MaxLifetime/2
+}
+
+// sameSignIn reports whether t and u may be of one sign-in.
+func (t Token) sameSignIn(u Token) bool {
+	return t.SignInID == "" || u.SignInID == "" || t.SignInID == u.SignInID
+}
+
+// extraPrevious is the name in Extra of the refresh token from before, while it isn't
+// certain that the present one is what the token server meant; see flight.ask.
+const extraPrevious = "reauth.previous_refresh_token"
+
+// withPrevious returns t with the refresh token of old kept beside its own.
+func (t Token) withPrevious(old Token) Token {
+	t.Extra = maps.Clone(t.Extra)
+	if t.Extra == nil {
+		t.Extra = make(map[string]string)
+	}
+	t.Extra[extraPrevious] = old.RefreshToken
+	return t
+}
+
+// previous returns the token whose refresh token is kept beside that of t, if there is one.
+func (t Token) previous() (Token, bool) {
+	refresh := t.Extra[extraPrevious]
+	if refresh == "" {
+		return Token{}, false
+	}
+	t = t.clone()
+	delete(t.Extra, extraPrevious)
+	t.AccessToken, t.RefreshToken = "", refresh
+	return t, true
+}
+
+// maxExtra bounds the names and values of Extra, in bytes.
+const maxExtra = 64 << 10
+
+// boundExtra returns t with at most 64 KiB in Extra. The members of old that the refresh
+// left as they were go first, and of those the largest.
+func (t Token) boundExtra(old Token) Token {
+	size := 0
+	for name, value := range t.Extra {
+		size += len(name) + len(value)
+	}
+	if size <= maxExtra {
+		return t
+	}
+	length := func(name string) int { return len(name) + len(t.Extra[name]) }
+	isOld := func(name string) int {
+		if before, had := old.Extra[name]; had && before == t.Extra[name] {
+			return 1
+		}
+		return 0
+	}
+	names := slices.SortedFunc(maps.Keys(t.Extra), func(a, b string) int {
+		return cmp.Or(isOld(a)-isOld(b), length(a)-length(b), strings.Compare(a, b))
+	})
+	extra := make(map[string]string)
+	left := maxExtra
+	for _, name := range names {
+		if left -= length(name); left < 0 {
+			break
+		}
+		extra[name] = t.Extra[name]
+	}
+	t.Extra = extra
+	return t
 }
 
 func (t Token) isZero() bool { return t.AccessToken == "" && t.RefreshToken == "" }
@@ -85,7 +182,7 @@ func (t Token) Type() string {
 // 8259 section 8.1).
 func (t Token) MarshalJSON() ([]byte, error) {
 	for _, field := range [...]struct{ name, text string }{
-		{"AccessToken", t.AccessToken}, {"TokenType", t.TokenType}, {"RefreshToken", t.RefreshToken},
+		{"AccessToken", t.AccessToken}, {"TokenType", t.TokenType}, {"RefreshToken", t.RefreshToken}, {"SignInID", t.SignInID},
 	} {
 		if !utf8.ValidString(field.text) {
 			return nil, fmt.Errorf("reauth: Token.%s is not UTF-8", field.name)
@@ -96,7 +193,8 @@ func (t Token) MarshalJSON() ([]byte, error) {
 			return nil, fmt.Errorf("reauth: Token.Extra[%q] is not UTF-8", name)
 		}
 	}
-	t.Expiry = t.Expiry.UTC() // JSON has no room for the seconds of an odd offset
+	// JSON has no room for the seconds of an odd offset.
+	t.Expiry, t.RefreshExpiry, t.RefreshAfter = t.Expiry.UTC(), t.RefreshExpiry.UTC(), t.RefreshAfter.UTC()
 	type fields Token
 	return json.Marshal(fields(t))
 }
@@ -124,3 +222,57 @@ func (t Token) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(t.String())) 
 
 // LogValue returns String as an attribute's value.
 func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
+
+// A memory is the tokens that this process has had of a session lately, hashed, so that
+// an older one which a store shows is known. The zero value remembers nothing.
+type memory struct {
+	values  [mostRemembered]uint64 // hashes; 0: none
+	signIns [mostRemembered]uint32 // hashes of SignInID; 0: none
+	spent   uint8                  // a bit for each: this process has exchanged it for the next
+	next    uint8
+}
+
+// mostRemembered bounds what is remembered of a session. A store is not expected to show
+// a token from before that many refreshes.
+const mostRemembered = 8
+
+// find returns the index of tok, or -1. A token without a SignInID may be of any sign-in.
+func (m *memory) find(tok Token) int {
+	values, signIn := tok.hashes()
+	for i := range m.values {
+		if m.values[i] == values && (m.signIns[i] == signIn || m.signIns[i] == 0 || signIn == 0) {
+			return i
+		}
+	}
+	return -1
+}
+
+// add remembers tok, which this process has exchanged for the next if spent is true.
+func (m *memory) add(tok Token, spent bool) {
+	i := m.find(tok)
+	if i < 0 {
+		i = int(m.next)
+		m.values[i], m.signIns[i] = tok.hashes()
+		m.spent &^= 1 << i
+		m.next = (m.next + 1) % mostRemembered
+	}
+	if spent {
+		m.spent |= 1 << i
+	}
+}
+
+var tokenSeed = maphash.MakeSeed()
+
+// hashes identify a token in memory. The first is never 0, the second only if there is no
+// SignInID.
+func (t Token) hashes() (values uint64, signIn uint32) {
+	var h maphash.Hash
+	h.SetSeed(tokenSeed)
+	h.WriteString(t.AccessToken)
+	h.WriteByte(0)
+	h.WriteString(t.RefreshToken)
+	if t.SignInID != "" {
+		signIn = uint32(maphash.String(tokenSeed, t.SignInID)) | 1
+	}
+	return h.Sum64() | 1, signIn
+}

@@ -10,7 +10,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/reauth-go/reauth/internal/ascii"
 	"github.com/reauth-go/reauth/internal/body"
+	"github.com/reauth-go/reauth/internal/evidence"
 	"github.com/reauth-go/reauth/internal/origin"
 )
 
@@ -47,13 +49,21 @@ type Transport struct {
 // a refresh, and *[RefreshError].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	sc := scopeOf(req.Context())
-	return t.roundTrip(req, sc, sc.session)
+	return t.roundTrip(req, sc, sc.pick(t.sessions))
 }
 
 // roundTrip sends req for the named session.
 func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*http.Response, error) {
-	if sc.withoutAuth || t.hasOwn(req) || !t.origins.Allow(req, t.hasOwn) || sc.isRefreshing(t.sessions) {
+	if sc.withoutAuth || sc.isRefreshing(t.sessions) || t.hasOwn(req) {
 		return t.base.RoundTrip(req)
+	}
+	if !t.origins.Allow(req, t.hasOwn) {
+		resp, err := t.base.RoundTrip(req)
+		if err == nil && resp != nil && resp.StatusCode == http.StatusUnauthorized {
+			defer closeOnPanic(resp)()
+			t.sessions.emit(req.Context(), session, Event{Kind: EventRefusalKept, Err: fmt.Errorf("%w: %s", errNotListed, origin.Of(req))})
+		}
+		return resp, err
 	}
 	if err := t.checkSession(session); err != nil {
 		closeBody(req.Body)
@@ -66,7 +76,7 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 	g := s.fresh()
 	if g == nil || patient {
 		var err error
-		if g, err = s.usable(naming(req.Context(), session), patient); err != nil {
+		if g, err = s.obtain(naming(req.Context(), session), patient); err != nil {
 			if t.anonymous && errors.Is(err, ErrSignInRequired) {
 				return t.send(req, session, nil, req.Body)
 			}
@@ -82,8 +92,14 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 		defer kept.Release()
 	}
 	resp, err := t.send(req, session, g, first)
-	if err != nil || !t.isRefused(resp) {
+	if err != nil {
 		return resp, err
+	}
+	if !t.isRefused(resp) {
+		if table := g.watch.Load(); table != nil {
+			s.accepted(g, table, req)
+		}
+		return resp, nil
 	}
 	return t.afterRefusal(req, resp, s, g, kept)
 }
@@ -92,7 +108,7 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 func (t *Transport) send(req *http.Request, session string, g *generation, body io.ReadCloser) (*http.Response, error) {
 	clone := req.WithContext(req.Context())
 	clone.Body = body
-	header := copyHeader(req.Header)
+	header := copyHeader(req.Header, t.headers)
 	clone.Header = header
 	switch {
 	case g == nil:
@@ -121,49 +137,71 @@ func (t *Transport) send(req *http.Request, session string, g *generation, body 
 	return resp, nil
 }
 
-// copyHeader returns a copy of h with room for one more field. Appending to a value of
-// the copy can't write into the caller's.
-func copyHeader(h http.Header) http.Header {
+// copyHeader returns a copy of h with room for one more field, and without the headers of
+// these canonical names in another spelling: they have no value, see callerHas. Appending
+// to a value of the copy can't write into the caller's.
+func copyHeader(h http.Header, names []string) http.Header {
 	// Cloning a map takes a third less time than filling one (and the memory that it once
 	// took, if it has been larger). But with these numbers of keys the clone is full, and
 	// would have to grow for one more.
+	var header http.Header
 	switch len(h) {
 	case 0, 8, 14, 28, 56:
-		header := make(http.Header, len(h)+1)
-		for k, v := range h {
-			header[k] = slices.Clip(v)
-		}
-		return header
+		header = make(http.Header, len(h)+1)
+		maps.Copy(header, h)
+	default:
+		header = maps.Clone(h)
 	}
-	header := maps.Clone(h)
 	for k, v := range header {
 		if cap(v) > len(v) {
 			header[k] = slices.Clip(v)
+		}
+		for _, name := range names {
+			if len(k) == len(name) && k != name && ascii.EqualFold(k, name) {
+				delete(header, k)
+			}
 		}
 	}
 	return header
 }
 
-func (t *Transport) isRefused(resp *http.Response) bool {
+// isRefused asks Config.Refused. If that panics, the response goes with the request.
+func (t *Transport) isRefused(resp *http.Response) (refused bool) {
 	switch {
 	case resp.StatusCode == http.StatusSwitchingProtocols:
 		return false
 	case t.refused == nil:
 		return DefaultRefused(resp)
 	}
+	defer closeOnPanic(resp)()
 	return body.Peek(t.refused, resp)
+}
+
+// closeOnPanic returns a function to be deferred. It closes the response if it is called
+// by a panic.
+func closeOnPanic(resp *http.Response) func() {
+	return func() {
+		if v := recover(); v != nil {
+			closeBody(resp.Body)
+			panic(v)
+		}
+	}
 }
 
 // afterRefusal goes on from the response resp to an attempt that carried g.
 func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cachedSession, g *generation, kept *body.Replayable) (*http.Response, error) {
 	ctx := naming(req.Context(), s.name)
 	began := time.Now()
-	next, f := s.refused(ctx, g)
-	if next.use == nil && f == nil && next.err == nil {
-		return resp, nil
+	defer closeOnPanic(resp)()
+	a := attempt{gen: g}
+	a.at, a.origin = evidence.EndpointOf(req)
+	cause := t.sessions.withRefusal(ctx, resp)
+	next, f := s.refused(cause, a)
+	if next.own != nil {
+		return t.keep(ctx, s, resp, next.own)
 	}
 	bare := t.anonymous && next.absent
-	if next.err != nil && !(bare && errors.Is(next.err, ErrSignInRequired)) {
+	if next.err != nil && !(errors.Is(next.err, ErrSignInRequired) && (bare || t.sessions.signIn != nil)) {
 		body.Drain(ctx, resp)
 		return nil, next.err
 	}
@@ -174,27 +212,100 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 			body.Drain(ctx, resp)
 			return nil, context.Cause(ctx)
 		}
-		return resp, nil // the flight goes on, for the requests after this one
+		return t.keep(ctx, s, resp, errBodyGone) // the flight goes on, for the requests after this one
 	}
 	// A response that is held keeps its connection, which the refresh may need.
-	body.Drain(ctx, resp)
-	if f != nil {
-		var err error
-		next.use, err = s.wait(ctx, f)
-		if err != nil && !(bare && errors.Is(err, ErrSignInRequired)) {
-			closeBody(second)
-			return nil, err
+	whole := body.Drain(ctx, resp)
+	r, err := t.replacement(cause, s, a, next, f)
+	switch {
+	case err != nil && !(bare && errors.Is(err, ErrSignInRequired)):
+		closeBody(second)
+		return nil, err
+	case r.own != nil:
+		closeBody(second)
+		if !whole {
+			return nil, &RefreshError{Session: s.name, Err: r.own}
 		}
+		return t.keep(ctx, s, resp, r.own)
 	}
-	again, err := t.send(req, s.name, next.use, second)
+	again, err := t.send(req, s.name, r.gen, second)
 	if err != nil {
 		return again, err
 	}
-	if next.use != nil {
-		s.judge(next.use, t.isRefused(again))
+	defer closeOnPanic(again)()
+	if r.gen != nil {
+		refused := t.isRefused(again)
+		if table := r.gen.watch.Load(); table != nil && !refused {
+			s.accepted(r.gen, table, req)
+		}
+		s.judge(cause, attempt{r.gen, a.at, a.origin, r.fallback}, refused)
+	}
+	if cookies := resp.Header["Set-Cookie"]; len(cookies) > 0 { // those of a response that no jar will see
+		again.Header = cloneOrMake(again.Header)
+		again.Header["Set-Cookie"] = append(slices.Clone(cookies), again.Header["Set-Cookie"]...)
 	}
 	t.sessions.emit(ctx, s.name, Event{Kind: EventReplayed, Took: time.Since(began)})
 	return again, nil
+}
+
+// replacement returns what a refused request is sent again with. next and f are what the
+// rules said; while a flight finds nothing out they are asked again.
+func (t *Transport) replacement(ctx context.Context, s *cachedSession, a attempt, next step, f *flight) (replacement, error) {
+	claims := claimsOf(scopeOf(ctx).refusal.Header)
+	for {
+		var r replacement
+		var err error
+		found := true
+		switch {
+		case f != nil:
+			r, found, err = s.replace(ctx, f)
+		case next.err != nil:
+			err = next.err
+		default:
+			r = replacement{gen: next.use, fallback: next.fallback, own: next.own}
+		}
+		switch {
+		case err != nil && r.void:
+			return r, err
+		case err != nil:
+			again, err := s.signInAgain(ctx, err)
+			if !again {
+				return r, err
+			}
+			gen, err := s.obtain(ctx, false)
+			return replacement{gen: gen}, err
+		case found && r.gen != nil && f != nil && claims != "" && f.claims != claims:
+			// The refresher was not told what this request's token must have.
+			claims = ""
+			next, f = s.take(ctx, func(st *state, now time.Duration) step {
+				if st.current != r.gen {
+					return step{use: r.gen}
+				}
+				return st.replace(now)
+			})
+			continue
+		case found:
+			return r, nil
+		}
+		next, f = s.refused(ctx, a)
+	}
+}
+
+var errNotListed = errors.New("the request went without a token, because its origin, or one before a redirect, is not in Config.Origins")
+
+var errBodyGone = errors.New("the request's body can't be sent again")
+
+// keep hands the response over that refused a token.
+func (t *Transport) keep(ctx context.Context, s *cachedSession, resp *http.Response, why error) (*http.Response, error) {
+	t.sessions.emit(ctx, s.name, Event{Kind: EventRefusalKept, Err: why})
+	return resp, nil
+}
+
+func cloneOrMake(h http.Header) http.Header {
+	if h == nil {
+		return make(http.Header)
+	}
+	return h.Clone()
 }
 
 // bodyAgain returns the body to replay req with, if there can be one.
@@ -264,7 +375,9 @@ func (t *Transport) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "*rea
 // and calls pick. The empty name is the session of a program that has only one.
 func (t *Transport) Session(name string) *Session { return &Session{t, name} }
 
-func (t *Transport) picked(ctx context.Context) *Session { return t.Session(SessionFromContext(ctx)) }
+func (t *Transport) picked(ctx context.Context) *Session {
+	return t.Session(scopeOf(ctx).pick(t.sessions))
+}
 
 // SignIn is [Session.SignIn] for the session that ctx picks.
 func (t *Transport) SignIn(ctx context.Context, tok Token) error {
@@ -284,6 +397,20 @@ func (t *Transport) Token(ctx context.Context) (Token, error) { return t.picked(
 // [Refresher].
 func (t *Transport) Refresh(ctx context.Context, refused Token) (Token, error) {
 	return t.picked(ctx).Refresh(ctx, refused)
+}
+
+// Forget marks what is known of a session as stale: the next request looks at the store
+// first, for at most a second. A refresh in progress, a pending save and a sign-out stay.
+// With a store that tells what other processes do, a sign-in or sign-out there holds here
+// as soon as Forget is called.
+func (t *Transport) Forget(session string) { t.sessions.forget(session) }
+
+// ForgetAll is Forget for all sessions, for a store that may have missed something.
+func (t *Transport) ForgetAll() { t.sessions.forgetAll() }
+
+// Update is [Session.Update] for the session that ctx picks.
+func (t *Transport) Update(ctx context.Context, fn func(context.Context, Token) (Token, error)) (Token, error) {
+	return t.picked(ctx).Update(ctx, fn)
 }
 
 // Wait returns once no refresh is in progress, in any session, and no save is pending.

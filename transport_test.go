@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -230,10 +231,12 @@ func TestEventsOfARefreshInOrder(t *testing.T) {
 		w.MustGet(t, http.StatusOK)
 		require.NoError(t, w.Transport.SignOut(t.Context()))
 		assert.Equal(t, []reauth.EventKind{
-			reauth.EventSignedIn, reauth.EventRefreshStarted, reauth.EventRefreshed,
-			reauth.EventReplayed, reauth.EventSignedOut,
+			reauth.EventSignedIn, reauth.EventRefreshStarted, reauth.EventLocked, reauth.EventRefreshed,
+			reauth.EventWaited, reauth.EventReplayed, reauth.EventSignedOut,
 		}, w.Events.Kinds())
-		assert.Equal(t, []time.Duration{0, 0, 200 * time.Millisecond, 210 * time.Millisecond, 0}, took)
+		assert.Equal(t, []time.Duration{
+			0, 0, 0, 200 * time.Millisecond, 200 * time.Millisecond, 210 * time.Millisecond, 0,
+		}, took)
 	}, func(c *reauth.Config, w *testworld.World) {
 		c.OnEvent = func(ctx context.Context, e reauth.Event) {
 			took = append(took, e.Took)
@@ -349,12 +352,12 @@ func TestRefusedSoonAfterARefresh(t *testing.T) {
 			if tc.refusals > 0 {
 				time.Sleep(tc.refusals - time.Nanosecond)
 				sent := w.API.Requests()
-				w.MustGet(t, http.StatusUnauthorized)
+				require.Equal(t, http.StatusUnauthorized, getFrom(t, w, "/other"), "nothing shows that it takes this session's tokens")
 				assert.Equal(t, 1, w.Refreshes())
 				assert.Equal(t, sent+1, w.API.Requests(), "not replayed")
 				time.Sleep(time.Nanosecond)
 			}
-			w.MustGet(t, http.StatusOK)
+			require.Equal(t, http.StatusOK, getFrom(t, w, "/other"))
 			assert.Equal(t, 2, w.Refreshes())
 		}, func(c *reauth.Config, _ *testworld.World) { c.RefreshPause, c.EarlyRefresh = tc.pause, -1 })
 	}
@@ -370,9 +373,9 @@ func TestRefusedSoonAfterAnAdoption(t *testing.T) {
 		require.Equal(t, 1, w.Events.Count(reauth.EventAdopted))
 		w.Revoke()
 		time.Sleep(200*time.Millisecond - time.Nanosecond)
-		w.MustGet(t, http.StatusUnauthorized)
+		require.Equal(t, http.StatusUnauthorized, getFrom(t, w, "/other"))
 		time.Sleep(time.Nanosecond)
-		w.MustGet(t, http.StatusOK)
+		require.Equal(t, http.StatusOK, getFrom(t, w, "/other"))
 		assert.Equal(t, 1, w.Refreshes())
 	}, func(c *reauth.Config, _ *testworld.World) { c.EarlyRefresh = -1 })
 }
@@ -430,6 +433,25 @@ func TestRefusedOnceTheTokenIsLost(t *testing.T) {
 			}, func(c *reauth.Config, _ *testworld.World) { c.Anonymous = isAnonymous })
 		}
 	}
+}
+
+func TestRefusedOnceTheTokenIsLostIsAnErrorThoughTheBodyIsGone(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		release := w.HoldNext()
+		refused := make(chan error, 1)
+		go func() {
+			_, err := w.Do(oneShot(t))
+			refused <- err
+		}()
+		synctest.Wait()
+		w.Revoke()
+		w.Answer(testworld.Failing(reauth.ErrSignInRequired))
+		_, err := w.Transport.Refresh(t.Context(), reauth.Token{AccessToken: "secret-access-1"})
+		require.ErrorIs(t, err, reauth.ErrSignInRequired)
+		release()
+		assert.ErrorIs(t, <-refused, reauth.ErrSignInRequired)
+	}, func(c *reauth.Config, _ *testworld.World) { c.ReplayBuffer = -1 })
 }
 
 func TestConfigRefusedMayReadTheBody(t *testing.T) {

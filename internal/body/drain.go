@@ -1,6 +1,7 @@
 package body
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -13,29 +14,39 @@ const (
 	drainTime  = 100 * time.Millisecond
 )
 
-// Drain reads the rest of a response body, so that its connection can be used again, and
-// closes it. It reads at most 64 KiB, for at most 100 ms, and only until ctx is done.
-func Drain(ctx context.Context, resp *http.Response) {
-	if resp.Body == nil { // as from some fakes in tests; http.Client tolerates it too
-		return
+// Drain reads what is left of a refused response, so that its connection can be used
+// again, and closes it. It reads at most 64 KiB, for at most 100 ms, and not after ctx is
+// done. It reports whether that was all: then the response has its whole body again, from
+// memory.
+func Drain(ctx context.Context, resp *http.Response) (whole bool) {
+	if resp.Body == nil { // as some test doubles have it, and http.Client tolerates
+		return true
 	}
 	if resp.Body == http.NoBody || resp.ContentLength == 0 {
 		resp.Body.Close()
-		return
+		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
-	done := make(chan struct{})
+	source := resp.Body
+	done := make(chan error, 1)
+	var kept bytes.Buffer
 	go func() { // ends with the body, or when Close makes its Read fail
-		defer close(done)
-		io.CopyN(io.Discard, resp.Body, drainBytes)
+		_, err := io.CopyN(&kept, source, drainBytes+1)
+		done <- err
 	}()
 	select {
-	case <-done:
-		resp.Body.Close()
+	case err := <-done:
+		source.Close()
+		if err != io.EOF {
+			return false
+		}
+		resp.Body = io.NopCloser(&kept)
+		return true
 	case <-ctx.Done():
-		// Drain does not wait for Close, because net/http's Close can wait for the Read
-		// in progress, as when the header of a gzipped body does not arrive.
-		go resp.Body.Close()
+		// Not waited for: net/http's Close can itself wait for the Read under way, for
+		// example when the header of a gzipped body does not arrive.
+		go source.Close()
+		return false
 	}
 }

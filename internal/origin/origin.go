@@ -390,3 +390,11 @@ func Same(a, b *url.URL) bool {
 	y, okY := originOf(b)
 	return okX && okY && x.is(y)
 }
+
+// Of returns the origin of a request's URL for an error.
+func Of(req *http.Request) string {
+	if req.URL == nil {
+		return "none"
+	}
+	return req.URL.Scheme + "://" + req.URL.Host
+}

@@ -173,6 +173,13 @@ func (a *Authority) MostSpent() int {
 	return most
 }
 
+// Forgive makes refresh token count as never presented, because the server did not take it.
+func (a *Authority) Forgive(refreshToken string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.asked = slices.DeleteFunc(a.asked, func(tok reauth.Token) bool { return tok.RefreshToken == refreshToken })
+}
+
 // MostAtOnce returns how many refreshes were in progress when most were.
 func (a *Authority) MostAtOnce() int {
 	a.mu.Lock()

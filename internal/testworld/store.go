@@ -22,6 +22,7 @@ type FaultyStore struct {
 
 	mu     sync.Mutex
 	before func(ctx context.Context, call string) error // called at each call, with no lock held
+	shows  func(context.Context) (reauth.Token, bool)   // what Load shows in place of what is stored
 	counts map[string]int
 	lose   func() // the lease that was given last
 }
@@ -97,7 +98,22 @@ func (s *FaultyStore) Load(ctx context.Context, session string) (reauth.Token, b
 	if err := s.enter(ctx, "Load"); err != nil {
 		return reauth.Token{}, false, err
 	}
+	s.mu.Lock()
+	shows := s.shows
+	s.mu.Unlock()
+	if shows != nil {
+		if tok, ok := shows(ctx); ok {
+			return tok, true, nil
+		}
+	}
 	return s.MemoryStore.Load(ctx, session)
+}
+
+// OnLoad makes Load show what f returns, if that is true, as a replica that lags.
+func (s *FaultyStore) OnLoad(f func(context.Context) (reauth.Token, bool)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shows = f
 }
 
 func (s *FaultyStore) Save(ctx context.Context, session string, tok reauth.Token) error {
@@ -136,11 +152,11 @@ func (s *FaultyStore) Lock(ctx context.Context, session string) (context.Context
 		return nil, nil, err
 	}
 	held, cancel := context.WithCancelCause(held)
-	unlock = sync.OnceFunc(unlock)
+	giveBack := sync.OnceFunc(func() { cancel(ErrLeaseLost); unlock() })
 	s.mu.Lock()
-	s.lose = func() { cancel(ErrLeaseLost); unlock() }
+	s.lose = giveBack
 	s.mu.Unlock()
-	return context.WithValue(held, leaseKey{}, held), unlock, nil
+	return context.WithValue(held, leaseKey{}, held), giveBack, nil
 }
 
 // LoseLease takes the lease from its holder, as if it had run out.

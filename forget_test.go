@@ -1,0 +1,279 @@
+package reauth_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/internal/testworld"
+)
+
+// Tests of Forget and ForgetAll, which a store that tells what other processes do calls.
+
+// forgets are the ways to say that the session "" may have changed.
+var forgets = map[string]func(*reauth.Transport){
+	"Forget":    func(tr *reauth.Transport) { tr.Forget("") },
+	"ForgetAll": func(tr *reauth.Transport) { tr.ForgetAll() },
+}
+
+func TestASignOutElsewhereHoldsHereOnceItIsForgotten(t *testing.T) {
+	for name, forget := range forgets {
+		testworld.Case(t, name, func(t *testing.T, a *testworld.World) {
+			b := a.Beside(t)
+			a.SignIn(t)
+			b.MustGet(t, http.StatusOK)
+			require.NoError(t, a.Transport.SignOut(t.Context()))
+			b.MustGet(t, http.StatusOK) // it doesn't know
+			forget(b.Transport)
+			b.AssertSignInRequired(t)
+			assert.Equal(t, 1, b.Events.Count(reauth.EventSignInRequired))
+			b.AssertSignedIn(t, false)
+		})
+	}
+}
+
+func TestASignInElsewhereHoldsHereOnceItIsForgotten(t *testing.T) {
+	for name, forget := range forgets {
+		testworld.Case(t, name, func(t *testing.T, a *testworld.World) {
+			b := a.Beside(t)
+			a.SignIn(t)
+			b.MustGet(t, http.StatusOK)
+			a.SignIn(t) // as somebody else
+			forget(b.Transport)
+			tok, err := b.Transport.Token(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, "secret-access-2", tok.AccessToken)
+			assert.Equal(t, 1, b.Events.Count(reauth.EventAdopted))
+			b.MustGet(t, http.StatusOK)
+		})
+	}
+}
+
+func TestASignInElsewhereAfterASignOutHereIsFoundAtOnceIfItIsForgotten(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, a *testworld.World) {
+		b := a.Beside(t)
+		a.SignIn(t)
+		require.NoError(t, b.Transport.SignOut(t.Context()))
+		a.SignIn(t)
+		b.AssertSignInRequired(t) // the store is asked once per refresh pause
+		b.Transport.Forget("")
+		b.AssertSignedIn(t, true)
+		b.Transport.Forget("")
+		b.MustGet(t, http.StatusOK)
+	})
+}
+
+func TestARefreshElsewhereIsAdoptedOnceItIsForgotten(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, a *testworld.World) {
+		b := a.Beside(t)
+		a.SignIn(t)
+		b.MustGet(t, http.StatusOK)
+		a.Revoke()
+		a.MustGet(t, http.StatusOK)
+		locks := a.Store.Count("Lock")
+		b.Transport.Forget("")
+		requests := a.API.Requests()
+		b.MustGet(t, http.StatusOK)
+		assert.Equal(t, requests+1, a.API.Requests(), "without a refusal first")
+		assert.Equal(t, 1, a.Refreshes())
+		assert.Equal(t, 1, b.Events.Count(reauth.EventAdopted))
+		assert.Equal(t, locks, a.Store.Count("Lock"), "a look needs no lock")
+	})
+}
+
+func TestForgettingCostsOneLook(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		w.Wait(t)
+		loads, locks := w.Store.Count("Load"), w.Store.Count("Lock")
+		w.Transport.Forget("")
+		testworld.AssertAllOK(t, w.Storm(t.Context(), 20))
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, 1, w.Store.Count("Load")-loads)
+		assert.Equal(t, locks, w.Store.Count("Lock"))
+		assert.Zero(t, w.Events.Count(reauth.EventAdopted))
+	})
+}
+
+func TestForgetAllIsAboutAllSessions(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, a *testworld.World) {
+		b := a.Beside(t)
+		names := []string{"", "ann", "bob"}
+		for _, name := range names {
+			a.SignInAs(t, name)
+			b.MustGetAs(t, name, http.StatusOK)
+			a.SignInAs(t, name)
+		}
+		b.Transport.ForgetAll()
+		for _, name := range names {
+			requests := a.API.Requests()
+			b.MustGetAs(t, name, http.StatusOK)
+			assert.Equal(t, requests+1, a.API.Requests(), name)
+		}
+		loads := a.Store.Count("Load")
+		b.Transport.Forget("ann")
+		b.MustGetAs(t, "bob", http.StatusOK)
+		assert.Equal(t, loads, a.Store.Count("Load"), "another session")
+		b.Transport.Forget("nobody") // is not cached
+		b.Transport.Forget("ann")
+		b.MustGetAs(t, "ann", http.StatusOK)
+		assert.Equal(t, loads+1, a.Store.Count("Load"))
+	})
+}
+
+func TestTheLookAfterForgetTakesASecondAtMost(t *testing.T) {
+	for name, hangs := range map[string]func(context.Context) error{
+		"the store honors its context": func(ctx context.Context) error {
+			deadline, ok := ctx.Deadline()
+			if !ok || time.Until(deadline) > time.Second {
+				return nil // the look would go on without anybody who waits
+			}
+			return testworld.Hangs(ctx)
+		},
+		"the store ignores it": func(context.Context) error { time.Sleep(10 * time.Second); return nil },
+	} {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			w.SignIn(t)
+			w.Store.OnCall("Load", hangs)
+			w.Transport.Forget("")
+			for _, r := range w.Storm(t.Context(), 10) {
+				require.NoError(t, r.Err)
+				assert.Equal(t, http.StatusOK, r.Status, "with what there is")
+				assert.Equal(t, time.Second, r.Took)
+			}
+			w.Store.On(nil)
+			w.Wait(t)
+			assert.Zero(t, w.Events.Count(reauth.EventRefreshFailed))
+		})
+	}
+}
+
+func TestTheLookAfterForgetWaitsForNoLockLongerThanASecond(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, a *testworld.World) {
+		b := a.Beside(t)
+		a.Overlap = true // the first token stays good
+		a.SignIn(t)
+		b.MustGet(t, http.StatusOK)
+		a.SignIn(t)
+		synctest.Wait()
+		unlock := a.Store.Hold(t) // another sign-in is believed only under the lock
+		b.Transport.Forget("")
+		r := <-b.Go(t.Context())
+		require.NoError(t, r.Err)
+		assert.Equal(t, time.Second, r.Took)
+		unlock()
+		b.Wait(t)
+		requests := a.API.Requests()
+		b.MustGet(t, http.StatusOK)
+		assert.Equal(t, requests+1, a.API.Requests(), "with the new one")
+	})
+}
+
+func TestAStoreThatFailsTheLookAfterForgetIsNotMentioned(t *testing.T) {
+	for _, call := range []string{"Load", "Lock"} {
+		testworld.Case(t, call, func(t *testing.T, w *testworld.World) {
+			w.SignIn(t)
+			if call == "Lock" {
+				w.Store.Clear(t) // absence is believed only under the lock
+			}
+			w.Store.Fail(call)
+			w.Transport.Forget("")
+			for range 3 {
+				w.MustGet(t, http.StatusOK)
+			}
+			w.Store.On(nil)
+			w.Wait(t)
+			assert.Equal(t, []reauth.EventKind{reauth.EventSignedIn, reauth.EventWaited}, w.Events.Kinds())
+		})
+	}
+}
+
+func TestForgetKeepsAPendingSave(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		w.Transport.Forget("")
+		w.MustGet(t, http.StatusOK)
+		w.AssertStored(t, "secret-access-1")
+		w.Store.On(nil)
+		w.Transport.Forget("")
+		w.MustGet(t, http.StatusOK)
+		w.Wait(t)
+		w.AssertStored(t, "secret-access-2")
+		assert.Equal(t, 1, w.Refreshes())
+		assert.Zero(t, w.Events.Count(reauth.EventAdopted))
+	})
+}
+
+func TestForgetKeepsASignOut(t *testing.T) {
+	for name, fail := range map[string][]string{"it was done": {"none"}, "it failed": {"Delete"}} {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			w.SignIn(t)
+			w.Store.Fail(fail...)
+			err := w.Transport.SignOut(t.Context())
+			require.Equal(t, name == "it failed", err != nil)
+			w.Store.On(nil)
+			for range 3 {
+				w.Transport.Forget("")
+				w.AssertSignInRequired(t)
+				w.Transport.ForgetAll()
+				w.AssertSignedIn(t, false)
+			}
+			assert.Zero(t, w.Refreshes())
+		})
+	}
+}
+
+func TestForgetKeepsAFlight(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.Gate = make(chan struct{})
+		request := w.Start(t.Context())
+		w.Transport.Forget("")
+		close(w.Gate)
+		require.NoError(t, (<-request).Err)
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, 1, w.Refreshes())
+	})
+}
+
+func TestForgetDuringALookCausesAnother(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, a *testworld.World) {
+		b := a.Beside(t)
+		a.SignIn(t)
+		b.MustGet(t, http.StatusOK)
+		// The first look has left the store when another process signs out.
+		before, _ := a.Store.Stored(t, "")
+		first := true
+		a.Store.OnLoad(func(context.Context) (reauth.Token, bool) {
+			if !first {
+				return reauth.Token{}, false
+			}
+			first = false
+			require.NoError(t, a.Transport.SignOut(t.Context()))
+			b.Transport.Forget("")
+			return before, true
+		})
+		b.Transport.Forget("")
+		_, _ = b.Get(t.Context())
+		b.AssertSignInRequired(t)
+	})
+}
+
+func TestAnExpiredTokenThatIsForgottenIsRefreshed(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.Lifetime = time.Minute
+		w.SignIn(t)
+		time.Sleep(time.Hour)
+		w.Transport.Forget("")
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, 1, w.Refreshes())
+		loads := w.Store.Count("Load")
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, loads, w.Store.Count("Load"), "the refresh has looked")
+	})
+}

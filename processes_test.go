@@ -1,0 +1,316 @@
+package reauth_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/internal/testworld"
+)
+
+// Tests of two processes, each with a Transport of its own, that share one store and one
+// token server with rotating refresh tokens. None of them may present a spent refresh
+// token, bring back a session that was signed out, or act under another sign-in.
+
+// twoProcesses runs a test in two Worlds over one store, both signed in.
+func twoProcesses(t *testing.T, f func(t *testing.T, a, b *testworld.World), with ...testworld.Setting) {
+	t.Helper()
+	testworld.Run(t, func(t *testing.T, a *testworld.World) {
+		b := a.Beside(t, with...)
+		a.SignIn(t)
+		b.MustGet(t, http.StatusOK)
+		f(t, a, b)
+		require.NoError(t, a.Transport.Wait(t.Context()))
+		require.NoError(t, b.Transport.Wait(t.Context()))
+		assert.LessOrEqual(t, a.MostSpent(), 1, "a spent refresh token was presented again")
+	}, with...)
+}
+
+func TestATokenThatComesAfterASignOutIsStoredForItToDelete(t *testing.T) {
+	var revoked []string
+	twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+		// The sign-out can't reach the store while a's answer is on its way. Were that
+		// dropped, b would spend the spent token that is stored.
+		a.Entered, a.Gate = make(chan struct{}), make(chan struct{})
+		a.Revoke()
+		failed := a.Go(t.Context())
+		<-a.Entered
+		a.Entered = nil
+		a.Store.Fail("Delete")
+		require.ErrorIs(t, a.Transport.SignOut(t.Context()), testworld.ErrFault)
+		close(a.Gate)
+		require.Error(t, (<-failed).Err)
+		require.NoError(t, a.Transport.Wait(t.Context()))
+		a.AssertStored(t, "secret-access-2")
+		a.AssertSignInRequired(t)
+		a.Store.On(nil)
+		b.MustGet(t, http.StatusOK)
+
+		require.NoError(t, a.Transport.SignOut(t.Context()))
+		_, ok, err := a.Store.MemoryStore.Load(t.Context(), "")
+		require.NoError(t, err)
+		assert.False(t, ok)
+		assert.Contains(t, revoked, "secret-refresh-2", "the SignOut revokes what it deletes")
+	}, testworld.RevokingInto(&revoked))
+}
+
+func TestASignOutHoldsThoughAnotherProcessRefreshesTheSession(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+		a.Store.Fail("Lock")
+		require.Error(t, a.Transport.SignOut(t.Context()))
+		a.Store.On(nil)
+		tok, err := b.Transport.Token(t.Context())
+		require.NoError(t, err)
+		next := a.Issue()
+		next.SignInID = tok.SignInID
+		a.Store.Put(t, next) // as if b had refreshed meanwhile
+		for range 3 {
+			time.Sleep(time.Minute)
+			a.AssertSignInRequired(t)
+		}
+		b.SignIn(t)
+		time.Sleep(time.Minute)
+		a.MustGet(t, http.StatusOK)
+	})
+}
+
+func TestASignInThatASignOutMeetsIsSignedOutToo(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, _ *testworld.World) {
+		deleting, free := make(chan struct{}), make(chan struct{})
+		a.Store.OnCall("Delete", func(context.Context) error { close(deleting); <-free; return nil })
+		signedOut := make(chan error)
+		go func() { signedOut <- a.Transport.SignOut(t.Context()) }()
+		<-deleting
+		signedIn := make(chan error)
+		go func() { signedIn <- a.Transport.SignIn(t.Context(), a.Issue()) }()
+		synctest.Wait()
+		close(free)
+		require.NoError(t, <-signedOut)
+		a.Store.On(nil)
+		require.NoError(t, <-signedIn)
+		a.MustGet(t, http.StatusOK) // it came after the delete
+	})
+}
+
+func TestASignOutThatCantLockDeletesAndReturnsTheError(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+		a.Store.Fail("Lock")
+		require.ErrorIs(t, a.Transport.SignOut(t.Context()), testworld.ErrFault)
+		a.AssertStored(t, "")
+		a.Store.On(nil)
+		b.Revoke()
+		_, err := b.Get(t.Context())
+		require.ErrorIs(t, err, reauth.ErrSignInRequired)
+	})
+	twoProcesses(t, func(t *testing.T, a, _ *testworld.World) {
+		unlock := a.Store.Hold(t) // somebody holds the lock: nothing is deleted behind its back
+		require.Error(t, a.Transport.SignOut(t.Context()))
+		a.AssertStored(t, "secret-access-1")
+		unlock()
+	})
+}
+
+func TestForgetBelievesAnotherSignInOnlyUnderTheLock(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+		first, err := a.Transport.Token(t.Context())
+		require.NoError(t, err)
+		b.SignIn(t)
+		second, err := b.Transport.Token(t.Context())
+		require.NoError(t, err)
+		a.Transport.Forget("")
+		got, err := a.Transport.Token(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, second.AccessToken, got.AccessToken)
+
+		// A replica that lags shows the first sign-in to whoever has no lease.
+		lagging := first
+		a.Store.OnLoad(func(ctx context.Context) (reauth.Token, bool) { return lagging, testworld.LeaseOf(ctx) == nil })
+		a.Transport.Forget("")
+		got, err = a.Transport.Token(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, second.AccessToken, got.AccessToken)
+	})
+}
+
+func TestThePendingSaveKeepsTheLockUntilItIsDone(t *testing.T) {
+	for name, down := range map[string]time.Duration{"for a second": time.Second, "for two hours": 2 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+				a.Store.Fail("Save")
+				a.Revoke()
+				a.MustGet(t, http.StatusOK)
+				require.Equal(t, 1, a.Events.Count(reauth.EventSaveFailed))
+				theirs := b.Go(t.Context()) // finds the token refused, and waits for the lock
+				time.Sleep(down)
+				a.Store.On(nil)
+				require.NoError(t, a.Transport.Wait(t.Context()))
+				a.AssertStored(t, "secret-access-2")
+				if r := <-theirs; down < 30*time.Second {
+					require.NoError(t, r.Err)
+					assert.Equal(t, http.StatusOK, r.Status)
+				} else {
+					testworld.AssertTemporary(t, r.Err)
+				}
+				time.Sleep(time.Minute)
+				b.MustGet(t, http.StatusOK)
+				assert.Equal(t, 1, a.Refreshes(), "%v %v", a.Asked(), a.CallTimes())
+				assert.Equal(t, 1, a.Events.Count(reauth.EventSavedLate))
+				assert.InDelta(t, 1+int(down/(15*time.Minute)), a.Events.Count(reauth.EventSaveFailed), 1)
+			})
+		})
+	}
+}
+
+func TestThePendingSaveGivesTheLockBackWhenItsRefreshTokenExpires(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, _ *testworld.World) {
+		a.Store.Fail("Save")
+		a.Answer(func(context.Context) (reauth.Token, error) {
+			tok := a.Issue()
+			tok.RefreshExpiry = time.Now().Add(time.Hour)
+			return tok, nil
+		})
+		a.Revoke()
+		a.MustGet(t, http.StatusOK)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		_, _, err := a.Store.MemoryStore.Lock(ctx, "")
+		require.Error(t, err, "the lock is kept")
+		time.Sleep(time.Hour)
+		unlock := a.Store.Hold(t)
+		unlock()
+		a.Store.On(nil)
+	})
+}
+
+func TestNoRefreshIsSentUnderALostLease(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+		a.Revoke()
+		a.Events.OnKind(reauth.EventRefreshStarted, func(context.Context) { a.Store.LoseLease() })
+		_, err := a.Get(t.Context())
+		testworld.AssertTemporary(t, err)
+		assert.Zero(t, a.Refreshes())
+		a.Events.On(nil)
+		b.MustGet(t, http.StatusOK)
+	})
+}
+
+func TestNoRefreshIsSentOnceTheSessionIsSignedOut(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, _ *testworld.World) {
+		a.Revoke()
+		a.Events.OnKind(reauth.EventRefreshStarted, func(ctx context.Context) {
+			assert.NoError(t, a.Transport.SignOut(context.WithoutCancel(ctx)))
+		})
+		_, err := a.Get(t.Context())
+		require.ErrorIs(t, err, reauth.ErrSignInRequired)
+		assert.Zero(t, a.Refreshes())
+	})
+}
+
+func TestASaveWhoseOutcomeIsUnknownDoesNotReplaceASignInLater(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, _ *testworld.World) {
+		// The Save ends by its bound, and takes effect later, if its lease is still held.
+		var late func()
+		a.Store.OnCall("Save", func(ctx context.Context) error {
+			lease := testworld.LeaseOf(ctx)
+			if late == nil {
+				late = func() {
+					if lease.Err() == nil {
+						a.Store.Put(t, reauth.Token{AccessToken: "late", RefreshToken: "late"})
+					}
+				}
+				return testworld.Hangs(ctx)
+			}
+			return nil
+		})
+		a.Revoke()
+		a.MustGet(t, http.StatusOK)
+		tok := a.SignIn(t)
+		late()
+		a.AssertStored(t, tok.AccessToken)
+	})
+}
+
+func TestARefreshTokenBesideAnErrorIsKeptAndTheOldOneTriedOnce(t *testing.T) {
+	broken := errors.New("the response breaks off")
+	for name, meant := range map[string]bool{"it is what the server meant": true, "it is not": false} {
+		t.Run(name, func(t *testing.T) {
+			twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+				a.Answer(func(context.Context) (reauth.Token, error) {
+					if meant {
+						return reauth.Token{RefreshToken: a.Issue().RefreshToken}, broken
+					}
+					return reauth.Token{RefreshToken: "a string that is no refresh token"}, broken
+				})
+				a.Revoke()
+				_, err := a.Get(t.Context())
+				require.ErrorIs(t, err, broken)
+				testworld.AssertTemporary(t, err)
+				if !meant {
+					a.Answer(testworld.Failing(reauth.ErrSignInRequired)) // to the salvaged one
+					a.Forgive("secret-refresh-1")                         // which was not spent
+				}
+				b.MustGet(t, http.StatusOK) // another process starts from what is stored
+				tok, err := b.Transport.Token(t.Context())
+				require.NoError(t, err)
+				assert.Empty(t, tok.Extra)
+			})
+		})
+	}
+}
+
+func TestAStoreThatForgetsAWriteIsGivenTheNewerTokenAgain(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, _ *testworld.World) {
+		before, _, err := a.Store.MemoryStore.Load(t.Context(), "")
+		require.NoError(t, err)
+		a.Revoke()
+		a.MustGet(t, http.StatusOK)
+		a.Store.Put(t, before) // a failover
+		time.Sleep(time.Minute)
+		a.Revoke()
+		a.MustGet(t, http.StatusOK)
+		assert.Equal(t, 2, a.Refreshes())
+		a.AssertStored(t, "secret-access-3")
+	})
+}
+
+func TestARequestIsNotReplayedUnderAnotherSignIn(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+		b.SignIn(t) // the user came back as somebody else
+		status, err := a.Get(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusUnauthorized, status, "its own response")
+		assert.Zero(t, a.Refreshes())
+		a.MustGet(t, http.StatusOK) // the next one goes with the new sign-in
+	})
+}
+
+func TestATokenRenewedInPlaceIsAdopted(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, a *testworld.World) {
+		tok := a.Issue()
+		tok.Expiry = time.Now().Add(time.Minute)
+		refreshes := 0
+		renew := func(c *reauth.Config, _ *testworld.World) {
+			c.Refresher = reauth.RefresherFunc(func(_ context.Context, old reauth.Token) (reauth.Token, error) {
+				refreshes++
+				old.Expiry = time.Now().Add(time.Minute)
+				return old, nil
+			})
+		}
+		b, c := a.Beside(t, renew), a.Beside(t, renew)
+		require.NoError(t, b.Transport.SignIn(t.Context(), tok))
+		c.MustGet(t, http.StatusOK)
+		for range 5 {
+			time.Sleep(time.Minute)
+			b.MustGet(t, http.StatusOK)
+			c.MustGet(t, http.StatusOK)
+		}
+		assert.Equal(t, 5, refreshes, "one for both processes")
+	})
+}

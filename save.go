@@ -1,0 +1,210 @@
+package reauth
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/reauth-go/reauth/internal/expiry"
+)
+
+// keepNew stores what a refresh of from brought, and makes it the current generation.
+// stored is what the store held.
+func (f *flight) keepNew(l *lease, stored, from, tok Token) *outcome {
+	s := f.session
+	took := time.Since(f.asked)
+	g := s.newGeneration(tok, f.asked, true)
+	if from.isZero() && f.update == nil {
+		s.owner.selfStarting.Store(true)
+	}
+	o := &outcome{
+		landing: landing{gen: g},
+		events:  []Event{{Kind: EventRefreshed, Took: took}},
+	}
+	early := false
+	settle := func(st *state, now time.Duration) {
+		early = f.needed == nil
+		if !tok.same(from) {
+			st.remember(from, true)
+		}
+		st.renew(g, early)
+		if !early && f.update == nil && tok.same(from) && !from.renewedBy(tok) {
+			// A refresh that brings what was refused has not helped.
+			st.futile.judged = g.number
+			st.futile.count = min(st.futile.count, math.MaxUint8-1) + 1
+			o.landing = landing{own: errSameToken}
+		}
+	}
+	f.store(o, l, stored, from, g.tok, settle)
+	return o
+}
+
+// salvage keeps a new refresh token that came with an error. The old one stays beside it,
+// in case the server meant something else.
+func (f *flight) salvage(l *lease, stored, from, tok Token, cause error) *outcome {
+	s := f.session
+	o := f.failure(cause)
+	fail := o.change
+	kept := from.clone()
+	kept.RefreshToken, kept.RefreshExpiry = tok.RefreshToken, tok.RefreshExpiry
+	if look(s, func(*state) bool { return f.needed != nil }) {
+		kept.AccessToken, kept.Expiry = "", time.Time{} // it was refused, or has expired
+	}
+	kept = kept.withPrevious(from)
+	now := time.Now()
+	kept.Expiry = expiry.Stored(kept.AccessToken, kept.Expiry, now)
+	g := s.newGeneration(kept, now, false)
+	f.store(o, l, stored, from, g.tok, func(st *state, now time.Duration) {
+		st.renew(g, false)
+		fail(st, now)
+	})
+	return o
+}
+
+// store saves tok, which a refresh of from brought, and completes the outcome with what
+// follows: change, and if the save failed, that it is pending. The lease is then kept, if
+// the refresh token has changed, so that no other process spends the old one.
+func (f *flight) store(o *outcome, l *lease, stored, from, tok Token, change func(*state, time.Duration)) {
+	s := f.session
+	pause := s.owner.refreshPause
+	guard := tok.RefreshToken != from.RefreshToken
+	failed := func(l *lease, err error) {
+		o.change = func(st *state, now time.Duration) {
+			change(st, now)
+			st.leavePending(now, tok, l, guard, pause)
+		}
+		o.events = append(o.events, Event{Kind: EventSaveFailed, Err: refreshError(s.name, err, f.secrets...)})
+	}
+	o.unsaved = tok
+	if f.isAbandoned() || s.isUnsettled(l) { // the next flight saves it under a lease of its own
+		o.saveNow = true
+		failed(nil, errUnfinished)
+		return
+	}
+	s.change(func(*state, time.Duration) { f.brought = tok })
+	saved, err := f.save(l, stored, tok)
+	switch {
+	case err != nil:
+		failed(l, err)
+		o.ifVoid = func(st *state, now time.Duration) {
+			if st.signedOut.undeleted { // what is stored is spent: see giveUp
+				st.remember(from, true)
+				st.leavePending(now, tok, l, guard, pause)
+				o.unsaved = Token{}
+			}
+		}
+	case saved:
+		o.unsaved = Token{} // if a sign-out came meanwhile it finds the token in the store
+		o.change = func(st *state, now time.Duration) {
+			change(st, now)
+			st.pending = nil
+		}
+	}
+}
+
+// settlePending tries again to save what is pending. It returns the token of this
+// process that is newer than the stored one, if there is one: the store may also have
+// forgotten a save that it had accepted. An outcome means that nothing else may be done
+// under this lease.
+func (f *flight) settlePending(l *lease, stored Token, ok bool) (mine Token, o *outcome) {
+	s := f.session
+	var pending *pendingSave
+	var spent bool
+	s.inspect(func(st *state) {
+		pending = st.pending
+		_, spent = st.recalls(stored)
+		spent = spent && ok
+		switch {
+		case pending != nil:
+			mine = pending.tok
+		case spent && st.current != nil && !st.current.tok.is(stored) && st.current.tok.sameSignIn(stored):
+			mine = st.current.tok
+		}
+	})
+	if mine.isZero() {
+		return Token{}, nil
+	}
+	f.hide(mine)
+	switch {
+	case ok && mine.is(stored): // the save that seemed to fail did not
+		f.pendingSaved(pending)
+	case !spent: // another process has written: that isn't ours to replace
+		s.dropPending(pending)
+		return Token{}, nil
+	default:
+		saved, err := f.save(l, stored, mine)
+		if err != nil || !saved {
+			if err == nil {
+				return Token{}, new(outcome) // void
+			}
+			f.pendingFailed(l, mine, pending, err)
+			if s.isUnsettled(l) {
+				return Token{}, f.failure(fmt.Errorf("%w: %w", errStillOpen, err))
+			}
+			return mine, nil
+		}
+		f.pendingSaved(pending)
+	}
+	if s.isUnsettled(l) {
+		// A write may still be on its way that would replace what this flight saves. It
+		// can't arrive once the lease was given back.
+		return Token{}, &outcome{landing: landing{again: true}}
+	}
+	return mine, nil
+}
+
+// pendingSaved notes that p was saved.
+func (f *flight) pendingSaved(p *pendingSave) {
+	if p == nil {
+		return
+	}
+	took := f.session.owner.now() - p.since
+	f.session.dropPending(p)
+	f.late = append(f.late, Event{Kind: EventSavedLate, Took: took})
+}
+
+// pendingFailed notes that another try to save tok failed.
+func (f *flight) pendingFailed(l *lease, tok Token, p *pendingSave, err error) {
+	s := f.session
+	report := false
+	s.change(func(st *state, now time.Duration) {
+		if st.pending != p {
+			return
+		}
+		report = p == nil || now >= p.report
+		st.leavePending(now, tok, l, p == nil || p.guard, s.owner.refreshPause)
+		if report {
+			st.pending.report = now + reportPending
+		}
+	})
+	if report {
+		f.late = append(f.late, Event{Kind: EventSaveFailed, Err: refreshError(s.name, err, f.secrets...)})
+	}
+}
+
+// save stores tok in place of stored, unless the flight is void: then it reports false. If
+// a SignOut made it void, tok is stored all the same while the store holds what the flight
+// loaded: no other process must spend the spent token. The SignOut then deletes it.
+func (f *flight) save(l *lease, stored, tok Token) (saved bool, err error) {
+	s := f.session
+	return write(s, f.ctx, l, "the store's Save", func(ctx context.Context) (bool, error) {
+		if f.isVoid() {
+			signedOut := false
+			s.change(func(st *state, _ time.Duration) {
+				if signedOut = st.signedOut != nil && st.signedOut.byCaller; signedOut {
+					st.signedOut.giveUp(tok)
+				}
+			})
+			if !signedOut {
+				return false, nil
+			}
+			now, err := s.owner.load(ctx, s.name)
+			if err != nil || !now.ok || !now.tok.is(stored) {
+				return false, err
+			}
+		}
+		err := s.owner.store.Save(ctx, s.name, tok.clone())
+		return err == nil, err
+	}, nil)
+}

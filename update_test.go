@@ -1,0 +1,365 @@
+package reauth_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/internal/testworld"
+)
+
+// Tests of Update.
+
+// stepUp is what a program might do in an Update: it gets a token with other rights.
+func stepUp(w *testworld.World) func(context.Context, reauth.Token) (reauth.Token, error) {
+	return func(_ context.Context, old reauth.Token) (reauth.Token, error) {
+		tok := w.Issue()
+		tok.SignInID = old.SignInID
+		tok.Extra = map[string]string{"acr": "gold"}
+		return tok, nil
+	}
+}
+
+func TestUpdateStoresWhatItsFunctionReturnsAndUsesIt(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedIn := w.SignIn(t)
+		var given reauth.Token
+		got, err := w.Transport.Update(t.Context(), func(ctx context.Context, old reauth.Token) (reauth.Token, error) {
+			given = old
+			assert.Equal(t, "", reauth.SessionFromContext(ctx))
+			return stepUp(w)(ctx, old)
+		})
+		require.NoError(t, err)
+		assert.Equal(t, signedIn.AccessToken, given.AccessToken)
+		assert.Equal(t, signedIn.RefreshToken, given.RefreshToken)
+		assert.NotEmpty(t, given.SignInID)
+		assert.Equal(t, "secret-access-2", got.AccessToken)
+		stored, ok := w.Store.Stored(t, "")
+		require.True(t, ok)
+		assert.Equal(t, got, stored)
+		assert.Equal(t, map[string]string{"acr": "gold"}, stored.Extra)
+		assert.Equal(t, given.SignInID, stored.SignInID)
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, []string{"secret-access-2"}, bearers(w))
+		assert.Zero(t, w.Refreshes())
+		assert.Equal(t, 1, w.Events.Count(reauth.EventRefreshed))
+	})
+}
+
+func TestUpdateLeavesOutWhatItsFunctionLeavesOut(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		_, err := w.Transport.Update(t.Context(), func(context.Context, reauth.Token) (reauth.Token, error) {
+			return reauth.Token{AccessToken: w.Issue().AccessToken}, nil
+		})
+		require.NoError(t, err)
+		stored, _ := w.Store.Stored(t, "")
+		assert.Empty(t, stored.RefreshToken, "unlike a refresh, it is stored as it is")
+		assert.NotEmpty(t, stored.SignInID, "it is of the same sign-in")
+	})
+}
+
+func TestUpdateOfASessionWithoutATokenIsGivenNone(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		_, err := w.Transport.Session("ann").Update(t.Context(), func(ctx context.Context, old reauth.Token) (reauth.Token, error) {
+			assert.Zero(t, old)
+			assert.Equal(t, "ann", reauth.SessionFromContext(ctx))
+			return w.IssueFor("ann"), nil // an import
+		})
+		require.NoError(t, err)
+		w.MustGetAs(t, "ann", http.StatusOK)
+		w.AssertStored(t, "")
+	})
+}
+
+func TestUpdateRunsAlone(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, a *testworld.World) {
+		b := a.Beside(t)
+		a.SignIn(t)
+		running, most := 0, 0
+		var mu sync.Mutex
+		var seen []string
+		fn := func(_ context.Context, old reauth.Token) (reauth.Token, error) {
+			mu.Lock()
+			running++
+			most = max(most, running)
+			seen = append(seen, old.AccessToken)
+			mu.Unlock()
+			time.Sleep(time.Second)
+			mu.Lock()
+			defer mu.Unlock()
+			running--
+			return a.Issue(), nil
+		}
+		var wg sync.WaitGroup
+		for range 5 {
+			for _, w := range []*testworld.World{a, b} {
+				wg.Go(func() {
+					_, err := w.Transport.Update(t.Context(), fn)
+					assert.NoError(t, err)
+				})
+			}
+		}
+		wg.Wait()
+		assert.Equal(t, 1, most)
+		assert.Len(t, seen, 10)
+		distinct := map[string]bool{}
+		for _, token := range seen {
+			distinct[token] = true
+		}
+		assert.Len(t, distinct, 10, "each starts from what the one before has stored: %v", seen)
+		a.AssertStored(t, "secret-access-11")
+	})
+}
+
+func TestRequestsThatNeedARefreshWaitForAnUpdate(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		updated := make(chan error, 1)
+		go func() {
+			_, err := w.Transport.Update(t.Context(), func(ctx context.Context, old reauth.Token) (reauth.Token, error) {
+				time.Sleep(time.Second)
+				return stepUp(w)(ctx, old)
+			})
+			updated <- err
+		}()
+		synctest.Wait()
+		for _, r := range w.Storm(t.Context(), 5) {
+			require.NoError(t, r.Err)
+			assert.Equal(t, http.StatusOK, r.Status)
+			assert.Equal(t, time.Second, r.Took)
+		}
+		require.NoError(t, <-updated)
+		assert.Zero(t, w.Refreshes())
+	})
+}
+
+func TestAnUpdateWaitsForTheRefreshThatIsUp(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.Latency = time.Second
+		request := w.Start(t.Context())
+		got, err := w.Transport.Update(t.Context(), func(ctx context.Context, old reauth.Token) (reauth.Token, error) {
+			assert.Equal(t, "secret-access-2", old.AccessToken)
+			return stepUp(w)(ctx, old)
+		})
+		require.NoError(t, err)
+		assert.Equal(t, "secret-access-3", got.AccessToken)
+		require.NoError(t, (<-request).Err)
+		assert.Equal(t, 1, w.MostSpent())
+	})
+}
+
+func TestAnErrorOfAnUpdateReachesItsCallerAlone(t *testing.T) {
+	denied := errors.New("the user has denied it")
+	for name, cause := range map[string]error{
+		"temporary": denied, "final": errors.Join(denied, reauth.ErrSignInRequired),
+		"of its own context": errors.Join(denied, context.DeadlineExceeded),
+	} {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			w.SignIn(t)
+			w.Only(http.StatusOK, reauth.Token{AccessToken: "secret-access-1"})
+			updated := make(chan error, 1)
+			go func() {
+				_, err := w.Transport.Update(t.Context(), func(context.Context, reauth.Token) (reauth.Token, error) {
+					time.Sleep(time.Second)
+					return reauth.Token{}, cause
+				})
+				updated <- err
+			}()
+			synctest.Wait()
+			request := w.Start(t.Context()) // is refused, and waits
+			err := <-updated
+			require.ErrorContains(t, err, denied.Error())
+			assert.NotErrorIs(t, err, context.DeadlineExceeded)
+			r := <-request
+			require.NoError(t, r.Err)
+			assert.Equal(t, http.StatusOK, r.Status, "it goes on with a refresh")
+			assert.Equal(t, 1, w.Refreshes())
+			assert.Zero(t, w.Events.Count(reauth.EventRefreshFailed)+w.Events.Count(reauth.EventSignInRequired))
+			w.AssertStored(t, "secret-access-2")
+			w.MustGet(t, http.StatusOK)
+		})
+	}
+}
+
+func TestAFailedUpdateStartsNoPause(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		for range 3 {
+			_, err := w.Transport.Update(t.Context(), func(context.Context, reauth.Token) (reauth.Token, error) {
+				return reauth.Token{}, testworld.ErrFault
+			})
+			require.ErrorIs(t, err, testworld.ErrFault)
+		}
+		w.MustGet(t, http.StatusOK)
+		w.Store.Fail("Lock")
+		_, err := w.Transport.Update(t.Context(), stepUp(w))
+		require.ErrorIs(t, err, testworld.ErrFault)
+		w.Store.On(nil)
+		time.Sleep(5 * time.Second)
+		w.Revoke()
+		w.MustGet(t, http.StatusOK)
+	})
+}
+
+func TestAnUpdateThatASignInMeetsIsDropped(t *testing.T) {
+	var revoked []string
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		_, err := w.Transport.Update(t.Context(), func(ctx context.Context, old reauth.Token) (reauth.Token, error) {
+			w.SignIn(t)
+			return stepUp(w)(ctx, old)
+		})
+		testworld.AssertTemporary(t, err)
+		w.Wait(t)
+		w.AssertStored(t, "secret-access-2")
+		assert.Empty(t, revoked)
+	}, testworld.RevokingInto(&revoked))
+}
+
+func TestAnUpdateThatASignOutMeetsIsRevoked(t *testing.T) {
+	var revoked []string
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		_, err := w.Transport.Update(t.Context(), func(ctx context.Context, old reauth.Token) (reauth.Token, error) {
+			assert.NoError(t, w.Transport.SignOut(context.WithoutCancel(t.Context())))
+			return stepUp(w)(ctx, old)
+		})
+		require.Error(t, err)
+		w.Wait(t)
+		w.AssertStored(t, "")
+		w.AssertSignInRequired(t)
+		assert.Equal(t, []string{"secret-refresh-1", "secret-refresh-2"}, revoked)
+	}, testworld.RevokingInto(&revoked))
+}
+
+func TestAnUpdateWithinAnUpdateIsAnError(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		_, err := w.Transport.Update(t.Context(), func(ctx context.Context, old reauth.Token) (reauth.Token, error) {
+			_, inner := w.Transport.Update(ctx, stepUp(w))
+			assert.ErrorContains(t, inner, "would wait")
+			_, inner = w.Transport.Token(ctx)
+			assert.ErrorContains(t, inner, "would wait")
+			_, inner = w.Transport.Session("other").Update(ctx, func(context.Context, reauth.Token) (reauth.Token, error) {
+				return w.IssueFor("other"), nil
+			})
+			assert.NoError(t, inner, "of another session")
+			status, inner := w.Get(ctx)
+			assert.NoError(t, inner)
+			assert.Equal(t, http.StatusUnauthorized, status, "without a token")
+			return stepUp(w)(ctx, old)
+		})
+		require.NoError(t, err)
+	})
+}
+
+func TestAnUpdateFindsTheTokenOfAnotherProcessFirst(t *testing.T) {
+	for name, expiry := range map[string]time.Duration{"a good one": time.Hour, "one that has expired": -time.Second} {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			w.SignIn(t)
+			theirs := w.Issue()
+			theirs.Expiry = time.Now().Add(expiry)
+			w.Store.Put(t, theirs)
+			got, err := w.Transport.Update(t.Context(), func(ctx context.Context, old reauth.Token) (reauth.Token, error) {
+				assert.Equal(t, "secret-access-2", old.AccessToken)
+				return stepUp(w)(ctx, old)
+			})
+			require.NoError(t, err)
+			assert.Equal(t, "secret-access-3", got.AccessToken)
+			w.AssertStored(t, "secret-access-3")
+		})
+	}
+}
+
+func TestAnUpdateWaitsOnItsOwnContext(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := w.Transport.Update(ctx, func(ctx context.Context, old reauth.Token) (reauth.Token, error) {
+			deadline, ok := ctx.Deadline()
+			assert.True(t, ok)
+			assert.Equal(t, 30*time.Second, time.Until(deadline))
+			time.Sleep(2 * time.Second)
+			return stepUp(w)(ctx, old)
+		})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		w.AssertStored(t, "secret-access-1")
+		w.Wait(t)
+		w.AssertStored(t, "secret-access-2") // it goes on all the same
+	})
+}
+
+func TestAnUpdateDoesNotWaitForCodeThatIgnoresItsContext(t *testing.T) {
+	for name, begin := range map[string]func(*testing.T, *testworld.World, chan struct{}){
+		"a refresher": func(t *testing.T, w *testworld.World, hang chan struct{}) {
+			signedInAndRefused(t, w)
+			w.Answer(func(context.Context) (reauth.Token, error) { <-hang; return reauth.Token{}, testworld.ErrFault })
+			w.AssertTemporaryFailure(t)
+		},
+		"another Update": func(t *testing.T, w *testworld.World, hang chan struct{}) {
+			w.SignIn(t)
+			_, err := w.Transport.Update(t.Context(), func(context.Context, reauth.Token) (reauth.Token, error) {
+				<-hang
+				return reauth.Token{}, testworld.ErrFault
+			})
+			testworld.AssertTemporary(t, err)
+		},
+	} {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			hang := make(chan struct{})
+			begin(t, w, hang)
+			_, err := w.Transport.Update(t.Context(), stepUp(w))
+			testworld.AssertTemporary(t, err)
+			close(hang)
+			synctest.Wait()
+			_, err = w.Transport.Update(t.Context(), stepUp(w))
+			require.NoError(t, err)
+		})
+	}
+}
+
+func TestAnUpdateThatPanicsOrBringsNothingIsAnError(t *testing.T) {
+	for want, fn := range map[string]func(context.Context, reauth.Token) (reauth.Token, error){
+		"the function of Update panicked with a string": func(context.Context, reauth.Token) (reauth.Token, error) { panic("secret-panic") },
+		"neither an access token nor an error":          func(context.Context, reauth.Token) (reauth.Token, error) { return reauth.Token{}, nil },
+		"cannot use [redacted]": func(_ context.Context, old reauth.Token) (reauth.Token, error) {
+			return reauth.Token{}, errors.New("cannot use " + old.RefreshToken)
+		},
+		"fn is nil": nil,
+	} {
+		testworld.Run(t, func(t *testing.T, w *testworld.World) {
+			w.SignIn(t)
+			_, err := w.Transport.Update(t.Context(), fn)
+			require.ErrorContains(t, err, want)
+			assert.NotContains(t, err.Error(), "secret-")
+			assert.ErrorContains(t, err, "reauth: Update")
+			w.MustGet(t, http.StatusOK)
+			w.AssertStored(t, "secret-access-1")
+		})
+	}
+}
+
+func TestAnUpdateThatCannotBeSavedIsUsedAllTheSame(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		w.Store.Fail("Save")
+		_, err := w.Transport.Update(t.Context(), stepUp(w))
+		require.NoError(t, err)
+		assert.Equal(t, 1, w.Events.Count(reauth.EventSaveFailed))
+		w.MustGet(t, http.StatusOK)
+		w.Store.On(nil)
+		w.Wait(t)
+		w.AssertStored(t, "secret-access-2")
+	})
+}
