@@ -1,6 +1,7 @@
 package body
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -14,28 +15,49 @@ const (
 )
 
 // Drain reads the rest of a response body, so that its connection can be used again, and
-// closes it. It reads at most 64 KiB, for at most 100 ms, and only until ctx is done.
-func Drain(ctx context.Context, resp *http.Response) {
-	if resp.Body == nil { // as from some fakes in tests; http.Client tolerates it too
-		return
-	}
-	if resp.Body == http.NoBody || resp.ContentLength == 0 {
-		resp.Body.Close()
-		return
+// closes it. It reads at most 64 KiB, for at most 100 ms, and only until ctx is done. It
+// reports whether that was the whole body. If so, resp has it again, from memory. A panic
+// of the body counts as an error of it.
+func Drain(ctx context.Context, resp *http.Response) (whole bool) {
+	source := resp.Body
+	if source == nil || source == http.NoBody { // nil as from some fakes in tests; http.Client tolerates it too
+		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
+	// Close can wait: in net/http for the Read in progress, as when the header of a gzipped
+	// body does not arrive, or over HTTP/2 for a Read of the request's body.
+	defer within(ctx, func() { source.Close() })
+
+	if resp.ContentLength == 0 {
+		resp.Body = http.NoBody
+		return true
+	}
+	var kept bytes.Buffer
+	var err error
+	inTime := within(ctx, func() { // ends with the body, or when Close makes its Read fail
+		_, err = io.CopyN(&kept, source, drainBytes+1)
+	})
+	if !inTime || err != io.EOF { // nil: there is more, or a panic
+		return false
+	}
+	resp.Body = io.NopCloser(&kept)
+	return true
+}
+
+// within calls f in a goroutine and reports whether it returned, or panicked, before ctx
+// was done.
+func within(ctx context.Context, f func()) bool {
 	done := make(chan struct{})
-	go func() { // ends with the body, or when Close makes its Read fail
+	go func() {
 		defer close(done)
-		io.CopyN(io.Discard, resp.Body, drainBytes)
+		defer func() { recover() }() // nobody else could
+		f()
 	}()
 	select {
 	case <-done:
-		resp.Body.Close()
+		return true
 	case <-ctx.Done():
-		// Drain does not wait for Close, because net/http's Close can wait for the Read
-		// in progress, as when the header of a gzipped body does not arrive.
-		go resp.Body.Close()
+		return false
 	}
 }
