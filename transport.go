@@ -68,7 +68,7 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 		var err error
 		if g, err = s.usable(naming(req.Context(), session), patient); err != nil {
 			if t.anonymous && errors.Is(err, ErrSignInRequired) {
-				return t.send(req, session, nil, req.Body)
+				return t.send(req, session, nil, req.Body, nil)
 			}
 			closeBody(req.Body)
 			return nil, err
@@ -81,7 +81,7 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 		first = kept.First()
 		defer kept.Release()
 	}
-	resp, err := t.send(req, session, g, first)
+	resp, err := t.send(req, session, g, first, kept)
 	if err != nil || !t.isRefused(resp) {
 		return resp, err
 	}
@@ -89,9 +89,12 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 }
 
 // send sends a clone of req that carries g, or no token if g is nil.
-func (t *Transport) send(req *http.Request, session string, g *generation, body io.ReadCloser) (*http.Response, error) {
+func (t *Transport) send(req *http.Request, session string, g *generation, body io.ReadCloser, kept body.Replayable) (*http.Response, error) {
 	clone := req.WithContext(req.Context())
 	clone.Body = body
+	if kept != nil {
+		clone.GetBody = kept.GetBody()
+	}
 	header := copyHeader(req.Header)
 	clone.Header = header
 	switch {
@@ -155,7 +158,7 @@ func (t *Transport) isRefused(resp *http.Response) bool {
 }
 
 // afterRefusal goes on from the response resp to an attempt that carried g.
-func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cachedSession, g *generation, kept *body.Replayable) (*http.Response, error) {
+func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cachedSession, g *generation, kept body.Replayable) (*http.Response, error) {
 	ctx := naming(req.Context(), s.name)
 	began := time.Now()
 	next, f := s.refused(ctx, g)
@@ -186,7 +189,7 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 			return nil, err
 		}
 	}
-	again, err := t.send(req, s.name, next.use, second)
+	again, err := t.send(req, s.name, next.use, second, kept)
 	if err != nil {
 		return again, err
 	}
@@ -198,15 +201,11 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 }
 
 // bodyAgain returns the body to replay req with, if there can be one.
-func bodyAgain(req *http.Request, kept *body.Replayable) (io.ReadCloser, bool) {
-	switch {
-	case kept != nil:
-		return kept.Replay()
-	case req.Body == nil || req.Body == http.NoBody:
+func bodyAgain(req *http.Request, kept body.Replayable) (io.ReadCloser, bool) {
+	if kept == nil {
 		return req.Body, true
 	}
-	again, err := req.GetBody()
-	return again, err == nil
+	return kept.Replay()
 }
 
 func closeBody(body io.Closer) {
