@@ -78,7 +78,7 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 		var err error
 		if g, err = s.obtain(naming(req.Context(), session), patient); err != nil {
 			if t.anonymous && errors.Is(err, ErrSignInRequired) {
-				return t.send(req, session, nil, req.Body)
+				return t.send(req, session, nil, req.Body, nil)
 			}
 			closeBody(req.Body)
 			return nil, err
@@ -91,7 +91,7 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 		first = kept.First()
 		defer kept.Release()
 	}
-	resp, err := t.send(req, session, g, first)
+	resp, err := t.send(req, session, g, first, kept)
 	if err != nil {
 		return resp, err
 	}
@@ -105,9 +105,12 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 }
 
 // send sends a clone of req that carries g, or no token if g is nil.
-func (t *Transport) send(req *http.Request, session string, g *generation, body io.ReadCloser) (*http.Response, error) {
+func (t *Transport) send(req *http.Request, session string, g *generation, body io.ReadCloser, kept body.Replayable) (*http.Response, error) {
 	clone := req.WithContext(req.Context())
 	clone.Body = body
+	if kept != nil {
+		clone.GetBody = kept.GetBody()
+	}
 	header := copyHeader(req.Header, t.headers)
 	clone.Header = header
 	switch {
@@ -189,7 +192,7 @@ func closeOnPanic(resp *http.Response) func() {
 }
 
 // afterRefusal goes on from the response resp to an attempt that carried g.
-func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cachedSession, g *generation, kept *body.Replayable) (*http.Response, error) {
+func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cachedSession, g *generation, kept body.Replayable) (*http.Response, error) {
 	ctx := naming(req.Context(), s.name)
 	began := time.Now()
 	defer closeOnPanic(resp)()
@@ -228,7 +231,7 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 		}
 		return t.keep(ctx, s, resp, r.own)
 	}
-	again, err := t.send(req, s.name, r.gen, second)
+	again, err := t.send(req, s.name, r.gen, second, kept)
 	if err != nil {
 		return again, err
 	}
@@ -309,15 +312,11 @@ func cloneOrMake(h http.Header) http.Header {
 }
 
 // bodyAgain returns the body to replay req with, if there can be one.
-func bodyAgain(req *http.Request, kept *body.Replayable) (io.ReadCloser, bool) {
-	switch {
-	case kept != nil:
-		return kept.Replay()
-	case req.Body == nil || req.Body == http.NoBody:
+func bodyAgain(req *http.Request, kept body.Replayable) (io.ReadCloser, bool) {
+	if kept == nil {
 		return req.Body, true
 	}
-	again, err := req.GetBody()
-	return again, err == nil
+	return kept.Replay()
 }
 
 func closeBody(body io.Closer) {

@@ -742,9 +742,30 @@ var mutants = []mutant{
 	{
 		name:   "P8 a step down from https to http is not a step to another origin",
 		file:   "internal/origin/origin.go",
-		line:   "if !from.is(at) && (!named || !s.names(from)) {",
-		broken: "if from.host != at.host && (!named || !s.names(from)) {",
+		line:   "if !from.is(at) && (!named || !from.all(s.names)) {",
+		broken: "if from[0].host != at[0].host && (!named || !from.all(s.names)) {",
 		tests:  "OnRedirects|AlongRedirects",
+	},
+	{
+		name:   "P8 the Host of a request does not count",
+		file:   "internal/origin/origin.go",
+		line:   " && (d[1] == d[0] || condition(d[1]))",
+		broken: "",
+		tests:  "HostOfARequest|ForwardProxy|ReverseProxy",
+	},
+	{
+		name:   "P8 the Opaque of a URL does not count",
+		file:   "internal/origin/origin.go",
+		line:   " && (d[2] == d[0] || condition(d[2]))",
+		broken: "",
+		tests:  "OpaqueOfAURL|ForwardProxy",
+	},
+	{
+		name:   "P8 a path can continue the host",
+		file:   "internal/origin/origin.go",
+		line:   "(req.Host == \"\" || req.Host == u.Host) && rooted(u)",
+		broken: "(req.Host == \"\" || req.Host == u.Host)",
+		tests:  "PathThatDoesNot|ForwardProxy",
 	},
 	{
 		name:   "P8 a refresh request follows a redirect to another origin",
@@ -840,8 +861,8 @@ var mutants = []mutant{
 	{
 		name:   "P10 a refused answer is read to its end however long",
 		file:   "internal/body/drain.go",
-		line:   "io.CopyN(io.Discard, resp.Body, drainBytes)",
-		broken: "io.Copy(io.Discard, resp.Body)",
+		line:   "io.CopyN(&kept, source, drainBytes+1)",
+		broken: "io.Copy(&kept, source)",
 		tests:  "Drain",
 	},
 	{
@@ -1200,43 +1221,51 @@ var mutants = []mutant{
 	},
 	{
 		name:   "what was kept of a body is not sent again",
-		file:   "internal/body/replay.go",
-		line:   "second := &secondBody{first: b, kept: b.kept, err: b.err}",
-		broken: "second := &secondBody{first: b, err: b.err}",
+		file:   "internal/body/stream.go",
+		line:   "	b.owner = secondAttempt\n",
+		broken: "	b.owner = secondAttempt\n	b.kept.free()\n",
 		tests:  "ReplayIsWhatWasKept",
 	},
 	{
 		name:   "what was still unread of a body is not sent again",
-		file:   "internal/body/replay.go",
+		file:   "internal/body/stream.go",
 		line:   "n, err := s.first.source.Read(p)",
 		broken: "n, err := 0, io.EOF",
 		tests:  "ReplayIsWhatWasKept",
 	},
 	{
-		name: "a body is replayed though more was read than was kept",
-		file: "internal/body/replay.go",
-		line: `	if int64(len(read)) > left {
-		return false
-	}
-`,
-		broken: `	if int64(len(read)) > left {
-		return true
-	}
-`,
-		tests: "ReplayBufferLimit",
+		name:   "a body is replayed though more was read than was kept",
+		file:   "internal/body/stream.go",
+		line:   "n > 0 && b.size > b.limit",
+		broken: "false",
+		tests:  "ReplayBufferLimit",
 	},
 	{
-		name:   "a body is replayed while the first attempt still reads it",
-		file:   "internal/body/replay.go",
-		line:   "	case !b.reading:\n		b.owner",
-		broken: "	case true:\n		b.owner",
+		name:   "what a Read in progress brings is not sent again",
+		file:   "internal/body/stream.go",
+		line:   "		if !b.filling {\n			b.kept",
+		broken: "		if true {\n			b.kept",
 		tests:  "ReadInProgress|RandomSchedules",
 	},
 	{
+		name:   "a first attempt that missed a part of a body looks whole",
+		file:   "internal/body/stream.go",
+		line:   "case b.err != nil && !b.missed:",
+		broken: "case b.err != nil:",
+		tests:  "EndThat|RandomSchedules",
+	},
+	{
+		name:   "GetBody is called while the first attempt reads",
+		file:   "internal/body/rewind.go",
+		line:   "return t.reading || t.closing",
+		broken: "return t.closing",
+		tests:  "GetBodyIs|RandomSchedules|BodyOfOneReader",
+	},
+	{
 		name:   "more is kept of a body than may be",
-		file:   "internal/body/replay.go",
-		line:   "		left -= int64(n)\n",
-		broken: "",
+		file:   "internal/body/stream.go",
+		line:   "left := b.limit - b.size; left > 0",
+		broken: "left := int64(1 << 40); left > 0",
 		tests:  "ReplayBuffer",
 	},
 }

@@ -222,27 +222,29 @@ func validPort(port string) bool {
 	return err == nil && port[0] != '0'
 }
 
-// Allow reports whether the token may go with req. Only the URL of a request counts, not
-// its Host, since the URL decides which server is connected to.
+// Allow reports whether the token may go with req, which is so if every origin that req
+// names is allowed. It is the URL that decides which server is connected to. But a proxy
+// that gets a request for plain http goes by the Host of the request, or by the Opaque of
+// its URL, and so may a server that serves several hosts (RFC 9112 section 3.2).
 //
 // A RoundTripper sees each redirect as a new request. If it leads to another origin,
 // http.Client leaves the caller's credentials out of it. So Allow follows the chain of
 // redirects back to the first request, and is true only if the whole chain stays within
-// one allowed origin, or within origins that entries name.
+// the same allowed origins, or within origins that entries name.
 //
 // has reports whether a request carries a credential that its caller has set. If an
 // earlier request of the chain has one, Allow is false: the session's token must not
 // take the place of a credential that http.Client has removed.
 func (s *Set) Allow(req *http.Request, has func(*http.Request) bool) bool {
-	if req.Response == nil && s.plainly(req.URL) {
-		return true
+	if req.Response == nil && namesOne(req) { // as nearly always
+		return s.plainly(req.URL) || s.allows(req.URL)
 	}
-	at, ok := originOf(req.URL)
+	at, ok := destinationOf(req)
 	if !ok {
 		return false
 	}
-	named := s.names(at)
-	if !named && !s.wild(at) {
+	named := at.all(s.names)
+	if !named && !at.all(func(o origin) bool { return s.names(o) || s.wild(o) }) {
 		return false
 	}
 	// http.Client stops after 10 hops by default. A chain as long as this one can only
@@ -254,24 +256,30 @@ func (s *Set) Allow(req *http.Request, has func(*http.Request) bool) bool {
 		if hops++; hop == nil || hops > longest {
 			return false
 		}
-		from, ok := originOf(hop.URL)
+		from, ok := destinationOf(hop)
 		if !ok || has(hop) {
 			return false
 		}
-		// Any is not enough once a hop has another origin than req: then entries must
-		// name both.
-		if !from.is(at) && (!named || !s.names(from)) {
+		// Any is not enough once a hop has another destination than req: then entries
+		// must name both.
+		if !from.is(at) && (!named || !from.all(s.names)) {
 			return false
 		}
 	}
 	return true
 }
 
+// namesOne reports whether all that req names is the origin of its URL.
+func namesOne(req *http.Request) bool {
+	u := req.URL
+	return u != nil && u.Opaque == "" && (req.Host == "" || req.Host == u.Host) && rooted(u)
+}
+
 // plainly is a fast path. It reports whether the scheme and Host of u are exactly those
 // of an entry, as nearly always if an entry names them at all. If it returns false, u may
 // still be allowed.
 func (s *Set) plainly(u *url.URL) bool {
-	if u == nil || u.Host == "" || u.Opaque != "" {
+	if u.Host == "" {
 		return false
 	}
 	for i, host := range s.hosts {
@@ -280,6 +288,74 @@ func (s *Set) plainly(u *url.URL) bool {
 		}
 	}
 	return false
+}
+
+// allows reports whether the origin of u is allowed.
+func (s *Set) allows(u *url.URL) bool {
+	at, ok := originOf(u)
+	return ok && (s.names(at) || s.wild(at))
+}
+
+// A destination is the origins that a request names: in its URL, in its Host, and in the
+// Opaque of the URL. One that is missing is the first.
+type destination [3]origin
+
+// destinationOf returns false if the URL has no host, or if the request might go elsewhere
+// than the origins say.
+func destinationOf(req *http.Request) (destination, bool) {
+	at, ok := originOf(req.URL)
+	if !ok || !rooted(req.URL) {
+		return destination{}, false
+	}
+	to := destination{at, at, at}
+	if req.Host != "" && req.Host != req.URL.Host {
+		if to[1], ok = originOf(&url.URL{Scheme: req.URL.Scheme, Host: req.Host}); !ok {
+			return destination{}, false
+		}
+	}
+	if req.URL.Opaque != "" {
+		to[2], ok = opaqueOrigin(req, at)
+	}
+	return to, ok
+}
+
+// rooted reports whether the path of a URL, as net/http sends it, cannot be read as a
+// continuation of the host before it: http://api.example.com and @evil.example make
+// another host.
+func rooted(u *url.URL) bool {
+	return (u.Path == "" || u.Path[0] == '/' || u.Path == "*") && (u.RawPath == "" || u.RawPath[0] == '/')
+}
+
+// opaqueOrigin returns the origin that the Opaque of a request's URL names, or the given
+// one if it names none. net/http sends it in place of the path.
+func opaqueOrigin(req *http.Request, at origin) (origin, bool) {
+	opaque, scheme := req.URL.Opaque, req.URL.Scheme
+	authority, found := strings.CutPrefix(opaque, "//")
+	switch {
+	case found:
+	case opaque[0] == '/' || opaque == "*":
+		return at, true
+	case req.Method == http.MethodConnect:
+		authority = opaque
+	default:
+		if scheme, authority, found = strings.Cut(opaque, "://"); !found {
+			return origin{}, false
+		}
+	}
+	if end := strings.IndexAny(authority, "/?#"); end >= 0 {
+		authority = authority[:end]
+	}
+	return originOf(&url.URL{Scheme: scheme, Host: authority})
+}
+
+// is reports whether two requests name the same origins.
+func (d destination) is(e destination) bool {
+	return d[0].is(e[0]) && d[1].is(e[1]) && d[2].is(e[2])
+}
+
+// all reports whether a condition holds for all origins of d.
+func (d destination) all(condition func(origin) bool) bool {
+	return condition(d[0]) && (d[1] == d[0] || condition(d[1])) && (d[2] == d[0] || condition(d[2]))
 }
 
 // names reports whether an entry other than Any covers the origin.
@@ -297,7 +373,7 @@ func (s *Set) wild(at origin) bool {
 	return s.any && (ascii.EqualFold(at.scheme, "https") || ascii.EqualFold(at.scheme, "http") && loopback(at.host))
 }
 
-// originOf returns the origin of a request's URL, and false if it has none.
+// originOf returns the origin of a URL, and false if it has none.
 func originOf(u *url.URL) (origin, bool) {
 	if u == nil {
 		return origin{}, false
@@ -305,15 +381,6 @@ func originOf(u *url.URL) (origin, bool) {
 	at := origin{u.Scheme, u.Hostname(), u.Port()}
 	if at.host == "" {
 		return origin{}, false
-	}
-	// If Opaque begins with an authority, a proxy would connect to that and not to Host.
-	if authority, ok := strings.CutPrefix(u.Opaque, "//"); ok {
-		if end := strings.IndexAny(authority, "/?#"); end >= 0 {
-			authority = authority[:end]
-		}
-		if authority != u.Host {
-			return origin{}, false
-		}
 	}
 	if at.port == "" {
 		at.port = defaultPort(at.scheme)
@@ -391,10 +458,33 @@ func Same(a, b *url.URL) bool {
 	return okX && okY && x.is(y)
 }
 
-// Of returns the origin of a request's URL for an error.
+// Of returns where req goes, for an error.
 func Of(req *http.Request) string {
-	if req.URL == nil {
+	u := req.URL
+	if u == nil {
 		return "none"
 	}
-	return req.URL.Scheme + "://" + req.URL.Host
+	text := shown(u.Scheme + "://" + u.Host)
+	if req.Host != "" && req.Host != u.Host {
+		text += " with the Host " + shown(req.Host)
+	}
+	if u.Opaque != "" && u.Opaque[0] != '/' || strings.HasPrefix(u.Opaque, "//") {
+		opaque := u.Opaque
+		if scheme, rest, ok := strings.Cut(opaque, "//"); ok {
+			authority, _, _ := strings.Cut(rest, "/")
+			opaque = scheme + "//" + authority
+		}
+		text += " with the Opaque " + shown(opaque)
+	}
+	return text
+}
+
+// shown returns an origin as an error may show it: without user info, and quoted if it
+// has characters that could be taken for something else.
+func shown(text string) string {
+	text = redact.Origin(text)
+	if quoted := strconv.Quote(text); len(quoted) > len(text)+2 || strings.Contains(text, " ") {
+		return quoted
+	}
+	return text
 }

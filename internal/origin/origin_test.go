@@ -90,6 +90,177 @@ func TestURLSetByAProgramIsNotTrusted(t *testing.T) {
 	}
 }
 
+// A proxy and a server of several hosts go by the Host, so both must be allowed.
+func TestHostOfARequestCountsToo(t *testing.T) {
+	const proxied = "http://api.example.com"
+	for _, tc := range []struct {
+		entries []string
+		url     string
+		allowed string // Hosts, separated by blanks
+		others  string
+	}{
+		{
+			[]string{proxied}, proxied,
+			"api.example.com API.example.com api.example.com:80 api.example.com:",
+			"evil.example api.example.com. api.example.com:8080 api.example.com:443 api.example.com@evil.example evil.example:80@api.example.com " +
+				"api.example.com:80@evil.example:80 api.example.com/ /api.example.com evil.example/api.example.com api.example.com,evil.example " +
+				"api.example.com:080 b\u00fccher.example :80 [::1] 127.0.0.1 \u24d0pi.example.com",
+		},
+		{[]string{home}, home, "api.example.com api.example.com:443", "evil.example api.example.com:80 cdn.example.com"},
+		{[]string{proxied, "http://www.example.com"}, proxied, "www.example.com www.example.com:80", "www.example.com:8080 cdn.example.com"},
+		{[]string{"http://10.0.0.5:8080", proxied}, "http://10.0.0.5:8080", "api.example.com 10.0.0.5:8080", "10.0.0.5 api.example.com:8080"},
+		{[]string{home, "http://evil.example"}, home, "api.example.com", "evil.example"},
+		{[]string{"https://*.example.com"}, home, "cdn.example.com", "example.com evil.example evil.example/.example.com"},
+		{[]string{"http://[::1]:8080"}, "http://[::1]:8080", "[::1]:8080", "[::1] [::1%25eth0]:8080 [::2]:8080 ::1"},
+		{[]string{origin.Any}, "http://localhost:8080", "localhost 127.0.0.1:9090 [::1]", "evil.example localhost.evil.example localhost@evil.example localhost:80@evil.example"},
+		{[]string{origin.Any}, home, "anywhere.example", ""},
+		{[]string{home}, stranger, "", "api.example.com"},
+	} {
+		set := parse(t, tc.entries...)
+		for want, hosts := range map[bool]string{true: tc.allowed, false: tc.others} {
+			for host := range strings.FieldsSeq(hosts) {
+				req := requestTo(t, tc.url)
+				req.Host = host
+				assert.Equal(t, want, set.Allow(req, nobody), "%v: %s with the Host %q", tc.entries, tc.url, host)
+			}
+		}
+	}
+}
+
+// net/http sends the Host of the request, and leaves one in the header out.
+func TestHostInTheHeaderDoesNotCount(t *testing.T) {
+	req := requestTo(t, home)
+	req.Header.Set("Host", "evil.example")
+	set := parse(t, home)
+	assert.True(t, set.Allow(req, nobody))
+}
+
+func TestOpaqueOfAURLCountsToo(t *testing.T) {
+	set := parse(t, "http://api.example.com", home, "http://www.example.com")
+	for opaque, want := range map[string]bool{
+		"/v1/a%2Fb":                             true,
+		"*":                                     true,
+		"//api.example.com/v1":                  true,
+		"//API.example.com:80/v1":               true,
+		"//www.example.com?q":                   true,
+		"http://api.example.com/v1":             true,
+		"HTTP://www.example.com#f":              true,
+		"https://api.example.com/v1":            true,
+		"//evil.example/v1":                     false,
+		"//api.example.com:8080/v1":             false,
+		"//api.example.com@evil.example/v1":     false,
+		"//user@api.example.com/v1":             false,
+		"//evil.example\\@api.example.com/":     false,
+		"///v1":                                 false,
+		"http://evil.example/v1":                false,
+		"https://evil.example/v1":               false,
+		"ftp://api.example.com/v1":              false,
+		"https://www.example.com/v1":            false,
+		"http://evil.example?//api.example.com": false,
+		"api.example.com":                       false,
+		"evil.example:80":                       false,
+		"v1":                                    false,
+		"@evil.example/v1":                      false,
+		"?q":                                    false,
+	} {
+		req := requestTo(t, "http://api.example.com")
+		req.URL.Opaque = opaque
+		assert.Equal(t, want, set.Allow(req, nobody), opaque)
+		req.Host = "evil.example"
+		assert.False(t, set.Allow(req, nobody), opaque)
+	}
+}
+
+// The target of a CONNECT request is its Host, or the Opaque of its URL.
+func TestTargetOfAConnectRequestCountsToo(t *testing.T) {
+	set := parse(t, "http://proxy.example:3128", "http://api.example.com:443")
+	for target, want := range map[string]bool{"": true, "api.example.com:443": true, "evil.example:443": false, "api.example.com": false} {
+		req := requestTo(t, "http://proxy.example:3128")
+		req.Method = http.MethodConnect
+		req.Host = target
+		assert.Equal(t, want, set.Allow(req, nobody), target)
+		req.Host, req.URL.Opaque = "", target
+		assert.Equal(t, want, set.Allow(req, nobody), target)
+	}
+}
+
+// What follows the host in http://host/path could be read as a part of it.
+func TestPathThatDoesNotBeginWithASlashIsNotTrusted(t *testing.T) {
+	set := parse(t, "http://api.example.com", origin.Any)
+	for u, want := range map[url.URL]bool{
+		{}:                          true,
+		{Path: "/v1"}:               true,
+		{Path: "*"}:                 true,
+		{Path: "//evil.example/v1"}: true,
+		{Path: "/@evil.example", RawPath: "/@evil.example"}: true,
+		{Path: "v1"}:                                            false,
+		{Path: "@evil.example/v1"}:                              false,
+		{Path: ".evil.example/v1"}:                              false,
+		{Path: ":80@evil.example/v1"}:                           false,
+		{Path: "/@evil.example/", RawPath: "%2F@evil.example/"}: false,
+	} {
+		u.Scheme, u.Host = "http", "api.example.com"
+		assert.Equal(t, want, set.Allow(&http.Request{URL: &u}, nobody), "%#v", u)
+		u.Scheme = "https" // allowed by Any
+		assert.Equal(t, want, set.Allow(&http.Request{URL: &u, Host: "www.example.com"}, nobody), "%#v", u)
+	}
+}
+
+func TestHostAndOpaqueCountAlongRedirects(t *testing.T) {
+	set := parse(t, home, away)
+	anywhere := parse(t, home, origin.Any)
+	for name, tc := range map[string]struct {
+		hosts           []string // of hops to home, oldest first
+		want, wantOfAny bool
+	}{
+		"none":                     {[]string{"", ""}, true, true},
+		"kept":                     {[]string{"cdn.example.com", "cdn.example.com"}, true, true},
+		"dropped":                  {[]string{"cdn.example.com", ""}, true, false},
+		"added":                    {[]string{"", "cdn.example.com"}, true, false},
+		"a stranger's":             {[]string{"evil.example", ""}, false, false},
+		"a stranger's, in between": {[]string{"", "evil.example", ""}, false, false},
+		"a stranger's, kept":       {[]string{"evil.example", "evil.example"}, false, true},
+	} {
+		hops := make([]string, len(tc.hosts))
+		for i := range hops {
+			hops[i] = home
+		}
+		for _, opaque := range []bool{false, true} {
+			req := requestTo(t, hops...)
+			hop := req
+			for i := len(tc.hosts) - 1; i >= 0; i-- {
+				if opaque && tc.hosts[i] != "" {
+					hop.URL.Opaque = "//" + tc.hosts[i] + "/"
+				} else {
+					hop.Host = tc.hosts[i]
+				}
+				if i > 0 {
+					hop = hop.Response.Request
+				}
+			}
+			assert.Equal(t, tc.want, set.Allow(req, nobody), "%s/opaque=%t", name, opaque)
+			assert.Equal(t, tc.wantOfAny, anywhere.Allow(req, nobody), "%s/opaque=%t, any", name, opaque)
+		}
+	}
+}
+
+func TestErrorSaysWhereARequestGoes(t *testing.T) {
+	for want, req := range map[string]*http.Request{
+		"none":                    {},
+		"https://api.example.com": {URL: &url.URL{Scheme: "https", Host: "api.example.com", User: url.User("secret"), Path: "/secret"}, Host: "api.example.com"},
+		"http://api.example.com":  {URL: &url.URL{Scheme: "http", Host: "api.example.com", Opaque: "/secret"}},
+		"http://api.example.com with the Host evil.example":              {URL: &url.URL{Scheme: "http", Host: "api.example.com"}, Host: "evil.example"},
+		"http://api.example.com with the Opaque //evil.example":          {URL: &url.URL{Scheme: "http", Host: "api.example.com", Opaque: "//evil.example/secret"}},
+		"http://api.example.com with the Opaque [redacted]@evil.example": {URL: &url.URL{Scheme: "http", Host: "api.example.com", Opaque: "ftp://secret@evil.example/secret"}},
+		"http://api.example.com with the Opaque evil.example?...":        {URL: &url.URL{Scheme: "http", Host: "api.example.com", Opaque: "evil.example?secret"}},
+		`"http://[redacted]@b\n"`:                                        {URL: &url.URL{Scheme: "http", Host: "a:secret@b\n"}},
+		`http://b with the Host "a b"`:                                   {URL: &url.URL{Scheme: "http", Host: "b"}, Host: "a b"},
+	} {
+		assert.Equal(t, want, origin.Of(req))
+		assert.NotContains(t, origin.Of(req), "secret")
+	}
+}
+
 func TestParseReportsEveryFault(t *testing.T) {
 	const path, user = "has a path; the token goes to an origin as a whole", "has user info"
 	for _, tc := range []struct {
