@@ -40,6 +40,20 @@ type Token struct {
 	// by the API shows that the token has expired.
 	Expiry time.Time `json:"expiry,omitzero"`
 
+	// RefreshExpiry is when the refresh token expires, if the token server says so. The
+	// session is refreshed before that.
+	RefreshExpiry time.Time `json:"refresh_expiry,omitzero"`
+
+	// RefreshAfter is when the token server asks for a refresh, if it does: Microsoft
+	// Entra's refresh_in. It moves the start of the early refresh, see
+	// [Config.EarlyRefresh].
+	RefreshAfter time.Time `json:"refresh_after,omitzero"`
+
+	// SignInID tells one sign-in from another, also to other processes. [Session.SignIn]
+	// sets it, and refreshes keep it. A stored Token without one counts as one of the
+	// sign-in at hand.
+	SignInID string `json:"sign_in_id,omitempty"`
+
 	// Extra holds the other members of the response, such as "id_token" and "scope". It may
 	// hold secrets.
 	Extra map[string]string `json:"extra,omitempty"`
