@@ -27,6 +27,10 @@ type Issued struct {
 	// to zero to test a client that does not know the expiry.
 	Expiry time.Time `json:"expiry,omitzero"`
 
+	RefreshExpiry time.Time `json:"refresh_expiry,omitzero"` // always zero
+	RefreshAfter  time.Time `json:"refresh_after,omitzero"`  // always zero
+	SignInID      string    `json:"sign_in_id,omitempty"`    // always empty
+
 	Extra map[string]string `json:"extra,omitempty"` // always nil
 }
 
