@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"mime"
 	"net/http"
 	"slices"
 	"strconv"
@@ -29,7 +30,8 @@ import (
 // and as a header, and removes any cookies of its four names that the request already
 // has, such as stale ones from the jar of an http.Client. Other cookies and headers stay
 // as they are. The refresh cookie is sent to RefreshURL only. Cookies that the API's own
-// answers set are left to the caller and do not change the session.
+// answers set are left to the caller and do not change the session, except through
+// [Cookies.Renewed].
 //
 // A CSRF header does not count as the caller's own credential. Its value is replaced,
 // because it would be outdated by the second attempt. A request with an Authorization
@@ -39,10 +41,14 @@ import (
 // first call. Printing it with package fmt (except %p and %w) or as an attribute of
 // log/slog shows no secret.
 type Cookies struct {
-	// RefreshURL is where a refresh is requested, by a POST without a body: an absolute
-	// http or https URL without a fragment. Required. The cookies are sent there as
-	// they are, so plain http is for local servers.
+	// RefreshURL is where a refresh is requested, without a body: an absolute http or
+	// https URL without a fragment. Required. The cookies are sent there as they are, so
+	// plain http is for local servers.
 	RefreshURL string
+
+	// Method is the method of a refresh request; empty means POST. A sign-in is always a
+	// POST.
+	Method string
 
 	// SignInURL is where Exchange signs in. Empty if something else does.
 	SignInURL string
@@ -69,6 +75,10 @@ type Cookies struct {
 	// X-CSRF-TOKEN, "-" that there is none.
 	CSRFHeader string
 
+	// DecodeCSRF decodes a CSRF value that is percent-encoded in its cookie before it is
+	// repeated in the header, as browser libraries do: Laravel Sanctum's XSRF-TOKEN.
+	DecodeCSRF bool
+
 	// Header is added to the requests that refresh and sign in, and replaces the fields
 	// that are set by default. It is for an API key, or an Origin. Errors do not show
 	// its values.
@@ -77,7 +87,7 @@ type Cookies struct {
 	// FinalStatus are the statuses of the answer to a refresh that mean that the user
 	// must sign in again; nil means 401 and 422, by which flask-jwt-extended refuses a
 	// token that is no longer valid and one that it never issued. An empty slice means
-	// none.
+	// none. They don't count in an answer that is a page (text/html).
 	FinalStatus []int
 
 	// Client sends the requests that refresh and sign in; nil means a plain
@@ -126,6 +136,9 @@ func (c *Cookies) Strip(h http.Header) { _ = c.names().put(h, reauth.Token{}, ""
 // the answer's status is one of FinalStatus. Other answers without the access cookie are
 // a *[reauth.RefreshError] that does not. An error of the connection or of ctx is
 // wrapped. Errors show no value of a cookie and no text of the server.
+//
+// With an error that is temporary the Token may have a RefreshToken, and CSRF values in
+// Extra: the answer has set a new refresh cookie, but no access cookie.
 func (c *Cookies) Refresh(ctx context.Context, old reauth.Token) (reauth.Token, error) {
 	if err := c.Validate(); err != nil {
 		return reauth.Token{}, err
@@ -134,7 +147,8 @@ func (c *Cookies) Refresh(ctx context.Context, old reauth.Token) (reauth.Token, 
 	if n.refresh == "" && old.AccessToken == "" || n.refresh != "" && old.RefreshToken == "" {
 		return reauth.Token{}, tokenserver.ErrNoRefreshToken
 	}
-	req, err := tokenserver.NewRequest(ctx, http.MethodPost, c.RefreshURL, c.Header, nil)
+	method := settings.OrDefault(c.Method, http.MethodPost)
+	req, err := tokenserver.NewRequest(ctx, method, c.RefreshURL, c.Header, nil)
 	if err != nil {
 		return reauth.Token{}, err
 	}
@@ -147,10 +161,13 @@ func (c *Cookies) Refresh(ctx context.Context, old reauth.Token) (reauth.Token, 
 		return reauth.Token{}, err
 	case fault == nil:
 		return tok, nil
-	case a.IsSuccess():
-		return reauth.Token{}, a.Failure("", fault)
+	case a.Status >= 400:
+		return reauth.Token{}, a.Failure("", a.RefreshRefused(c.isFinal(a)))
 	}
-	return reauth.Token{}, a.Failure("", a.RefreshRefused(c.isFinal(a.Status)))
+	if !a.IsSuccess() {
+		return reauth.Token{}, a.Failure("", a.RefreshRefused(false))
+	}
+	return n.salvaged(tok, old), a.Failure("", fault)
 }
 
 // Exchange signs in. It posts body, encoded as JSON, or as a form if it is a url.Values,
@@ -188,7 +205,7 @@ func (c *Cookies) Exchange(ctx context.Context, body any) (reauth.Token, error) 
 	case a.IsSuccess():
 		return reauth.Token{}, a.Failure("", fault)
 	}
-	return reauth.Token{}, a.Failure("", a.SignInRefused(c.isFinal(a.Status)))
+	return reauth.Token{}, a.Failure("", a.SignInRefused(c.isFinal(a)))
 }
 
 // ask sends req and reads the answer. fault says why there is no token in it.
@@ -206,11 +223,16 @@ func (c *Cookies) ask(req *http.Request, n names, old reauth.Token, secrets []st
 	return a, tok, fault, nil
 }
 
-func (c *Cookies) isFinal(status int) bool {
-	if c.FinalStatus == nil {
-		return status == http.StatusUnauthorized || status == http.StatusUnprocessableEntity
+// isFinal reports whether an answer means that the user must sign in. A page is the answer
+// of a firewall or a proxy, not of an API that was asked for JSON.
+func (c *Cookies) isFinal(a *tokenserver.Answer) bool {
+	if kind, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type")); kind == "text/html" {
+		return false
 	}
-	return slices.Contains(c.FinalStatus, status)
+	if c.FinalStatus == nil {
+		return a.Status == http.StatusUnauthorized || a.Status == http.StatusUnprocessableEntity
+	}
+	return slices.Contains(c.FinalStatus, a.Status)
 }
 
 // NeedsToken returns true: there is nothing to renew in a session without cookies.
@@ -225,6 +247,9 @@ func (c *Cookies) Validate() error {
 	f.URL("RefreshURL", c.RefreshURL)
 	if c.SignInURL != "" {
 		f.URL("SignInURL", c.SignInURL)
+	}
+	if c.Method != "" && !ascii.IsToken(c.Method) {
+		f.Add("Method", strconv.Quote(c.Method), "is not an HTTP method")
 	}
 	if c.AccessCookie == settings.None {
 		f.Add("AccessCookie", `"-"`, "must not be left out")

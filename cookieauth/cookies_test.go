@@ -243,7 +243,11 @@ func TestCookiesThatAnAnswerSets(t *testing.T) {
 				}).Client()}
 				old := signedIn()
 				tok, err := c.Refresh(t.Context(), old)
-				assert.Equal(t, tc.want, tok)
+				want := tc.want
+				if name == "refresh alone" && status < 300 {
+					want = reauth.Token{RefreshToken: "r"}
+				}
+				assert.Equal(t, want, tok)
 				assert.Equal(t, signedIn(), old, "the old token is not written to")
 				if tc.want.AccessToken != "" {
 					require.NoError(t, err)
@@ -261,6 +265,98 @@ func TestCookiesThatAnAnswerSets(t *testing.T) {
 	tok, err := c.Refresh(t.Context(), reauth.Token{RefreshToken: "r"})
 	require.NoError(t, err)
 	assert.Equal(t, map[string]string{"csrf_access_token": "c"}, tok.Extra)
+}
+
+func TestNewRefreshCookieIsReturnedBesideTheError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, tc := range []struct {
+			status int
+			set    []string
+			want   reauth.Token
+		}{
+			{200, []string{"refresh_token_cookie=r; Path=/token/refresh; HttpOnly"}, reauth.Token{RefreshToken: "r"}},
+			{204, []string{"refresh_token_cookie=r; Max-Age=60", "access_token_cookie=; Max-Age=0"}, reauth.Token{RefreshToken: "r", RefreshExpiry: time.Now().Add(time.Minute)}},
+			{200, []string{"refresh_token_cookie=r", "csrf_refresh_token=cr", "csrf_access_token=csrf-access-1"}, reauth.Token{RefreshToken: "r", Extra: map[string]string{"csrf_refresh_token": "cr"}}},
+			{200, []string{"refresh_token_cookie=refresh-1", "csrf_refresh_token=cr"}, reauth.Token{}},
+			{200, []string{"refresh_token_cookie=r\x01"}, reauth.Token{}},
+			{200, []string{"refresh_token_cookie=; Max-Age=0"}, reauth.Token{}},
+			{302, []string{"refresh_token_cookie=r"}, reauth.Token{}},
+			{401, []string{"refresh_token_cookie=r"}, reauth.Token{}},
+			{500, []string{"refresh_token_cookie=r"}, reauth.Token{}},
+		} {
+			c := &cookieauth.Cookies{RefreshURL: refreshURL, Client: setting(tc.status, tc.set...).Client()}
+			tok, err := c.Refresh(t.Context(), signedIn())
+			require.Error(t, err)
+			assert.Equal(t, tc.status == 401, errors.Is(err, reauth.ErrSignInRequired))
+			assert.Equal(t, tc.want, tok, tc.set)
+		}
+	})
+}
+
+func TestRefreshCookieStatesWhenTheSessionExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		old := signedIn()
+		old.RefreshExpiry = time.Now().Add(time.Hour)
+		for set, want := range map[string]time.Time{
+			"refresh_token_cookie=r; Max-Age=60":             time.Now().Add(time.Minute),
+			"refresh_token_cookie=r":                         {},
+			"refresh_token_cookie=r; Max-Age=99999999999999": time.Now().Add(10 * 365 * 24 * time.Hour),
+			"theme=dark": old.RefreshExpiry,
+			"refresh_token_cookie=refresh-1; Max-Age=60; Path=/t": time.Now().Add(time.Minute),
+		} {
+			c := &cookieauth.Cookies{RefreshURL: refreshURL, Client: setting(200, set, "access_token_cookie=a").Client()}
+			tok, err := c.Refresh(t.Context(), old)
+			require.NoError(t, err)
+			assert.Equal(t, want, tok.RefreshExpiry, set)
+		}
+	})
+}
+
+func TestCSRFValueIsDecodedIfSo(t *testing.T) {
+	for _, tc := range []struct {
+		value, want string
+		decode      bool
+	}{
+		{"eyJpdiI6IkE9PSJ9%3D", "eyJpdiI6IkE9PSJ9=", true},
+		{"eyJpdiI6IkE9PSJ9%3D", "eyJpdiI6IkE9PSJ9%3D", false},
+		{"a+b", "a+b", true},
+		{"100%", "100%", true},
+		{"a%0Ab", "", true},
+	} {
+		c := &cookieauth.Cookies{AccessCSRFCookie: "XSRF-TOKEN", CSRFHeader: "X-XSRF-TOKEN", DecodeCSRF: tc.decode}
+		req := &http.Request{Header: http.Header{}}
+		err := c.Apply(req, reauth.Token{AccessToken: "a", Extra: map[string]string{"XSRF-TOKEN": tc.value}})
+		if tc.want == "" {
+			assert.EqualError(t, err, `reauth: the value of the cookie "XSRF-TOKEN" has a character that a header cannot carry`)
+			continue
+		}
+		require.NoError(t, err)
+		assert.Equal(t, tc.want, req.Header.Get("X-XSRF-TOKEN"))
+		assert.Contains(t, req.Header.Get("Cookie"), "XSRF-TOKEN="+tc.value)
+	}
+}
+
+func TestMethodOfARefresh(t *testing.T) {
+	for method, want := range map[string]string{"": "POST", "GET": "GET", "PUT": "PUT"} {
+		server := setting(200, "access_token_cookie=a", "refresh_token_cookie=r")
+		c := &cookieauth.Cookies{RefreshURL: refreshURL, SignInURL: refreshURL, Method: method, Client: server.Client()}
+		_, err := c.Refresh(t.Context(), signedIn())
+		require.NoError(t, err)
+		assert.Equal(t, want, server.Last().Method)
+		_, err = c.Exchange(t.Context(), nil)
+		require.NoError(t, err)
+		assert.Equal(t, "POST", server.Last().Method)
+	}
+	assert.EqualError(t, (&cookieauth.Cookies{RefreshURL: refreshURL, Method: "G T"}).Validate(), `cookieauth: Cookies.Method "G T": is not an HTTP method`)
+}
+
+func TestPageIsNotFinal(t *testing.T) {
+	for kind, final := range map[string]bool{"text/html": false, "Text/HTML; charset=utf-8": false, "application/json": true, "text/plain": true, "": true} {
+		for _, status := range []int{401, 422} {
+			c := &cookieauth.Cookies{RefreshURL: refreshURL, Client: testworld.Answering(status, "x", "Content-Type", kind).Client()}
+			testworld.AssertRefused(t, c, signedIn(), status, "", final)
+		}
+	}
 }
 
 func TestWithoutItsCookieThereIsNoRequest(t *testing.T) {

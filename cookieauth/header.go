@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/internal/ascii"
@@ -17,7 +17,10 @@ import (
 )
 
 // names are those of a session's cookies and its CSRF header; "" if there is none.
-type names struct{ access, refresh, accessCSRF, refreshCSRF, csrfHeader string }
+type names struct {
+	access, refresh, accessCSRF, refreshCSRF, csrfHeader string
+	decodeCSRF                                           bool
+}
 
 func (c *Cookies) names() names {
 	n := names{
@@ -26,6 +29,7 @@ func (c *Cookies) names() names {
 		accessCSRF:  settings.OrNone(c.AccessCSRFCookie, "csrf_access_token"),
 		refreshCSRF: settings.OrNone(c.RefreshCSRFCookie, "csrf_refresh_token"),
 		csrfHeader:  settings.OrNone(c.CSRFHeader, "X-CSRF-TOKEN"),
+		decodeCSRF:  c.DecodeCSRF,
 	}
 	if n.refresh == "" {
 		n.refreshCSRF = n.accessCSRF
@@ -77,6 +81,11 @@ func (n names) put(h http.Header, tok reauth.Token, csrf string, cookies ...stri
 		h["Cookie"] = []string{strings.Join(pairs, "; ")}
 	}
 	if value := tok.Extra[csrf]; value != "" && csrf != "" && n.csrfHeader != "" {
+		if decoded, err := url.PathUnescape(value); err == nil && n.decodeCSRF {
+			if value = decoded; !ascii.IsFieldValue(value) {
+				return fmt.Errorf("reauth: the value of the cookie %q has a character that a header cannot carry", csrf)
+			}
+		}
 		take(h, n.csrfHeader)
 		h.Set(n.csrfHeader, value)
 	}
@@ -96,75 +105,53 @@ func take(h http.Header, name string) []string {
 	return values
 }
 
-// token returns old with the cookies that the answer sets. The body says nothing.
+// token returns old with the cookies that the answer sets. The body says nothing. With an
+// error, the access cookie is missing.
 func (n names) token(a *tokenserver.Answer, old reauth.Token, sent time.Time) (reauth.Token, error) {
-	tok := reauth.Token{TokenType: old.TokenType, RefreshToken: old.RefreshToken, Extra: maps.Clone(old.Extra)}
-	now := a.Date
-	if now.IsZero() {
-		now = sent
-	}
-	for _, line := range a.Header["Set-Cookie"] {
-		cookie := readCookie(line)
-		lifetime, deleted := cookieLifetime(cookie, now)
-		if deleted || cookie.Value == "" {
-			continue
-		}
-		value := cookie.Value // quotes are part of it (RFC 6265 section 4.1.1)
+	tok := reauth.Token{TokenType: old.TokenType, RefreshToken: old.RefreshToken, RefreshExpiry: old.RefreshExpiry, Extra: maps.Clone(old.Extra)}
+	for _, cookie := range a.Cookies(sent) {
 		switch cookie.Name {
 		case n.access:
-			tok.AccessToken = value
-			tok.Expiry = expiry.FromJWT(strings.Trim(value, `"`), a.Date, sent)
-			if tok.Expiry.IsZero() && lifetime > 0 {
-				tok.Expiry = sent.Add(min(lifetime, expiry.MaxLifetime))
+			tok.AccessToken = cookie.Value
+			tok.Expiry = expiry.FromJWT(strings.Trim(cookie.Value, `"`), a.Date, sent)
+			if tok.Expiry.IsZero() && cookie.Lifetime > 0 {
+				tok.Expiry = sent.Add(cookie.Lifetime)
 			}
 		case n.refresh:
-			tok.RefreshToken = value
+			tok.RefreshToken, tok.RefreshExpiry = cookie.Value, time.Time{}
+			if cookie.Lifetime > 0 {
+				tok.RefreshExpiry = sent.Add(cookie.Lifetime)
+			}
 		case n.accessCSRF, n.refreshCSRF:
 			if tok.Extra == nil {
 				tok.Extra = make(map[string]string)
 			}
-			tok.Extra[cookie.Name] = value
+			tok.Extra[cookie.Name] = cookie.Value
 		}
 	}
 	if tok.AccessToken == "" {
-		return reauth.Token{}, missingCookie(n.access)
+		return tok, missingCookie(n.access)
 	}
 	return tok, nil
 }
 
-func missingCookie(name string) error { return fmt.Errorf("the answer sets no cookie %q", name) }
-
-// cookieLifetime returns how long a cookie is kept, 0 if that is unknown. A server
-// deletes a cookie by a lifetime that is over (RFC 6265 section 3.1).
-func cookieLifetime(cookie *http.Cookie, now time.Time) (lifetime time.Duration, deleted bool) {
-	switch {
-	case cookie.MaxAge > 0:
-		lifetime = expiry.Seconds(float64(cookie.MaxAge))
-	case cookie.MaxAge == 0 && !cookie.Expires.IsZero():
-		lifetime = cookie.Expires.Sub(now)
-		deleted = lifetime <= 0 // Expires has whole seconds
+// salvaged returns what is worth keeping of an answer without the access cookie: a new
+// refresh cookie, and the CSRF values that came with it. tok is old with the cookies that
+// the answer sets.
+func (n names) salvaged(tok, old reauth.Token) reauth.Token {
+	if tok.RefreshToken == "" || tok.RefreshToken == old.RefreshToken {
+		return reauth.Token{}
 	}
-	return lifetime, deleted || cookie.MaxAge < 0
-}
-
-// readCookie reads a Set-Cookie as browsers do (RFC 6265 section 5.2). Package net/http
-// drops one whose value has a quote, a backslash or a character beyond ASCII, which
-// would lose a refresh cookie that has just been rotated.
-func readCookie(line string) *http.Cookie {
-	pair, attributes, _ := strings.Cut(line, ";")
-	name, value, ok := strings.Cut(pair, "=")
-	cookie, err := http.ParseSetCookie("x=x;" + attributes)
-	if !ok || err != nil || strings.ContainsFunc(value, unicode.IsControl) {
-		return new(http.Cookie)
-	}
-	cookie.Name, cookie.Value = strings.Trim(name, " \t"), strings.Trim(value, " \t")
-	if cookie.Expires.IsZero() && cookie.RawExpires != "" {
-		for _, layout := range []string{"Mon, 02-Jan-06 15:04:05 MST", time.RFC850, time.ANSIC, "Mon Jan 02 2006 15:04:05 MST"} {
-			if at, err := time.Parse(layout, cookie.RawExpires); err == nil {
-				cookie.Expires = at
-				break
+	kept := reauth.Token{RefreshToken: tok.RefreshToken, RefreshExpiry: tok.RefreshExpiry}
+	for _, name := range []string{n.accessCSRF, n.refreshCSRF} {
+		if value := tok.Extra[name]; value != old.Extra[name] {
+			if kept.Extra == nil {
+				kept.Extra = make(map[string]string)
 			}
+			kept.Extra[name] = value
 		}
 	}
-	return cookie
+	return kept
 }
+
+func missingCookie(name string) error { return fmt.Errorf("the answer sets no cookie %q", name) }

@@ -21,6 +21,14 @@
 //	}
 //	err = tr.SignIn(ctx, tok)
 //
-// By default a 401 in answer to a refresh means that the user must sign in again. Any
-// other answer without a token is treated as a temporary failure.
+// By default a 401 in answer to a refresh means that the user must sign in again, if its
+// body is JSON or empty. Any other answer without a token is treated as a temporary
+// failure. Endpoint.FinalCodes and Endpoint.Final are for endpoints that say it otherwise.
+//
+// A refresh token that the endpoint keeps in a cookie needs no jar. It is the session's
+// own, like any other:
+//
+//	jwt := &jsonauth.Endpoint{URL: "https://api.example.com/auth/refresh", RefreshCookie: "refresh_token"}
+//
+// The module's docs/providers.md has the settings for some well-known endpoints.
 package jsonauth

@@ -1,6 +1,7 @@
 package jsonauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,9 @@ import (
 // With no settings but a URL it uses the names of OAuth 2.0: it sends
 // {"refresh_token":"..."} and reads access_token, refresh_token and expires_in. Names
 // are paths: "data.data.accessToken" is the member accessToken of the object data of the
-// object data. A member whose name has a dot in it cannot be named.
+// object data. In an answer a number is an index: "tokens.0.value" is the member value of
+// the first element of the array tokens. A member whose name has a dot in it cannot be
+// named.
 //
 // Its methods may be called concurrently; its fields must not be changed after the
 // first call. Printing it with package fmt (except %p and %w) or as an attribute of
@@ -50,9 +53,17 @@ type Endpoint struct {
 
 	// RefreshField is the path of the refresh token in the request; empty means
 	// refresh_token. With "-" the request has no refresh token, because something else
-	// identifies the session, such as a cookie in the Jar of Client. It is then sent
-	// whatever token the session has, even if it has none.
+	// identifies the session, such as a client certificate. It is then sent whatever
+	// token the session has, even if it has none. Client must have no Jar then: sessions
+	// would share it. For a refresh token in a cookie there is RefreshCookie.
 	RefreshField string
+
+	// RefreshCookie names the cookie that holds the refresh token, if one does. It is
+	// read from the Set-Cookie of an answer, along with when it expires, kept in
+	// Token.RefreshToken, and sent as that cookie with a refresh request, which has no
+	// other body than that of Body. RefreshField and RefreshPath are then empty, and
+	// Client has no Jar.
+	RefreshCookie string
 
 	// Body, if set, returns the body of a refresh request: a value to encode as JSON, a
 	// url.Values to send as a form, or nil for none. It may add to the header of req
@@ -68,19 +79,41 @@ type Endpoint struct {
 	// RefreshPath is the path of the refresh token in an answer; empty means
 	// refresh_token. It may be the same as AccessPath, if one token is both. A refresh
 	// whose answer lacks it leaves the old one in use. A sign-in whose answer lacks it
-	// fails if RefreshPath is not empty.
+	// fails if RefreshPath is not empty, or RefreshCookie.
 	RefreshPath string
 
 	// LifetimePath is the path of the access token's lifetime in an answer, in seconds,
-	// as a number or a string; empty means expires_in. If it is missing or anything
-	// else, the lifetime is that of the JWT, or unknown.
+	// as a number or a string; empty means expires_in. What can't be a lifetime in
+	// seconds is taken for milliseconds, or for the time at which the token expires. If
+	// it is missing or anything else, ExpiryPath counts, then the JWT, or the lifetime is
+	// unknown.
 	LifetimePath string
 
+	// ExpiryPath is the path of the time at which the access token expires, in RFC 3339,
+	// or in seconds or milliseconds since 1970. Empty if answers have none.
+	ExpiryPath string
+
 	// FinalStatus are the statuses that mean that the refresh token is not valid and
-	// the user must sign in again; nil means 401, an empty slice none. The error code
-	// "invalid_grant", as a member error, always means so in an answer with status 400
-	// or 401, or 200 without a token.
+	// the user must sign in again; nil means 401, an empty slice none. They count if the
+	// body is JSON or empty: a firewall answers with a page.
 	FinalStatus []int
+
+	// CodePath is the path of the error code in an answer without a token, such as
+	// "error.message" or "errors.0.code". The code is a string or a number. Empty means
+	// the member error, or, if the status is not a success, the member code.
+	CodePath string
+
+	// FinalCodes are error codes that mean the same as FinalStatus, in decimal if they
+	// are numbers. They count in answers with a status from 400 to 499, except 408, 425
+	// and 429, and in those with a success status. The member error with the value
+	// "invalid_grant" always means so.
+	FinalCodes []string
+
+	// Final, if set, is called with an answer that brings no token, and reports whether
+	// it means the same, beyond what FinalStatus and FinalCodes say. It is not called for
+	// the statuses 408, 425 and 429, nor for an answer that broke off. It may be called
+	// concurrently, and must not keep body, of which it gets at most one MiB.
+	Final func(status int, body []byte) bool
 
 	// Client sends the requests; nil means a plain http.Client. It never follows a
 	// redirect to another origin, whatever its CheckRedirect returns.
@@ -94,16 +127,19 @@ var _ reauth.Refresher = (*Endpoint)(nil)
 // entries of Extra. Other members of the answer are added to Extra.
 //
 // The error wraps [reauth.ErrSignInRequired] if the session has no refresh token where
-// one is needed, or the answer's status is one of FinalStatus. Other answers without a
-// token are a *[reauth.RefreshError] that does not. An error of the connection or of ctx
-// is wrapped. Errors show no token, and no text of the server but its error code.
+// one is needed, or the answer is final by FinalStatus, FinalCodes or Final. Other answers
+// without a token are a *[reauth.RefreshError] that does not. An error of the connection or
+// of ctx is wrapped. Errors show no token, and no text of the server but its error code.
+//
+// With an error that is temporary the Token may have a RefreshToken: the server has
+// answered with a new one, but not with a usable access token.
 func (e *Endpoint) Refresh(ctx context.Context, old reauth.Token) (reauth.Token, error) {
 	if err := e.Validate(); err != nil {
 		return reauth.Token{}, err
 	}
 	switch {
 	case !e.NeedsToken():
-	case e.Body == nil && old.RefreshToken == "", old.RefreshToken == "" && old.AccessToken == "":
+	case (e.Body == nil || e.RefreshCookie != "") && old.RefreshToken == "", old.RefreshToken == "" && old.AccessToken == "":
 		return reauth.Token{}, tokenserver.ErrNoRefreshToken
 	}
 	secrets := tokenserver.TokenSecrets(old)
@@ -119,16 +155,31 @@ func (e *Endpoint) Refresh(ctx context.Context, old reauth.Token) (reauth.Token,
 	if err := tokenserver.SetBody(req, body); err != nil {
 		return reauth.Token{}, err
 	}
-	a, tok, fault, err := e.ask(req, old, body, secrets)
+	if e.RefreshCookie != "" {
+		if err := tokenserver.AddCookie(req.Header, e.RefreshCookie, old.RefreshToken); err != nil {
+			return reauth.Token{}, err
+		}
+	}
+	r, err := e.ask(req, old, body, secrets)
 	switch {
 	case err != nil:
 		return reauth.Token{}, err
-	case fault == nil:
-		return tok, nil
-	case a.IsSuccess() && !e.isFinal(a):
-		return reauth.Token{}, a.Failure(a.NamedCode(), fmt.Errorf("no token in the answer: %w", fault))
+	case r.fault == nil:
+		return r.tok, nil
 	}
-	return reauth.Token{}, a.Failure(a.NamedCode(), a.RefreshRefused(e.isFinal(a)))
+	code := r.NamedCode(e.CodePath, e.finality().Codes)
+	var final bool
+	salvaged := r.Salvage(e.shape(), old, r.sent)
+	if salvaged.RefreshToken == "" {
+		final = e.finality().IsFinal(r.JSONAnswer, code)
+	}
+	switch {
+	case r.Late() != nil:
+		return salvaged, r.Late()
+	case r.IsSuccess() && !final:
+		return salvaged, r.Failure(code, fmt.Errorf("no token in the answer: %w", r.fault))
+	}
+	return reauth.Token{}, r.Failure(code, r.RefreshRefused(final))
 }
 
 func (e *Endpoint) refreshBody(req *http.Request, old reauth.Token, secrets []string) (any, error) {
@@ -140,7 +191,7 @@ func (e *Endpoint) refreshBody(req *http.Request, old reauth.Token, secrets []st
 			err = fmt.Errorf("jsonauth: Endpoint.Body: %w", redact.Harmless(err, secrets, reauth.ErrSignInRequired))
 		}
 		return body, err
-	case e.NeedsToken():
+	case e.NeedsToken() && e.RefreshCookie == "":
 		return nest(settings.OrDefault(e.RefreshField, "refresh_token"), old.RefreshToken), nil
 	}
 	return nil, nil
@@ -149,9 +200,9 @@ func (e *Endpoint) refreshBody(req *http.Request, old reauth.Token, secrets []st
 // Exchange signs in. It posts body, encoded as JSON, or as a form if it is a url.Values,
 // to SignInURL and returns the token in the answer, for Transport.SignIn.
 //
-// If the answer's status is one of FinalStatus, the credentials were refused, and the
-// error is a *[reauth.RefreshError] that wraps [reauth.ErrSignInRequired]. Other answers
-// without a token are a *[reauth.RefreshError] that does not, whose StatusCode tells
+// If the answer is final by FinalStatus, FinalCodes or Final, the credentials were refused,
+// and the error is a *[reauth.RefreshError] that wraps [reauth.ErrSignInRequired]. Other
+// answers without a token are a *[reauth.RefreshError] that does not, whose StatusCode tells
 // more. An error of the connection or of ctx is wrapped. Errors show no string of body,
 // and no text of the server but its error code.
 func (e *Endpoint) Exchange(ctx context.Context, body any) (reauth.Token, error) {
@@ -162,51 +213,71 @@ func (e *Endpoint) Exchange(ctx context.Context, body any) (reauth.Token, error)
 	if err != nil {
 		return reauth.Token{}, err
 	}
-	a, tok, fault, err := e.ask(req, reauth.Token{}, body, nil)
+	r, err := e.ask(req, reauth.Token{}, body, nil)
 	if err != nil {
 		return reauth.Token{}, err
 	}
-	if fault == nil && e.RefreshPath != "" && tok.RefreshToken == "" {
-		fault = fmt.Errorf("%s is missing", e.RefreshPath)
+	if needed := cmp.Or(e.RefreshPath, e.RefreshCookie); r.fault == nil && needed != "" && r.tok.RefreshToken == "" {
+		r.fault = fmt.Errorf("%s is missing", needed)
 	}
+	if r.fault == nil {
+		return r.tok, nil
+	}
+	code := r.NamedCode(e.CodePath, e.finality().Codes)
+	final := e.finality().IsFinal(r.JSONAnswer, code)
 	switch {
-	case fault == nil:
-		return tok, nil
-	case a.IsSuccess() && !e.isFinal(a):
-		return reauth.Token{}, a.Failure(a.NamedCode(), fmt.Errorf("no token in the answer: %w", fault))
+	case r.Late() != nil:
+		return reauth.Token{}, r.Late()
+	case r.IsSuccess() && !final:
+		return reauth.Token{}, r.Failure(code, fmt.Errorf("no token in the answer: %w", r.fault))
 	}
-	return reauth.Token{}, a.Failure(a.NamedCode(), a.SignInRefused(e.isFinal(a)))
+	return reauth.Token{}, r.Failure(code, r.SignInRefused(final))
 }
 
-// ask sends req and reads the answer. fault says why there is no token in it.
-func (e *Endpoint) ask(req *http.Request, old reauth.Token, body any, secrets []string) (a *tokenserver.JSONAnswer, tok reauth.Token, fault, err error) {
+// A result is an answer, and the token in it, or why there is none.
+type result struct {
+	*tokenserver.JSONAnswer
+	sent  time.Time
+	tok   reauth.Token
+	fault error
+}
+
+// ask sends req and reads the answer.
+func (e *Endpoint) ask(req *http.Request, old reauth.Token, body any, secrets []string) (*result, error) {
 	secrets = append(secrets, tokenserver.RequestSecrets(req.Header, body)...)
-	sent := time.Now() // before the server starts to count
-	got, err := tokenserver.Send(tokenserver.WithinOrigin(e.Client), req, secrets)
+	r := &result{sent: time.Now()} // before the server starts to count
+	a, err := tokenserver.Send(tokenserver.WithinOrigin(e.Client), req, secrets)
 	if err != nil {
-		return nil, reauth.Token{}, nil, err
+		return nil, err
 	}
-	a = tokenserver.ReadJSON(got)
-	if !a.IsSuccess() {
-		return a, reauth.Token{}, errors.New("refused"), nil
+	r.JSONAnswer = tokenserver.ReadJSON(a)
+	if r.fault = errors.New("refused"); r.IsSuccess() {
+		r.tok, r.fault = r.Token(e.shape(), old, r.sent)
 	}
-	usual := tokenserver.OAuthShape
-	tok, fault = a.Token(tokenserver.Shape{
-		AccessToken:  settings.OrDefault(e.AccessPath, usual.AccessToken),
-		RefreshToken: settings.OrDefault(e.RefreshPath, usual.RefreshToken),
-		Lifetime:     settings.OrDefault(e.LifetimePath, usual.Lifetime),
-	}, old, sent)
-	return a, tok, fault, nil
+	return r, nil
 }
 
-// isFinal reports whether an answer without a token means that the user must sign in.
-func (e *Endpoint) isFinal(a *tokenserver.JSONAnswer) bool {
-	statuses := e.FinalStatus
-	if statuses == nil {
-		statuses = []int{http.StatusUnauthorized}
+// shape says where an answer holds what.
+func (e *Endpoint) shape() tokenserver.Shape {
+	usual := tokenserver.OAuthShape
+	s := tokenserver.Shape{
+		AccessToken: settings.OrDefault(e.AccessPath, usual.AccessToken),
+		Lifetime:    settings.OrDefault(e.LifetimePath, usual.Lifetime),
+		Expiry:      e.ExpiryPath,
 	}
-	ofGrant := a.IsSuccess() || a.Status == http.StatusBadRequest || a.Status == http.StatusUnauthorized
-	return slices.Contains(statuses, a.Status) || ofGrant && a.NamedCode() == "invalid_grant"
+	if s.RefreshCookie = e.RefreshCookie; s.RefreshCookie == "" {
+		s.RefreshToken = settings.OrDefault(e.RefreshPath, usual.RefreshToken)
+	}
+	return s
+}
+
+// finality says which answers without a token mean that the user must sign in.
+func (e *Endpoint) finality() tokenserver.Finality {
+	f := tokenserver.Finality{Codes: append([]string{"invalid_grant"}, e.FinalCodes...), Statuses: e.FinalStatus, Func: e.Final}
+	if f.Statuses == nil {
+		f.Statuses = []int{http.StatusUnauthorized}
+	}
+	return f
 }
 
 // nest returns the object in which value stands under path.
@@ -235,19 +306,40 @@ func (e *Endpoint) Validate() error {
 	switch {
 	case e.Method != "" && !ascii.IsToken(e.Method):
 		f.Add("Method", strconv.Quote(e.Method), "is not an HTTP method")
-	case (e.Method == http.MethodGet || e.Method == http.MethodHead) && e.Body == nil && e.NeedsToken():
+	case (e.Method == http.MethodGet || e.Method == http.MethodHead) && e.Body == nil && e.NeedsToken() && e.RefreshCookie == "":
 		f.Add("Method", strconv.Quote(e.Method), `has no body for the refresh token; set RefreshField to "-", or Body`)
 	}
 	f.Header("Header", e.Header)
 	if e.Body != nil && e.RefreshField != "" && e.RefreshField != settings.None {
 		f.Add("RefreshField", strconv.Quote(e.RefreshField), "is set although Body writes the request")
 	}
+	e.validateCookie(f)
 	f.Path("RefreshField", e.RefreshField)
 	f.Path("AccessPath", e.AccessPath)
 	f.Path("RefreshPath", e.RefreshPath)
 	f.Path("LifetimePath", e.LifetimePath)
+	f.Path("ExpiryPath", e.ExpiryPath)
+	f.Path("CodePath", e.CodePath)
 	f.FinalStatus(e.FinalStatus)
 	return f.Err()
+}
+
+func (e *Endpoint) validateCookie(f *settings.Faults) {
+	if e.Client != nil && e.Client.Jar != nil && (e.RefreshCookie != "" || !e.NeedsToken()) {
+		f.Add("Client.Jar", "(set)", "would be shared by all sessions; name the cookie in RefreshCookie instead")
+	}
+	switch {
+	case e.RefreshCookie == "":
+		return
+	case !ascii.IsToken(e.RefreshCookie):
+		f.Add("RefreshCookie", strconv.Quote(e.RefreshCookie), "is not a cookie name")
+	}
+	if e.RefreshField != "" {
+		f.Add("RefreshField", strconv.Quote(e.RefreshField), "is set although RefreshCookie carries the refresh token")
+	}
+	if e.RefreshPath != "" {
+		f.Add("RefreshPath", strconv.Quote(e.RefreshPath), "is set although RefreshCookie carries the refresh token")
+	}
 }
 
 // String describes the Endpoint without its secrets.

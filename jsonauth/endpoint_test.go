@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
 	"strings"
 	"testing"
@@ -60,7 +62,7 @@ func TestRequestAndAnswerUseThePaths(t *testing.T) {
 		"nested": {
 			jsonauth.Endpoint{RefreshField: "auth.refresh.token", AccessPath: "data.data.accessToken", RefreshPath: "data.refreshToken"},
 			`{"auth":{"refresh":{"token":"refresh-1"}}}`, jsonType,
-			`{"data":{"refreshToken":"r","data":{"accessToken":"a","x":1}},"user":"bob","n":[1, 2]}`, token("a", "r", "user", "bob", "n", "[1,2]"),
+			`{"data":{"refreshToken":"r","data":{"accessToken":"a","x":1}},"user":"bob","n":[1, 2]}`, token("a", "r", "user", "bob", "n", "[1,2]", "x", "1"),
 		},
 		"no refresh token in the request": {
 			jsonauth.Endpoint{RefreshField: "-", Method: "GET"}, ``, noType,
@@ -160,17 +162,24 @@ func TestLifetime(t *testing.T) {
 		for _, tc := range []struct {
 			path, body string
 			want       time.Duration
+			expiryPath string
 		}{
-			{"", `{"access_token":"a","expires_in":60}`, time.Minute},
-			{"", `{"access_token":"a","ttl":{"s":"1.5"}}`, 0},
-			{"", `{"access_token":"a","expires_in":"never"}`, 0},
-			{"ttl.s", `{"access_token":"a","expires_in":9,"ttl":{"s":"1.5"}}`, 1500 * time.Millisecond},
+			{"", `{"access_token":"a","at":"` + serverTime.Add(time.Minute).Format(time.RFC3339) + `"}`, time.Minute, "at"},
+			{"", `{"access_token":"a","at":` + fmt.Sprint(serverTime.Add(time.Minute).Unix()) + `}`, time.Minute, "at"},
+			{"", `{"access_token":"a","at":"` + fmt.Sprint(serverTime.Add(time.Minute).UnixMilli()) + `"}`, time.Minute, "at"},
+			{"", `{"access_token":"a","at":60}`, 0, "at"},
+			{"", `{"access_token":"a","at":"` + serverTime.Add(-time.Minute).Format(time.RFC3339) + `"}`, 0, "at"},
+			{"", `{"access_token":"a","expires_in":9,"at":"` + serverTime.Add(time.Minute).Format(time.RFC3339) + `"}`, 9 * time.Second, "at"},
+			{"", `{"access_token":"a","expires_in":60}`, time.Minute, ""},
+			{"", `{"access_token":"a","ttl":{"s":"1.5"}}`, 0, ""},
+			{"", `{"access_token":"a","expires_in":"never"}`, 0, ""},
+			{"ttl.s", `{"access_token":"a","expires_in":9,"ttl":{"s":"1.5"}}`, 1500 * time.Millisecond, ""},
 			// simplejwt states no lifetime, and copies iat from the refresh token. Its
 			// clock is in the Date header.
-			{"", `{"access_token":"` + jwt + `"}`, 2 * time.Second},
+			{"", `{"access_token":"` + jwt + `"}`, 2 * time.Second, ""},
 		} {
 			server := testworld.Answering(200, tc.body, "Date", serverTime.Format(http.TimeFormat))
-			e := &jsonauth.Endpoint{URL: endpointURL, LifetimePath: tc.path, Client: server.Client()}
+			e := &jsonauth.Endpoint{URL: endpointURL, LifetimePath: tc.path, ExpiryPath: tc.expiryPath, Client: server.Client()}
 			tok, err := e.Refresh(t.Context(), oldToken)
 			require.NoError(t, err)
 			if tc.want == 0 {
@@ -249,7 +258,16 @@ func TestRefusalsThatSignOutAndThatDoNot(t *testing.T) {
 		{"flask-jwt-extended, garbage, as set", 422, `{"msg":"Not enough segments"}`, []int{401, 422}, "", true},
 
 		{"OAuth at heart", 400, `{"error":"invalid_grant"}`, nil, "invalid_grant", true},
-		{"OAuth at heart", 403, `{"error":"invalid_grant"}`, nil, "invalid_grant", false},
+		{"OAuth at heart", 403, `{"error":"invalid_grant"}`, nil, "invalid_grant", true},
+		{"OAuth at heart", 429, `{"error":"invalid_grant"}`, nil, "invalid_grant", false},
+		{"a firewall", 401, `<html>Unauthorized</html>`, nil, "", false},
+		{"a proxy", 401, `Unauthorized`, nil, "", false},
+		{"a proxy", 401, `401 Unauthorized`, nil, "", false},
+		{"a throttle", 400, `Too many requests`, []int{400}, "", false},
+		{"nothing to read", 401, " \n", nil, "", true},
+		{"behind a mark", 401, "\ufeff" + `{"msg":"expired"}`, nil, "", true},
+		{"an array", 401, `["expired"]`, nil, "", true},
+		{"half of it", 401, `{"msg":"exp`, nil, "", false},
 		{"OAuth at heart", 200, `{"error":"invalid_grant"}`, nil, "invalid_grant", true},
 		{"OAuth at heart", 500, `{"error":"invalid_grant"}`, nil, "invalid_grant", false},
 		{"as set", 401, `{}`, []int{403}, "", false},
@@ -283,6 +301,225 @@ func TestRefusalsThatSignOutAndThatDoNot(t *testing.T) {
 	}
 }
 
+func TestCodesThatSignOutAndThatDoNot(t *testing.T) {
+	for _, tc := range []struct {
+		server   string
+		status   int
+		body     string
+		endpoint jsonauth.Endpoint
+		code     string
+		final    bool
+	}{
+		{"Firebase", 400, `{"error":{"code":400,"message":"TOKEN_EXPIRED","status":"INVALID_ARGUMENT"}}`, jsonauth.Endpoint{CodePath: "error.message", FinalCodes: []string{"TOKEN_EXPIRED"}}, "TOKEN_EXPIRED", true},
+		{"Firebase, throttled", 400, `{"error":{"code":400,"message":"TOO_MANY_ATTEMPTS_TRY_LATER"}}`, jsonauth.Endpoint{CodePath: "error.message", FinalCodes: []string{"TOKEN_EXPIRED"}}, "TOO_MANY_ATTEMPTS_TRY_LATER", false},
+		{"Cognito", 400, `{"__type":"NotAuthorizedException","message":"Refresh Token has expired"}`, jsonauth.Endpoint{CodePath: "__type", FinalCodes: []string{"NotAuthorizedException"}}, "NotAuthorizedException", true},
+		{"in an array", 422, `{"errors":[{"code":"session_gone"},{"code":"x"}]}`, jsonauth.Endpoint{CodePath: "errors.0.code", FinalCodes: []string{"session_gone"}}, "session_gone", true},
+		{"in another element", 422, `{"errors":[{"code":"x"},{"code":"session_gone"}]}`, jsonauth.Endpoint{CodePath: "errors.0.code", FinalCodes: []string{"session_gone"}}, "x", false},
+		{"no such element", 422, `{"errors":[{"code":"x"}]}`, jsonauth.Endpoint{CodePath: "errors.1.code", FinalCodes: []string{"x"}}, "", false},
+		{"no index", 422, `{"errors":[{"code":"x"}]}`, jsonauth.Endpoint{CodePath: "errors.-1.code", FinalCodes: []string{"x"}}, "", false},
+		{"Slack", 200, `{"ok":false,"error":"invalid_refresh_token"}`, jsonauth.Endpoint{FinalCodes: []string{"invalid_refresh_token"}}, "invalid_refresh_token", true},
+		{"Slack, busy", 200, `{"ok":false,"error":"ratelimited"}`, jsonauth.Endpoint{FinalCodes: []string{"invalid_refresh_token"}}, "ratelimited", false},
+		{"a number with status 200", 200, `{"code":40140,"msg":"the refresh token has expired"}`, jsonauth.Endpoint{FinalCodes: []string{"40140"}}, "40140", true},
+		{"another number", 200, `{"code":40141,"msg":"busy"}`, jsonauth.Endpoint{FinalCodes: []string{"40140"}}, "", false},
+		{"a number under a path", 200, `{"ret":{"code":40141}}`, jsonauth.Endpoint{CodePath: "ret.code", FinalCodes: []string{"40140"}}, "40141", false},
+		{"a sentence that is named", 400, `{"error":"Session of ann has ended"}`, jsonauth.Endpoint{FinalCodes: []string{"Session of ann has ended"}}, "Session of ann has ended", true},
+		{"a sentence under a path", 400, `{"message":"Session of ann"}`, jsonauth.Endpoint{CodePath: "message"}, "", false},
+		{"beside invalid_grant", 403, `{"error":"invalid_grant","__type":"x"}`, jsonauth.Endpoint{CodePath: "__type"}, "x", true},
+		{"not a code", 400, `{"message":{"a":1}}`, jsonauth.Endpoint{CodePath: "message", FinalCodes: []string{""}}, "", false},
+		{"too many requests", 429, `{"error":"gone"}`, jsonauth.Endpoint{FinalCodes: []string{"gone"}, Final: func(int, []byte) bool { return true }}, "gone", false},
+		{"down", 503, `{"error":"gone"}`, jsonauth.Endpoint{FinalCodes: []string{"gone"}}, "gone", false},
+		{"as Final says", 500, `{"Message":"Token revoked"}`, jsonauth.Endpoint{Final: func(status int, body []byte) bool {
+			return status == 500 && strings.Contains(string(body), "revoked")
+		}}, "", true},
+		{"as Final says", 200, `<html>Please sign in</html>`, jsonauth.Endpoint{Final: func(int, []byte) bool { return true }}, "", true},
+		{"as Final does not say", 500, `{"Message":"Deadlock"}`, jsonauth.Endpoint{Final: func(int, []byte) bool { return false }}, "", false},
+	} {
+		t.Run(fmt.Sprintf("%s/%d", tc.server, tc.status), func(t *testing.T) {
+			e := tc.endpoint
+			e.URL, e.Client = endpointURL, testworld.Answering(tc.status, tc.body).Client()
+			testworld.AssertRefused(t, &e, oldToken, tc.status, tc.code, tc.final)
+			_, err := e.Exchange(t.Context(), nil)
+			assert.Equal(t, tc.final, errors.Is(err, reauth.ErrSignInRequired))
+		})
+	}
+	// An answer with a token is one, whatever else it says.
+	e := &jsonauth.Endpoint{URL: endpointURL, FinalCodes: []string{"0"}, Final: func(int, []byte) bool { panic("asked") }}
+	e.Client = testworld.Answering(200, `{"code":0,"access_token":"a"}`).Client()
+	_, err := e.Refresh(t.Context(), oldToken)
+	assert.NoError(t, err)
+}
+
+func TestNewRefreshTokenIsReturnedBesideTheError(t *testing.T) {
+	nested := jsonauth.Endpoint{AccessPath: "data.0.access", RefreshPath: "data.0.refresh"}
+	cookie := jsonauth.Endpoint{RefreshCookie: "rt"}
+	for _, tc := range []struct {
+		endpoint jsonauth.Endpoint
+		status   int
+		body     string
+		header   []string
+		want     string
+	}{
+		{jsonauth.Endpoint{}, 200, `{"access_token":"a\nb","refresh_token":"refresh-2"}`, nil, "refresh-2"},
+		{nested, 201, `{"data":[{"refresh":"refresh-2","access":"a`, nil, "refresh-2"},
+		{nested, 200, `{"data":[{"refresh":"refresh-2"}],"error":"try_again"}`, nil, ""},
+		{nested, 200, `{"refresh":"refresh-2"}`, nil, ""},
+		{cookie, 200, `{}`, []string{"Set-Cookie", "rt=refresh-2; Path=/refresh"}, "refresh-2"},
+		{cookie, 200, `{"refresh_token":"refresh-2"}`, nil, ""},
+		{cookie, 401, `{}`, []string{"Set-Cookie", "rt=refresh-2; Path=/refresh"}, ""},
+		{jsonauth.Endpoint{}, 200, `<html>Back soon</html>`, nil, ""},
+	} {
+		e := tc.endpoint
+		e.URL, e.Client = endpointURL, testworld.Answering(tc.status, tc.body, tc.header...).Client()
+		e.Final = func(int, []byte) bool { assert.Empty(t, tc.want); return false }
+		tok, err := e.Refresh(t.Context(), oldToken)
+		require.Error(t, err)
+		assert.Equal(t, tc.status == 401, errors.Is(err, reauth.ErrSignInRequired))
+		assert.Equal(t, reauth.Token{RefreshToken: tc.want}, tok, tc.body)
+		e.Final = nil
+		tok, err = e.Exchange(t.Context(), nil)
+		assert.Error(t, err)
+		assert.Zero(t, tok)
+	}
+}
+
+func TestLateAnswerIsTheErrorOfTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &jsonauth.Endpoint{URL: endpointURL, Client: testworld.AnsweringWith(func(req *http.Request) (*http.Response, error) {
+			resp := testworld.Respond(req, 401, "")
+			resp.Body = io.NopCloser(hangingReader{req.Context()})
+			return resp, nil
+		}).Client()}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := e.Refresh(ctx, oldToken)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.NotErrorIs(t, err, reauth.ErrSignInRequired)
+		_, err = e.Exchange(ctx, nil)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+}
+
+// A hangingReader gives nothing until its context ends.
+type hangingReader struct{ ctx context.Context }
+
+func (r hangingReader) Read([]byte) (int, error) { return 0, testworld.Pass(r.ctx, time.Hour) }
+
+func TestRefreshTokenInACookie(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := testworld.Answering(200, `{"access_token":"a","user":{"name":"ann"}}`,
+			"Set-Cookie", "rt=refresh-2; Path=/refresh; HttpOnly; Max-Age=60", "Set-Cookie", "theme=dark", "Set-Cookie", "rt=; Path=/old; Max-Age=0")
+		e := &jsonauth.Endpoint{
+			URL: endpointURL, SignInURL: "https://id.example.com/login", RefreshCookie: "rt",
+			Header: http.Header{"Cookie": {"affinity=7"}}, Client: server.Client(),
+		}
+		assert.NoError(t, e.Validate())
+		assert.True(t, e.NeedsToken())
+		tok, err := e.Refresh(t.Context(), reauth.Token{RefreshToken: "refresh-1"})
+		require.NoError(t, err)
+		want := reauth.Token{AccessToken: "a", RefreshToken: "refresh-2", RefreshExpiry: time.Now().Add(time.Minute), Extra: map[string]string{"user": `{"name":"ann"}`}}
+		assert.Equal(t, want, tok)
+		got := server.Last()
+		assert.Equal(t, []string{"affinity=7; rt=refresh-1"}, got.Header["Cookie"])
+		assert.Equal(t, "POST ", got.Method+" "+got.Body)
+
+		tok, err = e.Exchange(t.Context(), map[string]string{"user": "ann"})
+		require.NoError(t, err)
+		assert.Equal(t, want, tok)
+		assert.Equal(t, []string{"affinity=7"}, server.Last().Header["Cookie"])
+
+		// An answer that sets none leaves the old one in use.
+		e.Client = testworld.Answering(200, `{"access_token":"a"}`).Client()
+		e.Body = func(_ *http.Request, old reauth.Token) (any, error) { return map[string]string{"device": "7"}, nil }
+		tok, err = e.Refresh(t.Context(), want)
+		require.NoError(t, err)
+		assert.Equal(t, "refresh-2", tok.RefreshToken)
+		assert.Equal(t, want.RefreshExpiry, tok.RefreshExpiry)
+		_, err = e.Exchange(t.Context(), nil)
+		assert.EqualError(t, err, "reauth: token server answered 200: no token in the answer: rt is missing")
+
+		_, err = e.Refresh(t.Context(), reauth.Token{AccessToken: "a"})
+		assert.ErrorIs(t, err, reauth.ErrSignInRequired)
+		_, err = e.Refresh(t.Context(), reauth.Token{RefreshToken: "SECRET; x=y"})
+		assert.EqualError(t, err, `reauth: the value of the cookie "rt" has a character that a cookie cannot carry`)
+	})
+}
+
+// Two sessions that shared a Jar were answered as each other.
+func TestEachSessionHasItsOwnRefreshCookie(t *testing.T) {
+	e := &jsonauth.Endpoint{URL: endpointURL, RefreshCookie: "rt", Client: testworld.AnsweringWith(func(req *http.Request) (*http.Response, error) {
+		c, err := req.Cookie("rt")
+		require.NoError(t, err)
+		resp := testworld.Respond(req, 200, `{"access_token":"of `+c.Value+`"}`)
+		resp.Header.Set("Set-Cookie", "rt="+c.Value+"'; Path=/")
+		return resp, nil
+	}).Client()}
+	for range 3 {
+		for _, who := range []string{"ann", "bob"} {
+			tok := reauth.Token{RefreshToken: who}
+			for i := range 3 {
+				var err error
+				tok, err = e.Refresh(t.Context(), tok)
+				require.NoError(t, err)
+				assert.Equal(t, "of "+who+strings.Repeat("'", i), tok.AccessToken)
+			}
+		}
+	}
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	const want = `jsonauth: Endpoint.Client.Jar (set): would be shared by all sessions; name the cookie in RefreshCookie instead`
+	for _, e := range []*jsonauth.Endpoint{{RefreshField: "-"}, {RefreshCookie: "rt"}, {RefreshField: "-", Body: e.Body}} {
+		e.URL, e.Client = endpointURL, &http.Client{Jar: jar}
+		assert.EqualError(t, e.Validate(), want)
+		_, err := reauth.New(reauth.Config{Refresher: e, Origins: []string{"https://api.example.com"}})
+		assert.ErrorContains(t, err, "name the cookie in RefreshCookie instead")
+	}
+	assert.NoError(t, (&jsonauth.Endpoint{URL: endpointURL, Client: &http.Client{Jar: jar}}).Validate(), "the request has the session's refresh token")
+}
+
+func TestMembersBesideTheTokensAreKept(t *testing.T) {
+	for _, tc := range []struct {
+		access, refresh, body string
+		want                  map[string]string
+	}{
+		{
+			"AuthenticationResult.AccessToken", "AuthenticationResult.RefreshToken",
+			`{"AuthenticationResult":{"AccessToken":"a","IdToken":"id","ExpiresIn":60},"ChallengeParameters":{}}`,
+			map[string]string{"IdToken": "id", "ExpiresIn": "60", "ChallengeParameters": "{}"},
+		},
+		{
+			"data.tokens.0.value", "data.tokens.1.value",
+			`{"id":"outer","data":{"id":"inner","user":"ann","tokens":[{"value":"a","kind":"access"},{"value":"r","kind":"refresh"},{"value":"x"}]}}`,
+			map[string]string{"id": "outer", "user": "ann", "kind": "access"},
+		},
+		{"data.access", "data.refresh", `{"data":{"access":"a","refresh":"r","refresh_expires_in":60,"refresh_in":30,"x":null}}`, nil},
+	} {
+		e := &jsonauth.Endpoint{URL: endpointURL, AccessPath: tc.access, RefreshPath: tc.refresh, Client: testworld.Answering(200, tc.body).Client()}
+		tok, err := e.Refresh(t.Context(), oldToken)
+		require.NoError(t, err)
+		assert.Equal(t, "a", tok.AccessToken)
+		assert.Equal(t, tc.want, tok.Extra)
+		assert.Equal(t, strings.Contains(tc.body, "refresh_in"), !tok.RefreshExpiry.IsZero() && !tok.RefreshAfter.IsZero())
+	}
+}
+
+func TestExtraIsBounded(t *testing.T) {
+	tok := oldToken
+	for i := range 50 { // each answer with a new member
+		name := fmt.Sprintf("trace%d", i)
+		e := &jsonauth.Endpoint{URL: endpointURL, Client: testworld.Answering(200, `{"access_token":"a","`+name+`":"`+strings.Repeat("x", 10<<10)+`","id":"me"}`).Client()}
+		var err error
+		tok, err = e.Refresh(t.Context(), tok)
+		require.NoError(t, err)
+		assert.Contains(t, tok.Extra, name, "the answer's own come first")
+		assert.Equal(t, "me", tok.Extra["id"])
+		size := 0
+		for name, value := range tok.Extra {
+			size += len(name) + len(value)
+		}
+		assert.LessOrEqual(t, size, 64<<10)
+	}
+}
+
 func TestEveryBadFieldIsNamed(t *testing.T) {
 	body := func(*http.Request, reauth.Token) (any, error) { return nil, nil }
 	for _, tc := range []struct {
@@ -295,7 +532,7 @@ func TestEveryBadFieldIsNamed(t *testing.T) {
 		{
 			&jsonauth.Endpoint{
 				URL: "refresh", SignInURL: "https://user:hidden@", Method: "GET", Header: http.Header{"a b": {"hidden"}, "X": {"hidden\n"}, "host": {"x"}},
-				RefreshField: ".x", AccessPath: "data..token", RefreshPath: ".", LifetimePath: "x.", FinalStatus: []int{401, 429, 503, 200},
+				RefreshField: ".x", AccessPath: "data..token", RefreshPath: ".", LifetimePath: "x.", ExpiryPath: "..", CodePath: "a..b", FinalStatus: []int{401, 429, 503, 200},
 			},
 			[]string{
 				`jsonauth: Endpoint.URL "refresh": must begin with https:// or http://`,
@@ -308,6 +545,8 @@ func TestEveryBadFieldIsNamed(t *testing.T) {
 				`jsonauth: Endpoint.AccessPath "data..token": has an empty name in it`,
 				`jsonauth: Endpoint.RefreshPath ".": has an empty name in it`,
 				`jsonauth: Endpoint.LifetimePath "x.": has an empty name in it`,
+				`jsonauth: Endpoint.ExpiryPath "..": has an empty name in it`,
+				`jsonauth: Endpoint.CodePath "a..b": has an empty name in it`,
 				`jsonauth: Endpoint.FinalStatus 429: means a temporary failure`,
 				`jsonauth: Endpoint.FinalStatus 503: is not one of 400 to 499`,
 				`jsonauth: Endpoint.FinalStatus 200: is not one of 400 to 499`,
@@ -316,6 +555,13 @@ func TestEveryBadFieldIsNamed(t *testing.T) {
 		{
 			&jsonauth.Endpoint{URL: endpointURL, Method: "P T", RefreshField: "token", Body: body},
 			[]string{`jsonauth: Endpoint.Method "P T": is not an HTTP method`, `jsonauth: Endpoint.RefreshField "token": is set although Body writes the request`},
+		},
+		{
+			&jsonauth.Endpoint{URL: endpointURL, Method: "GET", RefreshCookie: "r t", RefreshField: "-", RefreshPath: "refresh"},
+			[]string{
+				`jsonauth: Endpoint.RefreshCookie "r t": is not a cookie name`, `jsonauth: Endpoint.RefreshField "-": is set although RefreshCookie carries`,
+				`jsonauth: Endpoint.RefreshPath "refresh": is set although RefreshCookie carries`,
+			},
 		},
 	} {
 		testworld.AssertFaults(t, tc.want, tc.endpoint.Validate())
@@ -391,6 +637,12 @@ func FuzzEndpointAnswer(f *testing.F) {
 		}
 		tok, err := e.Refresh(t.Context(), reauth.Token{RefreshToken: refresh})
 		if err != nil {
+			if tok.RefreshToken != "" { // salvaged
+				require.NotErrorIs(t, err, reauth.ErrSignInRequired)
+				require.NotEqual(t, refresh, tok.RefreshToken)
+				require.Equal(t, 2, status/100)
+				tok.RefreshToken, tok.RefreshExpiry = "", time.Time{}
+			}
 			require.Zero(t, tok)
 			require.NotContains(t, err.Error(), refresh)
 			if failure, ok := errors.AsType[*reauth.RefreshError](err); ok && errors.Is(err, reauth.ErrSignInRequired) {

@@ -22,6 +22,10 @@ const (
 	// client_secret_basic.
 	AuthStyleBasic AuthStyle = iota + 1
 
+	// AuthStyleBasicRaw sends id and secret in the Authorization header as they are, for
+	// servers that don't decode them. The id must have no colon.
+	AuthStyleBasicRaw
+
 	// AuthStyleForm sends id and secret as form parameters, for servers that do not
 	// support AuthStyleBasic. It is also known as client_secret_post.
 	AuthStyleForm
@@ -38,7 +42,7 @@ const (
 	AuthStylePrivateKeyJWT
 )
 
-var authStyleNames = [...]string{"AuthStyle(0)", "AuthStyleBasic", "AuthStyleForm", "AuthStyleNone", "AuthStylePrivateKeyJWT"}
+var authStyleNames = [...]string{"AuthStyle(0)", "AuthStyleBasic", "AuthStyleBasicRaw", "AuthStyleForm", "AuthStyleNone", "AuthStylePrivateKeyJWT"}
 
 // String returns the name of the constant.
 func (s AuthStyle) String() string {
@@ -67,9 +71,13 @@ func (r *Refresher) authenticate(form url.Values) (header http.Header, secrets [
 	secrets = redact.Forms(r.ClientSecret)
 	style := r.style()
 	switch style {
-	case AuthStyleBasic:
+	case AuthStyleBasic, AuthStyleBasicRaw:
+		id, secret := r.ClientID, r.ClientSecret
+		if style == AuthStyleBasic {
+			id, secret = url.QueryEscape(id), url.QueryEscape(secret)
+		}
 		basic := http.Request{Header: http.Header{}}
-		basic.SetBasicAuth(url.QueryEscape(r.ClientID), url.QueryEscape(r.ClientSecret))
+		basic.SetBasicAuth(id, secret)
 		_, encoded, _ := strings.Cut(basic.Header.Get("Authorization"), " ")
 		return basic.Header, append(secrets, encoded), nil
 	case AuthStyleForm:
@@ -100,8 +108,11 @@ func (r *Refresher) validateClient(f *settings.Faults) {
 		f.Add("ClientID", `""`, "must be set, because ClientSecret is")
 	case r.ClientKey.Signer != nil:
 		f.Add("ClientID", `""`, "must be set, because ClientKey is")
-	case style == AuthStyleBasic, style == AuthStylePrivateKeyJWT:
+	case style == AuthStyleBasic, style == AuthStyleBasicRaw, style == AuthStylePrivateKeyJWT:
 		f.Add("ClientID", `""`, "must be set for "+style.String())
+	}
+	if style == AuthStyleBasicRaw && strings.Contains(r.ClientID, ":") {
+		f.Add("ClientID", strconv.Quote(r.ClientID), "has a colon, which AuthStyleBasicRaw cannot send")
 	}
 	switch {
 	case r.AuthStyle < 0 || r.AuthStyle > AuthStylePrivateKeyJWT:

@@ -25,6 +25,7 @@
 //
 // The token server's answer decides whether the session is kept. Only invalid_grant, or
 // one of Refresher.FinalCodes, in answer to the session's refresh token means that the
-// user must sign in again. A server that is down or busy, a misconfigured client or an
-// answer without a token never does.
+// user must sign in again, and what Refresher.Final says. A server that is down or busy, a
+// misconfigured client or an answer without a token never does. The module's
+// docs/providers.md has the settings for well-known servers.
 package oauth

@@ -31,7 +31,7 @@ type Grant interface {
 
 // ClientCredentials is the [Grant] of a program that acts on its own behalf (RFC 6749
 // section 4.4). It starts from no token, so nobody has to call Transport.SignIn, and no
-// answer of the server means that somebody must.
+// error code of the server means that somebody must.
 type ClientCredentials struct{}
 
 // Request implements [Grant].

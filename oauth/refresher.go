@@ -57,13 +57,10 @@ type Refresher struct {
 	// the session (RFC 6749 section 6).
 	Grant Grant
 
-	// Scopes limits what the new access token may do (RFC 6749 section 3.3). If empty,
-	// none is sent, and the server decides; after a refresh the token may do what the
-	// one before it could.
-	//
-	// A refresh never asks for more than that (section 6). If one of Scopes is not in
-	// Extra["scope"] of the old token, where it has that, none is sent. Some servers
-	// report a scope under another name than the one it was requested by.
+	// Scopes limits what the new access token may do (RFC 6749 section 3.3). They are sent
+	// with every token request, as they are. If empty, none is sent, and the server
+	// decides; after a refresh the token may do what the one before it could. A refresh
+	// must not ask for more than was granted (section 6).
 	Scopes []string
 
 	// Params are further form parameters of the token request, such as "resource" (RFC
@@ -72,8 +69,16 @@ type Refresher struct {
 
 	// FinalCodes are error codes that mean, as "invalid_grant" always does, that the
 	// refresh token is not valid and the user must sign in again: dex says
-	// "invalid_request". They count in answers with status 400 or 401, or 200.
+	// "invalid_request", Slack "invalid_refresh_token". They count in answers with a
+	// status from 400 to 499, except 408, 425 and 429, and in those with status 200.
 	FinalCodes []string
+
+	// Final, if set, is called with an answer that brings no token, and reports whether
+	// it means that the user must sign in again, beyond what invalid_grant and FinalCodes
+	// say. It is not called for the statuses 408, 425 and 429, nor for an answer that
+	// broke off. It may be called concurrently, and must not keep body, of which it gets
+	// at most one MiB.
+	Final func(status int, body []byte) bool
 
 	// Client sends the requests; nil means a plain http.Client. It never follows a
 	// redirect to another origin, whatever its CheckRedirect returns.
@@ -93,6 +98,9 @@ var (
 // one is needed, or the server refuses it. Other refusals are a *[reauth.RefreshError]
 // that does not. An error of the connection, of ctx or of the Grant is wrapped. Errors
 // show no token, no secret, and no text of the server but its error code.
+//
+// With an error that is temporary the Token may have a RefreshToken: the server has
+// answered with a new one, but not with a usable access token.
 func (r *Refresher) Refresh(ctx context.Context, old reauth.Token) (reauth.Token, error) {
 	if err := r.Validate(); err != nil {
 		return reauth.Token{}, err
@@ -107,8 +115,8 @@ func (r *Refresher) Refresh(ctx context.Context, old reauth.Token) (reauth.Token
 	if !renews {
 		old = reauth.Token{}
 	}
-	if scopes := r.requestedScopes(old); len(scopes) > 0 {
-		form.Set("scope", strings.Join(scopes, " "))
+	if len(r.Scopes) > 0 {
+		form.Set("scope", strings.Join(r.Scopes, " "))
 	}
 	maps.Copy(form, r.Params)
 	secrets = append(secrets, tokenserver.RequestSecrets(nil, r.Params)...)
@@ -118,15 +126,25 @@ func (r *Refresher) Refresh(ctx context.Context, old reauth.Token) (reauth.Token
 	if err != nil {
 		return reauth.Token{}, err
 	}
-	code := a.Code(r.isFinalCode)
-	if a.Refused {
-		return reauth.Token{}, a.Failure(code, r.refusal(a, code, renews))
+	shape := tokenserver.OAuthShape
+	tok, err := a.Token(shape, old, sent)
+	if err == nil && !a.Refused {
+		return tok, nil
 	}
-	tok, err := a.Token(tokenserver.OAuthShape, old, sent)
-	if err != nil {
-		return reauth.Token{}, a.Failure(code, fmt.Errorf("no token in the answer: %w", err))
+	var salvaged reauth.Token
+	if renews {
+		salvaged = a.Salvage(shape, old, sent)
 	}
-	return tok, nil
+	if err := a.Late(); err != nil {
+		return salvaged, err
+	}
+	code := a.Code(r.FinalCodes)
+	if salvaged.RefreshToken == "" {
+		if refusal := r.refusal(a, code, renews); a.Refused || errors.Is(refusal, reauth.ErrSignInRequired) {
+			return reauth.Token{}, a.Failure(code, refusal)
+		}
+	}
+	return salvaged, a.Failure(code, fmt.Errorf("no token in the answer: %w", err))
 }
 
 // requestGrant asks the Grant for its parameters. secrets must not appear in errors.
@@ -160,31 +178,17 @@ func (r *Refresher) requestGrant(ctx context.Context, old reauth.Token) (form ur
 	return form, secrets, nil
 }
 
-// requestedScopes returns the scopes to ask for. A refresh must not ask for one that
-// was never granted (RFC 6749 section 6); the previous answer says what was. If that
-// lacks one of Scopes, none is sent, which asks for everything granted: the server may
-// name it differently, and a grant that was narrowed once stays narrow.
-func (r *Refresher) requestedScopes(old reauth.Token) []string {
-	granted := strings.Fields(old.Extra["scope"])
-	if len(granted) == 0 {
-		return r.Scopes
-	}
-	if slices.ContainsFunc(r.Scopes, func(s string) bool { return !slices.Contains(granted, s) }) {
-		return nil
-	}
-	return r.Scopes
-}
-
-func (r *Refresher) isFinalCode(code string) bool { return slices.Contains(r.FinalCodes, code) }
-
-// refusal says what a refusal means. It is final, and wraps reauth.ErrSignInRequired,
-// only if the request carried the session's refresh token.
+// refusal says what an answer without a token means. What the server's error codes say is
+// about the session only if the request carried its refresh token.
 func (r *Refresher) refusal(a *tokenserver.JSONAnswer, code string, renews bool) error {
-	ofGrant := a.IsSuccess() || a.Status == http.StatusBadRequest || a.Status == http.StatusUnauthorized
-	if renews && ofGrant && code != "" && (code == "invalid_grant" || r.isFinalCode(code)) {
+	final := tokenserver.Finality{Func: r.Final}
+	if renews {
+		final.Codes = append([]string{"invalid_grant"}, r.FinalCodes...)
+	}
+	if final.IsFinal(a, code) {
 		return a.RefreshRefused(true)
 	}
-	if a.Status < 500 {
+	if a.Status < 500 && !tokenserver.IsTemporary(a.Status) {
 		switch code {
 		case "invalid_client":
 			return errors.New("the program is misconfigured: its ClientID, ClientSecret, ClientKey or AuthStyle is not accepted")
@@ -224,7 +228,7 @@ func (r *Refresher) Revoke(ctx context.Context, tok reauth.Token) error {
 	if err != nil {
 		return err
 	}
-	code := a.Code(r.isFinalCode)
+	code := a.Code(r.FinalCodes)
 	switch {
 	case a.IsSuccess():
 		// Also for a token that was not valid (section 2.2). The body has no meaning.

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -65,10 +66,19 @@ func TestRefusalsThatSignOutAndThatDoNot(t *testing.T) {
 		{"Google", 400, `{"error":{"code":400,"message":"TOKEN_EXPIRED","status":"INVALID_ARGUMENT"}}`, nil, "", temporary},
 		{"a firewall", 403, `<html>Forbidden</html>`, nil, "", temporary},
 
-		{"", 403, `{"error":"invalid_grant"}`, nil, "invalid_grant", temporary},
+		{"Auth0", 403, `{"error":"invalid_grant","error_description":"Unknown or invalid refresh token."}`, nil, "invalid_grant", final},
+		{"", 422, `{"error":"invalid_grant"}`, nil, "invalid_grant", final},
+		{"", 408, `{"error":"invalid_grant"}`, nil, "invalid_grant", temporary},
+		{"", 425, `{"error":"invalid_grant"}`, nil, "invalid_grant", temporary},
+		{"", 429, `{"error":"invalid_grant"}`, nil, "invalid_grant", temporary},
+		{"", 429, `{"error":"invalid_request"}`, dex, "invalid_request", temporary},
+		{"", 429, `{"error":"invalid_client"}`, nil, "invalid_client", temporary},
+		{"", 302, `{"error":"invalid_grant"}`, nil, "invalid_grant", temporary},
 		{"", 500, `{"error":"invalid_grant"}`, nil, "invalid_grant", temporary},
 		{"", 401, `{"error":"invalid_request"}`, dex, "invalid_request", final},
-		{"", 403, `{"error":"invalid_request"}`, dex, "invalid_request", temporary},
+		{"", 403, `{"error":"invalid_request"}`, dex, "invalid_request", final},
+		{"Slack", 200, `{"ok":false,"error":"invalid_refresh_token"}`, []string{"invalid_refresh_token"}, "invalid_refresh_token", final},
+		{"GitHub, as a form", 200, `error=bad_refresh_token&error_description=The+refresh+token+is+incorrect.`, []string{"bad_refresh_token"}, "bad_refresh_token", final},
 		{"", 503, `{"error":"invalid_request"}`, dex, "invalid_request", temporary},
 		{"", 400, `{"error":"Session ended"}`, []string{"Session ended"}, "Session ended", final},
 		{"", 400, `{"error":"invalid_client"}`, []string{"invalid_client"}, "invalid_client", final},
@@ -152,6 +162,9 @@ func TestTokenRequest(t *testing.T) {
 		"none":          {oauth.Refresher{ClientID: id, AuthStyle: oauth.AuthStyleNone}, with(refresh, form{"client_id": {id}}), "", ""},
 		"secret":        {oauth.Refresher{ClientID: id, ClientSecret: secret}, refresh, id, secret},
 		"basic":         {oauth.Refresher{ClientID: id, ClientSecret: secret, AuthStyle: oauth.AuthStyleBasic}, refresh, id, secret},
+		"basic, as it is": {
+			oauth.Refresher{ClientID: "cl/ient+=", ClientSecret: secret, AuthStyle: oauth.AuthStyleBasicRaw}, refresh, "cl/ient+=", secret,
+		},
 		"basic without secret": {
 			oauth.Refresher{ClientID: id, AuthStyle: oauth.AuthStyleBasic}, refresh, id, "",
 		},
@@ -186,7 +199,10 @@ func TestTokenRequest(t *testing.T) {
 				assert.Equal(t, "POST "+r.TokenURL, got.Method+" "+got.URL)
 				assert.Equal(t, "application/json", got.Header.Get("Accept"))
 				assert.Equal(t, tc.form, got.Form(t))
-				id, secret, basic := got.Basic(t)
+				id, secret, basic := (&http.Request{Header: got.Header}).BasicAuth()
+				if r.AuthStyle != oauth.AuthStyleBasicRaw {
+					id, secret, basic = got.Basic(t)
+				}
 				assert.Equal(t, tc.id != "", basic)
 				assert.Equal(t, tc.id, id)
 				assert.Equal(t, tc.secret, secret)
@@ -196,39 +212,164 @@ func TestTokenRequest(t *testing.T) {
 	assert.Equal(t, form{"resource": {"https://a", "https://b"}}, params)
 }
 
-// RFC 6749 section 6: a refresh must not ask for what was never granted. A scope that is
-// missing from what was granted may have another name there, or was left out.
-func TestRefreshDoesNotWidenTheScopes(t *testing.T) {
-	for _, tc := range []struct {
-		scopes  []string
-		granted string
-		want    string // "": not sent
-	}{
-		{nil, "read write", ""},
-		{[]string{"read"}, "", "read"},
-		{[]string{"read"}, "write read", "read"},
-		{[]string{"write", "read"}, "read write", "write read"},
-		{[]string{"read", "admin"}, "read write", ""},
-		{[]string{"admin"}, "read write", ""},
-		{[]string{"openid", "offline_access", "User.Read"}, "openid profile User.Read", ""},        // Entra leaves offline_access out
-		{[]string{"openid", "email"}, "openid https://www.googleapis.com/auth/userinfo.email", ""}, // Google renames
-		{[]string{"repo", "user"}, "repo,user", ""},
-	} {
-		server := testworld.Answering(200, `{"access_token":"a"}`)
-		r := &oauth.Refresher{TokenURL: testworld.TokenURL, ClientID: "id", Scopes: tc.scopes, Client: server.Client()}
-		old := oldToken
-		if tc.granted != "" {
-			old.Extra = map[string]string{"scope": tc.granted}
+// An answer may leave scopes out, or name them differently, so nothing follows from it.
+func TestScopesAreSentAsTheyAre(t *testing.T) {
+	for _, scopes := range [][]string{nil, {"read"}, {"write", "read"}, {"api", "offline_access"}, {"openid", "email"}, {"repo,user"}} {
+		for _, granted := range []string{"", "read", "read write", "openid https://www.googleapis.com/auth/userinfo.email", "repo,user"} {
+			for _, grant := range []oauth.Grant{nil, oauth.ClientCredentials{}} {
+				server := testworld.Answering(200, `{"access_token":"a","scope":"read"}`)
+				r := &oauth.Refresher{TokenURL: testworld.TokenURL, ClientID: "id", Grant: grant, Scopes: scopes, Client: server.Client()}
+				old := oldToken
+				old.Extra = map[string]string{"scope": granted}
+				refreshes(t, r, refreshes(t, r, old))
+				form := server.Last().Form(t)
+				assert.Equal(t, strings.Join(scopes, " "), form.Get("scope"), granted)
+				assert.Equal(t, scopes != nil, form.Has("scope"))
+			}
 		}
-		refreshes(t, r, old)
-		form := server.Last().Form(t)
-		assert.Equal(t, tc.want, form.Get("scope"), tc)
-		assert.Equal(t, tc.want != "", form.Has("scope"), tc)
-
-		r.Grant = oauth.ClientCredentials{}
-		refreshes(t, r, old)
-		assert.Equal(t, strings.Join(tc.scopes, " "), server.Last().Form(t).Get("scope"), "a new grant has no scopes to widen")
 	}
+}
+
+func TestNewRefreshTokenIsReturnedBesideTheError(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"access_token":"two\nlines","refresh_token":"refresh-2"}`:         "refresh-2",
+		`{"refresh_token":"refresh-2","refresh_expires_in":60,"scope":"r"}`: "refresh-2",
+		`{"access_token":"access-2","refresh_token":"refresh-2","scope":"r`: "refresh-2",
+		`refresh_token=refresh-2`:                           "refresh-2",
+		`{"refresh_token":"refresh-1"}`:                     "",
+		`{"refresh_token":"refresh-2","error":"try_again"}`: "",
+		`<html>Back soon</html>`:                            "",
+	} {
+		final := func(int, []byte) bool { return want != "" } // is not asked, because the answer brings something
+		r := &oauth.Refresher{TokenURL: testworld.TokenURL, Final: final, Client: testworld.Answering(200, body).Client()}
+		tok, err := r.Refresh(t.Context(), oldToken)
+		failure, ok := errors.AsType[*reauth.RefreshError](err)
+		require.True(t, ok, body)
+		assert.Equal(t, 200, failure.StatusCode)
+		assert.NotErrorIs(t, err, reauth.ErrSignInRequired)
+		assert.NotContains(t, err.Error(), "refresh-2")
+		assert.Equal(t, strings.Contains(body, "refresh_expires_in"), !tok.RefreshExpiry.IsZero())
+		tok.RefreshExpiry = time.Time{}
+		assert.Equal(t, reauth.Token{RefreshToken: want}, tok, body)
+
+		// Nothing was exchanged where the request is for a new grant.
+		r.Grant, r.ClientID = oauth.ClientCredentials{}, "id"
+		tok, err = r.Refresh(t.Context(), oldToken)
+		assert.Error(t, err)
+		assert.Zero(t, tok)
+	}
+	for _, status := range []int{302, 400, 401, 503} {
+		r := &oauth.Refresher{TokenURL: testworld.TokenURL, Client: testworld.Answering(status, `{"refresh_token":"refresh-2"}`).Client()}
+		tok, err := r.Refresh(t.Context(), oldToken)
+		assert.Error(t, err)
+		assert.Zero(t, tok, status)
+	}
+}
+
+func TestNewRefreshTokenIsReturnedWhenTheContextEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &oauth.Refresher{TokenURL: testworld.TokenURL, Client: testworld.AnsweringWith(func(req *http.Request) (*http.Response, error) {
+			resp := testworld.Respond(req, 200, "")
+			resp.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"refresh_token":"refresh-2","id_token":"abc`), hangingReader{req.Context()}))
+			return resp, nil
+		}).Client()}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		tok, err := r.Refresh(ctx, oldToken)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, reauth.Token{RefreshToken: "refresh-2"}, tok)
+	})
+}
+
+// A hangingReader gives nothing until its context ends.
+type hangingReader struct{ ctx context.Context }
+
+func (r hangingReader) Read([]byte) (int, error) { return 0, testworld.Pass(r.ctx, time.Hour) }
+
+func TestFinal(t *testing.T) {
+	for _, tc := range []struct {
+		status int
+		body   string
+		asked  bool
+	}{
+		{200, `{"code":40140,"msg":"expired"}`, true},
+		{200, `<html>`, true},
+		{200, `{"access_token":"a"}`, false},
+		{200, `{"error":"invalid_grant"}`, false}, // that is final already
+		{302, ``, true},
+		{400, `{"error":"x"}`, true},
+		{403, `<html>`, true},
+		{500, `{"Message":"Token revoked"}`, true},
+		{408, ``, false}, {425, ``, false}, {429, ``, false},
+	} {
+		for _, grant := range []oauth.Grant{nil, oauth.ClientCredentials{}} {
+			for _, final := range []bool{false, true} {
+				asked := 0
+				r := &oauth.Refresher{TokenURL: testworld.TokenURL, ClientID: "id", Grant: grant, Client: testworld.Answering(tc.status, tc.body).Client()}
+				r.Final = func(status int, body []byte) bool {
+					asked++
+					assert.Equal(t, tc.status, status)
+					assert.Equal(t, tc.body, string(body))
+					clear(body) // is its own copy
+					return final
+				}
+				_, err := r.Refresh(t.Context(), oldToken)
+				if asksAnyway := grant != nil && strings.Contains(tc.body, "invalid_grant"); asksAnyway {
+					assert.Equal(t, 1, asked)
+					continue
+				}
+				assert.Equal(t, tc.asked, asked == 1, "%d %s", tc.status, tc.body)
+				if tc.asked {
+					assert.Equal(t, final, errors.Is(err, reauth.ErrSignInRequired), "%d %s", tc.status, tc.body)
+				}
+			}
+		}
+	}
+	r := &oauth.Refresher{TokenURL: testworld.TokenURL, Final: func(int, []byte) bool { return true }}
+	r.Client = testworld.AnsweringWith(func(req *http.Request) (*http.Response, error) {
+		resp := testworld.Respond(req, 400, "")
+		resp.Body = testworld.FailingReader(`{"x`, io.ErrUnexpectedEOF)
+		return resp, nil
+	}).Client()
+	testworld.AssertRefused(t, r, oldToken, 400, "", false) // it broke off
+}
+
+func TestTimesThatAnAnswerStates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		before := reauth.Token{RefreshToken: "refresh-1", RefreshExpiry: now.Add(time.Hour), RefreshAfter: now.Add(time.Minute)}
+		for _, tc := range []struct {
+			body                                string
+			expiry, refreshExpiry, refreshAfter time.Duration // 0: unknown
+		}{
+			{`{"access_token":"a"}`, 0, time.Hour, 0},
+			{`{"access_token":"a","refresh_token":"refresh-1"}`, 0, time.Hour, 0},
+			{`{"access_token":"a","refresh_token":"r"}`, 0, 0, 0},
+			{`{"access_token":"a","expires_in":3600,"refresh_in":1800,"refresh_token_expires_in":"86400","refresh_token":"r"}`, time.Hour, 24 * time.Hour, 30 * time.Minute},
+			{`{"access_token":"a","refresh_expires_in":1800}`, 0, 30 * time.Minute, 0},
+			{`{"access_token":"a","refresh_expires_in":0,"refresh_token":"r"}`, 0, 0, 0}, // Keycloak's offline tokens
+			{`{"access_token":"a","x_refresh_token_expires_in":8726400,"refresh_token":"r"}`, 0, 101 * 24 * time.Hour, 0},
+			{`{"access_token":"a","refresh_expires_in":{},"refresh_in":"soon","refresh_token":"r"}`, 0, 0, 0},
+			{`{"access_token":"a","expires_in":3600000,"expires_in_sec":3600}`, time.Hour, time.Hour, 0}, // Zoho once
+			{`{"access_token":"a","expires_in":"` + now.Add(time.Hour).UTC().Format(time.RFC3339) + `"}`, time.Hour, time.Hour, 0},
+			{`{"access_token":"a","expires_in":` + fmt.Sprint(now.Add(time.Hour).UnixMilli()) + `}`, time.Hour, time.Hour, 0},
+			{`{"access_token":"a","expires_in":1e300}`, 0, time.Hour, 0},
+		} {
+			r := &oauth.Refresher{TokenURL: testworld.TokenURL, Client: testworld.Answering(200, tc.body).Client()}
+			tok := refreshes(t, r, before)
+			for i, at := range []time.Time{tok.Expiry, tok.RefreshExpiry, tok.RefreshAfter} {
+				want := []time.Duration{tc.expiry, tc.refreshExpiry, tc.refreshAfter}[i]
+				if want == 0 {
+					assert.Zero(t, at, "%s, %d", tc.body, i)
+				} else {
+					assert.Equal(t, want, at.Sub(now), "%s, %d", tc.body, i)
+				}
+			}
+			for name := range tok.Extra {
+				assert.Equal(t, "expires_in_sec", name)
+			}
+		}
+	})
 }
 
 func TestRevoke(t *testing.T) {
@@ -325,6 +466,8 @@ func TestEveryBadFieldIsNamed(t *testing.T) {
 		},
 		{&oauth.Refresher{TokenURL: url1, AuthStyle: -1}, []string{`oauth: Refresher.AuthStyle -1: is not one of the constants`}},
 		{&oauth.Refresher{TokenURL: url1, AuthStyle: oauth.AuthStyleBasic}, []string{`oauth: Refresher.ClientID "": must be set for AuthStyleBasic`}},
+		{&oauth.Refresher{TokenURL: url1, AuthStyle: oauth.AuthStyleBasicRaw}, []string{`oauth: Refresher.ClientID "": must be set for AuthStyleBasicRaw`}},
+		{&oauth.Refresher{TokenURL: url1, ClientID: "a:b", AuthStyle: oauth.AuthStyleBasicRaw}, []string{`oauth: Refresher.ClientID "a:b": has a colon, which AuthStyleBasicRaw cannot send`}},
 		{&oauth.Refresher{TokenURL: url1, Grant: client, ClientID: "id", Params: url.Values{"scope": nil}}, []string{`oauth: Refresher.Params "scope": `}},
 	} {
 		testworld.AssertFaults(t, tc.want, tc.refresher.Validate())
@@ -414,6 +557,15 @@ func FuzzTokenAnswer(f *testing.F) {
 		sent := time.Now()
 		tok, err := r.Refresh(t.Context(), reauth.Token{RefreshToken: refresh})
 		if err != nil {
+			if tok.RefreshToken != "" { // salvaged
+				require.NotErrorIs(t, err, reauth.ErrSignInRequired)
+				require.NotEqual(t, refresh, tok.RefreshToken)
+				if len(tok.RefreshToken) > 40 {
+					require.NotContains(t, err.Error(), tok.RefreshToken)
+				}
+				require.Equal(t, 2, status/100)
+				tok.RefreshToken, tok.RefreshExpiry = "", time.Time{}
+			}
 			require.Zero(t, tok)
 			require.NotContains(t, err.Error(), refresh)
 			require.NotContains(t, err.Error(), secret)
@@ -423,7 +575,8 @@ func FuzzTokenAnswer(f *testing.F) {
 			require.GreaterOrEqual(t, failure.RetryAfter, time.Duration(0))
 			if errors.Is(err, reauth.ErrSignInRequired) {
 				require.Equal(t, "invalid_grant", failure.Code)
-				require.True(t, status == 400 || status == 401 || status/100 == 2)
+				require.True(t, status/100 == 4 || status/100 == 2)
+				require.NotContains(t, []int{408, 425, 429}, status)
 			}
 			return
 		}

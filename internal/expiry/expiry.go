@@ -9,6 +9,7 @@ package expiry
 import (
 	"encoding/json"
 	"math"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -25,13 +26,38 @@ const (
 )
 
 // FromAnswer returns when an access token expires that a token server has just
-// answered with. expiresIn is the answer's expires_in, date its Date header, or zero, and
-// sent the time at which the request was sent.
-func FromAnswer(accessToken string, expiresIn json.RawMessage, date, sent time.Time) time.Time {
-	if lifetime := lifetimeFromSeconds(expiresIn); lifetime > 0 {
-		return sent.Add(lifetime)
+// answered with. in is what the answer states as its lifetime, at as the time at which
+// it expires; either may be nil. date is the answer's Date header, or zero, and sent the
+// time at which the request was sent.
+func FromAnswer(accessToken string, in, at json.RawMessage, date, sent time.Time) time.Time {
+	ofJWT := FromJWT(accessToken, date, sent)
+	lifetime := statedLifetime(in, date, sent)
+	if lifetime == 0 {
+		lifetime = untilPoint(unquoted(at), date, sent)
 	}
-	return FromJWT(accessToken, date, sent)
+	switch {
+	case lifetime == 0:
+		return ofJWT
+	case inMilliseconds(lifetime, ofJWT.Sub(sent)):
+		lifetime /= 1000
+	}
+	return sent.Add(lifetime)
+}
+
+// inMilliseconds reports whether a stated lifetime was read in the wrong unit, as the
+// lifetime of the JWT shows.
+func inMilliseconds(stated, ofJWT time.Duration) bool {
+	return ofJWT > 0 && (stated/1000-ofJWT).Abs() <= ofJWT/10
+}
+
+// Stated returns the time that an answer states by a lifetime, such as that of a refresh
+// token, or zero.
+func Stated(in json.RawMessage, date, sent time.Time) time.Time {
+	lifetime := statedLifetime(in, date, sent)
+	if lifetime == 0 {
+		return time.Time{}
+	}
+	return sent.Add(lifetime)
 }
 
 // Refreshed returns when a token expires that a Refresher has just returned. stated is
@@ -135,22 +161,90 @@ func claimTime(claim any) time.Time {
 	if seconds <= 0 {
 		return time.Time{}
 	}
+	return epoch(seconds)
+}
+
+// epoch returns the time that is so many seconds after the beginning of 1970.
+func epoch(seconds float64) time.Time {
 	const endOfYear9999 = 253402300799 // the last that RFC 3339 can write
 	whole, fraction := math.Modf(min(seconds, endOfYear9999))
 	return time.Unix(int64(whole), int64(math.Round(fraction*1e9)))
 }
 
-// lifetimeFromSeconds returns the lifetime that an expires_in states (RFC 6749
-// section 5.1), at most MaxLifetime. Servers also write it as a fraction or a
-// string. Anything else means 0.
-func lifetimeFromSeconds(raw json.RawMessage) time.Duration {
-	text := string(raw)
-	if strings.HasPrefix(text, `"`) {
-		if json.Unmarshal(raw, &text) != nil {
-			return 0
+// statedLifetime returns the lifetime that an expires_in states (RFC 6749 section 5.1),
+// or 0. Servers also write it as a fraction or a string, in milliseconds, or as the time at
+// which it is over. A number is one of those if it can't be a lifetime in seconds.
+func statedLifetime(raw json.RawMessage, date, sent time.Time) time.Duration {
+	text := unquoted(raw)
+	n := ParseSeconds(text)
+	switch {
+	case n <= 0:
+		return untilPoint(text, date, sent)
+	case n <= MaxLifetime.Seconds() && !looksLikeMilliseconds(n):
+		return Seconds(n)
+	}
+	lifetime := untilPoint(text, date, sent)
+	if ms := n / 1000; lifetime == 0 && ms <= MaxLifetime.Seconds() && looksLikeMilliseconds(n) {
+		lifetime = Seconds(ms)
+	}
+	return lifetime
+}
+
+// looksLikeMilliseconds reports whether a large number is whole minutes if it counts
+// milliseconds, and not whole days if it counts seconds. Whole hours in milliseconds are
+// whole days in seconds only at multiples of 125 days, which nobody chooses.
+func looksLikeMilliseconds(n float64) bool {
+	const minute, hour, dayInSeconds = 60_000, 3_600_000, 86_400
+	switch {
+	case n < 15*minute:
+		return false
+	case math.Mod(n, hour) == 0:
+		return true
+	}
+	return math.Mod(n, minute) == 0 && math.Mod(n, dayInSeconds) != 0
+}
+
+// dates are layouts in upper case: RFC 3339, ISO 8601 of Java and Python, HTTP, JavaScript.
+var dates = []string{
+	time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05Z0700",
+	http.TimeFormat, "Mon Jan 02 2006 15:04:05 GMT-0700",
+}
+
+// untilPoint returns how long it is until a point in time, as text or in seconds or
+// milliseconds since 1970, or 0 if it is neither, past, or absurdly far off.
+func untilPoint(text string, date, sent time.Time) time.Duration {
+	now := date // by the server's clock, if it is known
+	if now.IsZero() {
+		now = sent
+	}
+	plausible := func(at time.Time) time.Duration {
+		if d := at.Sub(now); d > 0 && d <= MaxLifetime {
+			return d
+		}
+		return 0
+	}
+	if n := ParseSeconds(text); n > 0 {
+		if d := plausible(epoch(n)); d > 0 {
+			return d
+		}
+		return plausible(epoch(n / 1000))
+	}
+	text, _, _ = strings.Cut(strings.ToUpper(strings.TrimSpace(text)), " (") // the name of a zone, in JavaScript
+	for _, layout := range dates {
+		if at, err := time.Parse(layout, text); err == nil {
+			return plausible(at)
 		}
 	}
-	return Seconds(ParseSeconds(text))
+	return 0
+}
+
+// unquoted returns the text of a JSON string, or the JSON itself of anything else.
+func unquoted(raw json.RawMessage) string {
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		return text
+	}
+	return string(raw)
 }
 
 // Seconds converts a number of seconds. The result is at least 0 and at most MaxLifetime.

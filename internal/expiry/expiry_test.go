@@ -32,13 +32,13 @@ func TestLifetimeIsExpiresIn(t *testing.T) {
 		{time.Hour, []string{`3600`, `3600.0`, `36e2`, `"3600"`, `" 3600 "`}},
 		{250 * time.Millisecond, []string{`0.25`}},
 		{1100 * time.Millisecond, []string{`1.1`, `"1.1"`}},
-		{expiry.MaxLifetime, []string{`1e300`, `9223372036854775807`, `1799999999000000000`}},
+		{0, []string{`1e300`, `9223372036854775807`, `1799999999000000000`}},
 		{0, []string{`0`, `-1`, `-3600`, `-1e300`, `"-5"`, `0.1e-12`, `1e999`}},
 		{0, []string{`"Inf"`, `"+Infinity"`, `"NaN"`, `"0x10"`, `"1_000"`, `"abc"`, `"1h"`, `""`, `"`}},
 		{0, []string{``, `null`, `true`, `{}`, `{"seconds":5}`, `[5]`}},
 	} {
 		for _, expiresIn := range tc.expiresIn {
-			got := expiry.FromAnswer("opaque", json.RawMessage(expiresIn), time.Time{}, sent)
+			got := expiry.FromAnswer("opaque", json.RawMessage(expiresIn), nil, time.Time{}, sent)
 			if tc.want == 0 {
 				assert.Zero(t, got, "expires_in %s", expiresIn)
 			} else { // ==: sent has a monotonic reading, and so must the result
@@ -87,8 +87,8 @@ func TestLifetimeOfAJWT(t *testing.T) {
 			expiry time.Time
 			want   time.Duration
 		}{
-			"Date":             {expiry.FromAnswer(jwtWith(tc.claims), nil, sent.Add(tc.date), sent), tc.withDate},
-			"no Date":          {expiry.FromAnswer(jwtWith(tc.claims), json.RawMessage(`"soon"`), time.Time{}, sent), tc.noDate},
+			"Date":             {expiry.FromAnswer(jwtWith(tc.claims), nil, nil, sent.Add(tc.date), sent), tc.withDate},
+			"no Date":          {expiry.FromAnswer(jwtWith(tc.claims), json.RawMessage(`"soon"`), nil, time.Time{}, sent), tc.noDate},
 			"user's refresher": {expiry.Refreshed(jwtWith(tc.claims), time.Time{}, sent), tc.noDate},
 		} {
 			if got.want == unknown {
@@ -103,12 +103,12 @@ func TestLifetimeOfAJWT(t *testing.T) {
 func TestExpiresInCountsMoreThanTheJWT(t *testing.T) {
 	sent := time.Now()
 	token := jwtWith(fmt.Sprintf(`{"exp":%d}`, sent.Add(time.Hour).Unix()))
-	assert.True(t, sent.Add(time.Minute) == expiry.FromAnswer(token, json.RawMessage(`60`), sent, sent))
+	assert.True(t, sent.Add(time.Minute) == expiry.FromAnswer(token, json.RawMessage(`60`), nil, sent, sent))
 }
 
 func TestLifetimeOfAJWTRunsOnTheMonotonicClock(t *testing.T) {
 	sent := time.Now()
-	got := expiry.FromAnswer(jwtWith(`{"exp":1700000060}`), nil, time.Unix(1700000000, 0), sent)
+	got := expiry.FromAnswer(jwtWith(`{"exp":1700000060}`), nil, nil, time.Unix(1700000000, 0), sent)
 	assert.True(t, sent.Add(time.Minute) == got)
 }
 
@@ -241,8 +241,10 @@ func FuzzExpiry(f *testing.F) {
 	f.Fuzz(func(t *testing.T, header, claims string, date int64, expiresIn string) {
 		token, sent := jwt(header, claims), time.Now()
 		for _, at := range []time.Time{
-			expiry.FromAnswer(token, json.RawMessage(expiresIn), time.Unix(date, 0), sent),
-			expiry.FromAnswer(token, nil, time.Time{}, sent),
+			expiry.FromAnswer(token, json.RawMessage(expiresIn), nil, time.Unix(date, 0), sent),
+			expiry.FromAnswer(token, nil, json.RawMessage(expiresIn), time.Unix(date, 0), sent),
+			expiry.Stated(json.RawMessage(expiresIn), time.Unix(date, 0), sent),
+			expiry.FromAnswer(token, nil, nil, time.Time{}, sent),
 			expiry.Refreshed(token, time.Time{}, sent),
 			expiry.Refreshed(token, time.Unix(date, 0), sent),
 		} {
@@ -255,4 +257,78 @@ func FuzzExpiry(f *testing.F) {
 		require.NoError(t, err)
 		require.False(t, expiry.Stored(token, time.Time{}, sent).After(sent.Add(expiry.MaxLifetime)))
 	})
+}
+
+func TestLifetimeThatIsNotInSeconds(t *testing.T) {
+	sent := time.Date(2031, 5, 1, 12, 0, 0, 0, time.UTC)
+	inAnHour := sent.Add(time.Hour)
+	const day = 24 * time.Hour
+	unix, millis := strconv.FormatInt(inAnHour.Unix(), 10), strconv.FormatInt(inAnHour.UnixMilli(), 10)
+	for _, tc := range []struct {
+		want   time.Duration // 0: unknown
+		stated []string
+	}{
+		{time.Hour, []string{unix, `"` + unix + `"`, unix + ".0", millis, `"` + millis + `"`}},
+		{time.Hour, []string{`"2031-05-01T13:00:00Z"`, `"2031-05-01t13:00:00.000z"`, `" 2031-05-01T15:00:00+02:00"`, `"2031-05-01T13:00:00+0000"`}},
+		{time.Hour, []string{`"2031-05-01 13:00:00Z"`, `"2031-05-01 13:00:00.000+00:00"`, `"2031-05-01 13:00:00+0000"`, `"Thu, 01 May 2031 13:00:00 GMT"`}},
+		{time.Hour, []string{`"Thu May 01 2031 15:00:00 GMT+0200 (Central European Summer Time)"`, `"Thu May 01 2031 13:00:00 GMT+0000"`}},
+		{0, []string{`"2031-05-01T11:00:00Z"`, `"2031-05-01"`, `"2031-05-01 13:00:00"`, `"2131-05-01T13:00:00Z"`, `"0000-00-00T00:00:00Z"`, `"tomorrow"`}},
+		{0, []string{`1299999999`, `1299999999999`, `9223372036854775807`, `1e300`, unix + `000000`, unix + `000000000`}},
+		// Milliseconds.
+		{time.Hour, []string{`3600000`, `"3600000"`, `3.6e6`}},
+		{15 * time.Minute, []string{`900000`}},
+		{90 * time.Minute, []string{`5400000`}},
+		{3 * time.Hour, []string{`10800000`}},
+		{day, []string{`86400000`}},
+		{30 * day, []string{`2592000000`}},
+		// Lifetimes that servers do state in seconds.
+		{299940 * time.Second, []string{`299940`}},
+		{14 * day, []string{`1209600`}},
+		{30 * day, []string{`2592000`}},
+		{60 * day, []string{`5184000`}},
+		{101 * day, []string{`8726400`}},
+		{184 * day, []string{`15897600`}},
+		{365 * day, []string{`31536000`}},
+		{5 * 365 * day, []string{`157680000`}},
+		{157679999 * time.Second, []string{`157679999`}},
+		{5011271 * time.Second, []string{`5011271`}},
+		{5183944 * time.Second, []string{`5183944`}},
+		{expiry.MaxLifetime, []string{`315360000`}},
+	} {
+		for _, stated := range tc.stated {
+			for _, off := range []time.Duration{0, 5 * time.Hour} { // the server's clock, if it says so
+				date, local := time.Time{}, sent
+				if off != 0 {
+					date, local = sent, sent.Add(off)
+				}
+				got := expiry.Stated(json.RawMessage(stated), date, local)
+				if tc.want == 0 {
+					assert.Zero(t, got, stated)
+					assert.Zero(t, expiry.FromAnswer("opaque", json.RawMessage(stated), nil, date, local), stated)
+					continue
+				}
+				assert.Equal(t, tc.want, got.Sub(local), "%s: %v", stated, got.Sub(local))
+				assert.Equal(t, got, expiry.FromAnswer("opaque", json.RawMessage(stated), nil, date, local))
+			}
+		}
+	}
+}
+
+func TestTimeOfExpiryCountsIfThereIsNoLifetime(t *testing.T) {
+	sent := time.Date(2031, 5, 1, 12, 0, 0, 0, time.UTC)
+	at := json.RawMessage(`"2031-05-01T13:00:00Z"`)
+	assert.Equal(t, time.Hour, expiry.FromAnswer("opaque", nil, at, time.Time{}, sent).Sub(sent))
+	assert.Equal(t, time.Minute, expiry.FromAnswer("opaque", json.RawMessage(`60`), at, time.Time{}, sent).Sub(sent))
+	assert.Zero(t, expiry.FromAnswer("opaque", nil, json.RawMessage(`3600`), time.Time{}, sent), "a time is no lifetime")
+	assert.Zero(t, expiry.FromAnswer("opaque", nil, json.RawMessage(`{}`), time.Time{}, sent))
+}
+
+func TestJWTShowsThatALifetimeIsInMilliseconds(t *testing.T) {
+	sent := time.Date(2031, 5, 1, 12, 0, 0, 0, time.UTC)
+	token := jwtWith(fmt.Sprintf(`{"exp":%d}`, sent.Add(5*time.Minute).Unix()))
+	for stated, want := range map[string]time.Duration{
+		"300000": 5 * time.Minute, "299123": 299123 * time.Millisecond, "600": 10 * time.Minute, "3600": time.Hour, "500000": 500000 * time.Second,
+	} {
+		assert.Equal(t, want, expiry.FromAnswer(token, json.RawMessage(stated), nil, sent, sent).Sub(sent), stated)
+	}
 }

@@ -24,6 +24,8 @@ func NewRequest(ctx context.Context, method, target string, header http.Header, 
 		return nil, fmt.Errorf("reauth: cannot make a request to %s", redact.URL(target))
 	}
 	req.Header.Set("Accept", "application/json")
+	// Otherwise net/http asks for gzip, and a Close then waits for a Read.
+	req.Header.Set("Accept-Encoding", "identity")
 	for name, values := range header {
 		req.Header[http.CanonicalHeaderKey(name)] = slices.Clone(values)
 	}

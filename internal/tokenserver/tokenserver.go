@@ -4,13 +4,16 @@
 package tokenserver
 
 import (
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/internal/ascii"
 	"github.com/reauth-go/reauth/internal/body"
 	"github.com/reauth-go/reauth/internal/expiry"
 	"github.com/reauth-go/reauth/internal/redact"
@@ -30,32 +33,75 @@ type Answer struct {
 	Date       time.Time // by the server's clock; zero if it did not say
 	RetryAfter time.Duration
 
-	body    []byte
-	fault   error    // why there is no body to read
+	text    []byte   // of the body, as far as it was read
+	fault   error    // why the body was not read to its end
+	late    error    // the same, if it is that the request's context is done
 	secrets []string // must not appear in errors
 }
 
-// Send sends req and reads the whole answer. An error means that there was no answer.
-// It shows the URL without user info and query, and none of the secrets.
+// Text returns a copy of what was read of the body.
+func (a *Answer) Text() []byte { return slices.Clone(a.text) }
+
+// Late returns the error for an answer whose body had not arrived when the context of
+// the request was done, or nil.
+func (a *Answer) Late() error { return a.late }
+
+// Send sends req and reads the answer, up to the end of the JSON if it is that. An error
+// means that there was no answer. It shows the URL without user info and query, and none
+// of the secrets.
 func Send(client *http.Client, req *http.Request, secrets []string) (*Answer, error) {
 	a, resp, err := do(client, req, secrets)
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if a.text, err = readBody(resp); err == nil {
+		resp.ContentLength = -1 // some of it has been read
+		body.Drain(req.Context(), resp)
+		return a, nil
+	}
+	resp.Body.Close()
 	switch {
-	case err != nil && req.Context().Err() != nil:
-		return nil, requestError(req, err, a.secrets)
-	case err != nil:
+	case req.Context().Err() != nil:
+		a.late = requestError(req, err, a.secrets)
+		a.fault = a.late
+	case errors.Is(err, errTooLong):
+		a.fault = err
+	default:
 		err = redact.Without(err, reauth.ErrSignInRequired, redact.ContextErrors...)
 		a.fault = redact.Harmless(fmt.Errorf("the answer broke off: %w", err), a.secrets)
-	case len(text) > maxAnswer:
-		a.fault = errors.New("the answer is too long")
-	default:
-		a.body = text
 	}
 	return a, nil
+}
+
+var errTooLong = errors.New("the answer is too long")
+
+// readBody reads a body to its end, or to that of the object or array that it begins
+// with: the end of a body may never come. With an error it returns what it has read.
+func readBody(resp *http.Response) ([]byte, error) {
+	from := io.Reader(resp.Body)
+	// NewRequest asks for no encoding, but servers do not always listen.
+	if ascii.EqualFold(resp.Header.Get("Content-Encoding"), "gzip") {
+		unzip, err := gzip.NewReader(resp.Body)
+		if err != nil {
+			return nil, err
+		}
+		from = unzip
+	}
+	var text []byte
+	var end endDetector
+	buf := make([]byte, 4<<10)
+	for {
+		n, err := from.Read(buf)
+		text = append(text, buf[:n]...)
+		switch {
+		case end.ends(buf[:n]), err == io.EOF:
+			return text, nil
+		case err != nil:
+			return text, err
+		case len(text) > maxAnswer:
+			return text, errTooLong
+		}
+	}
 }
 
 // SendForHeader is Send for a protocol that needs only the answer's header. It discards
