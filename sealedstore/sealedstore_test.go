@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -155,6 +156,20 @@ func TestUnderlyingStoreLearnsNothing(t *testing.T) {
 	require.NoError(t, store.Save(t.Context(), "ann", secretToken))
 	assert.False(t, first.AccessToken == atRest(t, inner, "ann").AccessToken, "a nonce was used twice")
 	requireOpens(t, store, "ann", secretToken)
+}
+
+func TestEveryFieldIsKept(t *testing.T) {
+	at := time.Date(2030, 1, 2, 3, 4, 5, 6, time.UTC)
+	tok := reauth.Token{
+		AccessToken: "a", TokenType: "DPoP", RefreshToken: "r", Expiry: at, RefreshExpiry: at.Add(time.Hour), RefreshAfter: at.Add(-time.Hour),
+		SignInID: "s", Extra: map[string]string{"id_token": "i"},
+	}
+	for i, fields := 0, reflect.ValueOf(tok); i < fields.NumField(); i++ {
+		require.False(t, fields.Field(i).IsZero(), "a field that this test doesn't know")
+	}
+	store := mustSeal(t, new(reauth.MemoryStore), oldKey)
+	require.NoError(t, store.Save(t.Context(), "ann", tok))
+	requireOpens(t, store, "ann", tok)
 }
 
 // These were encrypted with the key 01 02 … 20 and the nonce "twelve bytes" by another

@@ -26,7 +26,7 @@ var (
 // imports are the packages that a snippet may use without importing them.
 var imports = map[string]string{
 	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "time": "time", "testing": "testing",
-	"slog": "log/slog", "url": "net/url", "os": "os", "sql": "database/sql", "filepath": "path/filepath", "hex": "encoding/hex",
+	"slog": "log/slog", "strings": "strings", "url": "net/url", "os": "os", "sql": "database/sql", "filepath": "path/filepath", "hex": "encoding/hex",
 	"redis":        "github.com/redis/go-redis/v9",
 	"reauth":       "github.com/reauth-go/reauth",
 	"oauth":        "github.com/reauth-go/reauth/oauth",

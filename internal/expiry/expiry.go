@@ -204,6 +204,12 @@ func looksLikeMilliseconds(n float64) bool {
 	return math.Mod(n, minute) == 0 && math.Mod(n, dayInSeconds) != 0
 }
 
+// dates are layouts in upper case: RFC 3339, ISO 8601 of Java and Python, HTTP, JavaScript.
+var dates = []string{
+	time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05Z0700",
+	http.TimeFormat, "Mon Jan 02 2006 15:04:05 GMT-0700",
+}
+
 // untilPoint returns how long it is until a point in time, as text or in seconds or
 // milliseconds since 1970, or 0 if it is neither, past, or absurdly far off.
 func untilPoint(text string, date, sent time.Time) time.Duration {
@@ -223,9 +229,9 @@ func untilPoint(text string, date, sent time.Time) time.Duration {
 		}
 		return plausible(epoch(n / 1000))
 	}
-	// As RFC 3339, as Java and Python write ISO 8601, and as in HTTP.
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05Z0700", http.TimeFormat} {
-		if at, err := time.Parse(layout, strings.ToUpper(strings.TrimSpace(text))); err == nil {
+	text, _, _ = strings.Cut(strings.ToUpper(strings.TrimSpace(text)), " (") // the name of a zone, in JavaScript
+	for _, layout := range dates {
+		if at, err := time.Parse(layout, text); err == nil {
 			return plausible(at)
 		}
 	}

@@ -53,7 +53,10 @@ func ReadJSON(a *Answer) *JSONAnswer {
 	j := &JSONAnswer{Answer: a, Refused: !a.IsSuccess(), reading: readText(a.text, a.fault != nil)}
 	if raw := j.members["error"]; !isHarmless(raw) {
 		j.Refused = true
-		_ = json.Unmarshal(raw, &j.code) // it stays empty if this is not a string
+		// It stays empty if neither is a string.
+		if json.Unmarshal(raw, &j.code) != nil {
+			_ = json.Unmarshal(j.lookup("error.code"), &j.code)
+		}
 	}
 	return j
 }
@@ -165,11 +168,7 @@ func (j *JSONAnswer) Token(shape Shape, old reauth.Token, sent time.Time) (reaut
 		return reauth.Token{}, errors.New("the answer is not a JSON object")
 	}
 	tok := reauth.Token{TokenType: old.TokenType, RefreshToken: old.RefreshToken, Extra: j.extra(shape, old.Extra)}
-	err := errors.Join(
-		j.text(shape.AccessToken, &tok.AccessToken),
-		j.text(shape.RefreshToken, &tok.RefreshToken),
-	)
-	switch {
+	switch err := j.text(shape.AccessToken, &tok.AccessToken); {
 	case err != nil:
 		return reauth.Token{}, err
 	case tok.AccessToken == "":
@@ -177,7 +176,9 @@ func (j *JSONAnswer) Token(shape Shape, old reauth.Token, sent time.Time) (reaut
 	case !ascii.IsFieldValue(tok.AccessToken):
 		return reauth.Token{}, fmt.Errorf("%s has a character that a header cannot carry", shape.AccessToken)
 	}
-	// Nothing depends on the type being one: it is Bearer, or known.
+	// A refresh token that is not a string is none: some servers put something else there.
+	// Nor does anything depend on the type.
+	_ = j.text(shape.RefreshToken, &tok.RefreshToken)
 	if kind := ""; j.text(shape.TokenType, &kind) == nil && kind != "" && ascii.IsFieldValue(kind) {
 		tok.TokenType = kind
 	}

@@ -48,6 +48,10 @@ func TestTokenOfAnswer(t *testing.T) {
 			tokenserver.OAuthShape, `{"access_token":"a"}`,
 			reauth.Token{AccessToken: "a", TokenType: "DPoP", RefreshToken: "refresh-1", Extra: extra{"scope": "read", "id_token": "id-1", "data": "x"}},
 		},
+		"a refresh token that is none": {
+			tokenserver.OAuthShape, `{"access_token":"a","refresh_token":{"expires_in":3600}}`,
+			reauth.Token{AccessToken: "a", TokenType: "DPoP", RefreshToken: "refresh-1", Extra: extra{"scope": "read", "id_token": "id-1", "data": "x"}},
+		},
 		"null and empty": {
 			tokenserver.OAuthShape, `{"access_token":"a","refresh_token":null,"token_type":"","scope":null,"id_token":"","error":null}`,
 			reauth.Token{AccessToken: "a", TokenType: "DPoP", RefreshToken: "refresh-1", Extra: extra{"scope": "read", "id_token": "", "data": "x"}},
@@ -107,14 +111,12 @@ func TestAnswerThatIsNoTokenSaysWhy(t *testing.T) {
 		{tokenserver.OAuthShape, `{"access_token":{"a":"SECRET"}}`, "access_token is not a string"},
 		{tokenserver.OAuthShape, `{"access_token":"SECRET\nb"}`, "access_token has a character that a header cannot carry"},
 		{tokenserver.OAuthShape, `{"access_token":"SECRET\u0000"}`, "access_token has a character that a header cannot carry"},
-		{tokenserver.OAuthShape, `{"access_token":"a","refresh_token":7}`, "refresh_token is not a string"},
 		{nested, `{}`, "data.data.accessToken is missing"},
 		{nested, `{"data":null}`, "data.data.accessToken is missing"},
 		{nested, `{"data":{"data":"SECRET"}}`, "data.data.accessToken is missing"},
 		{nested, `{"data":{"data":{"accesstoken":"SECRET"}}}`, "data.data.accessToken is missing"},
 		{nested, `{"data.data.accessToken":"SECRET"}`, "data.data.accessToken is missing"},
 		{nested, `{"data":{"data":{"accessToken":["SECRET"]}}}`, "data.data.accessToken is not a string"},
-		{nested, `{"data":{"data":{"accessToken":"a"},"refresh":{"x":"SECRET"}}}`, "data.refresh is not a string"},
 	} {
 		tok, err := readJSON(t, 200, tc.body).Token(tc.shape, reauth.Token{AccessToken: "access-1"}, time.Now())
 		assert.EqualError(t, err, tc.want, tc.body)
@@ -191,6 +193,8 @@ func TestErrorCodes(t *testing.T) {
 		{400, `{"error":"my-secret"}`, true, "[redacted]", "[redacted]"},
 		{400, `{"error":"known-secret"}`, true, "known-secret", "[redacted]"},
 		{400, `{"error":{"code":1}}`, true, "", ""},
+		{400, `{"error":{"code":"refresh_token_reused"}}`, true, "refresh_token_reused", "refresh_token_reused"},
+		{400, `{"error":{"code":"my-secret"}}`, true, "[redacted]", "[redacted]"},
 		{503, `<html>`, true, "", ""},
 	} {
 		a := readJSON(t, tc.status, tc.body, "my-secret", "known-secret", "invalid_grant")
