@@ -121,9 +121,7 @@ func (c HeaderCredential) HeaderValue(tok Token) (string, error) {
 	}
 	scheme := c.Scheme
 	if scheme == "" {
-		if scheme = tok.Type(); !ascii.IsFieldValue(scheme) {
-			return "", errors.New("reauth: Token.TokenType has characters that no header can carry")
-		}
+		scheme = tok.Type()
 	}
 	return scheme + " " + tok.AccessToken, nil
 }

@@ -75,7 +75,6 @@ func TestHeaderCredentialFailsIfNoHeaderCanCarryTheToken(t *testing.T) {
 		{reauth.HeaderCredential{}, reauth.Token{AccessToken: "secret\r\nX: y"}, "Token.AccessToken has"},
 		{reauth.HeaderCredential{Bare: true}, reauth.Token{AccessToken: "secret\n"}, "Token.AccessToken has"},
 		{reauth.HeaderCredential{}, reauth.Token{AccessToken: "secret "}, "Token.AccessToken has"},
-		{reauth.HeaderCredential{}, reauth.Token{AccessToken: "secret", TokenType: "secret\n"}, "Token.TokenType has"},
 		{reauth.HeaderCredential{Name: "a b"}, reauth.Token{AccessToken: "secret"}, "HeaderCredential.Name"},
 	} {
 		req := &http.Request{}
@@ -527,4 +526,19 @@ func TestAPanicInHeaderValueLosesNoToken(t *testing.T) {
 		w.AssertStored(t, "secret-access-2")
 		assert.Equal(t, 1, w.MostSpent())
 	}, func(c *reauth.Config, _ *testworld.World) { c.Credential = panickyCredential{} })
+}
+
+func TestOnlyARegisteredSchemeIsSent(t *testing.T) {
+	for tokenType, want := range map[string]string{
+		"": "Bearer", "bearer": "Bearer", "BEARER": "Bearer", "Bearer": "Bearer",
+		"DPoP": "DPoP", "dpop": "DPoP", "BASIC": "Basic", "oauth": "OAuth", "GNAP": "GNAP", "scram-sha-256": "SCRAM-SHA-256", "Vapid": "vapid",
+		"BearerToken": "Bearer", "bot": "Bearer", "N_A": "Bearer", "mac": "Bearer", "JWT": "Bearer", "7": "Bearer", "Bearer ": "Bearer",
+		"two\r\nlines": "Bearer", "urn:ietf:params:oauth:token-type:jwt": "Bearer",
+	} {
+		tok := reauth.Token{AccessToken: "secret", TokenType: tokenType}
+		assert.Equal(t, want, tok.Type(), "%q", tokenType)
+		value, err := reauth.HeaderCredential{}.HeaderValue(tok)
+		require.NoError(t, err, "%q", tokenType)
+		assert.Equal(t, want+" secret", value)
+	}
 }

@@ -3,6 +3,7 @@ package reauth
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"time"
 
@@ -51,7 +52,11 @@ func (f *flight) salvage(l *lease, stored, from, tok Token, cause error) *outcom
 	if look(s, func(*state) bool { return f.needed != nil }) {
 		kept.AccessToken, kept.Expiry = "", time.Time{} // it was refused, or has expired
 	}
-	kept = kept.withPrevious(from)
+	if kept.Extra == nil {
+		kept.Extra = make(map[string]string)
+	}
+	maps.Copy(kept.Extra, tok.Extra)
+	kept = kept.boundExtra(from).withPrevious(from)
 	now := time.Now()
 	kept.Expiry = expiry.Stored(kept.AccessToken, kept.Expiry, now)
 	g := s.newGeneration(kept, now, false)

@@ -226,23 +226,6 @@ func TestNoRequestGoesOutWithATokenThatWasSignedOutMeanwhile(t *testing.T) {
 	})
 }
 
-func TestATokenOfAnUnusableTypeIsKeptAllTheSame(t *testing.T) {
-	testworld.Run(t, func(t *testing.T, w *testworld.World) {
-		signedInAndRefused(t, w)
-		w.Answer(func(context.Context) (reauth.Token, error) {
-			tok := w.Issue()
-			tok.TokenType = "Bearer\r\n"
-			return tok, nil
-		})
-		for range 3 {
-			_, err := w.Get(t.Context())
-			require.ErrorContains(t, err, "TokenType")
-			time.Sleep(time.Minute)
-		}
-		assert.Equal(t, 1, w.Refreshes())
-	})
-}
-
 func TestASecondSignOutThatFailsGivesUpNoSignInElsewhere(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.SignIn(t)

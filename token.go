@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/reauth-go/reauth/internal/ascii"
 	"github.com/reauth-go/reauth/internal/expiry"
 )
 
@@ -31,9 +32,8 @@ type Token struct {
 	// first use.
 	AccessToken string `json:"access_token"`
 
-	// TokenType is the authentication scheme that the token is sent with. The empty
-	// string means Bearer. "bearer", in any case, is sent as "Bearer", because some APIs
-	// compare it case-sensitively.
+	// TokenType is the authentication scheme that the token is sent with, see
+	// [Token.Type]. The empty string means Bearer.
 	TokenType string `json:"token_type,omitempty"`
 
 	// RefreshToken obtains the next token (RFC 6749 section 1.5). It is empty if the
@@ -167,14 +167,28 @@ func (t Token) clone() Token {
 	return t
 }
 
-// Type returns the authentication scheme to send the token with: TokenType, or "Bearer" if
-// that is empty or "bearer" in any case. Without an http.Client, the value of the
-// Authorization header is Type, a space and AccessToken (RFC 6750 section 2.1).
+// Type returns the authentication scheme to send the token with: the one that TokenType
+// names in any case, as it is spelled in IANA's registry of HTTP authentication schemes, or
+// "Bearer" if it names none. Some APIs compare it case-sensitively, and some token servers
+// answer with a type that is no scheme, such as BearerToken. Without an http.Client, the
+// value of the Authorization header is Type, a space and AccessToken (RFC 6750 section
+// 2.1). For a scheme that is not registered there is [HeaderCredential].
 func (t Token) Type() string {
-	if t.TokenType == "" || strings.EqualFold(t.TokenType, "Bearer") {
+	if t.TokenType == "" || t.TokenType == "Bearer" {
 		return "Bearer"
 	}
-	return t.TokenType
+	for _, scheme := range schemes {
+		if ascii.EqualFold(t.TokenType, scheme) {
+			return scheme
+		}
+	}
+	return "Bearer"
+}
+
+// schemes is IANA's HTTP Authentication Scheme Registry (RFC 9110 section 16.4.1).
+var schemes = [...]string{
+	"Basic", "Bearer", "Concealed", "Digest", "DPoP", "GNAP", "HOBA", "Mutual", "Negotiate", "OAuth", "PrivateToken",
+	"SCRAM-SHA-1", "SCRAM-SHA-256", "vapid",
 }
 
 // MarshalJSON returns the token's JSON form, secrets included, with the Expiry in UTC. A

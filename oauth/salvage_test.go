@@ -36,7 +36,9 @@ func TestSessionOutlivesAnAnswerThatBreaksOff(t *testing.T) {
 			store := new(reauth.MemoryStore)
 			tr, err := reauth.New(reauth.Config{
 				Refresher: &oauth.Refresher{TokenURL: testworld.TokenURL, Client: client}, Origins: []string{"https://api.example.com"}, Store: store,
-				Base: roundTripper(func(req *http.Request) (*http.Response, error) { return testworld.Respond(req, 200, req.Header.Get("Authorization")), nil }),
+				Base: roundTripper(func(req *http.Request) (*http.Response, error) {
+					return testworld.Respond(req, 200, req.Header.Get("Authorization")), nil
+				}),
 			})
 			require.NoError(t, err)
 			require.NoError(t, tr.SignIn(t.Context(), reauth.Token{RefreshToken: "refresh-1"}))
