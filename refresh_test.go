@@ -539,7 +539,7 @@ func TestEarlyRefreshesUnderSteadyLoadDelayNobody(t *testing.T) {
 			used[token] = true
 		}
 		assert.Equal(t, 1, w.MostAtOnce(), "one flight at a time")
-		assert.InDelta(t, 200/1.85, w.Refreshes(), 6, "each in the last tenth of the lifetime")
+		assert.InDelta(t, 200/1.58, w.Refreshes(), 6, "each in the last quarter of the lifetime")
 		assert.InDelta(t, w.Refreshes(), len(used), 2, "every token was of use")
 		assert.Equal(t, w.Refreshes(), w.Events.Count(reauth.EventRefreshed))
 		assert.Equal(t, w.Refreshes(), w.Events.Count(reauth.EventRefreshStarted))
@@ -589,7 +589,7 @@ func TestEarlyRefreshMovesTheWindow(t *testing.T) {
 		setting        time.Duration
 		before, during time.Duration // ages of a token of 100 s
 	}{
-		{0, 89 * time.Second, 93 * time.Second},
+		{0, 74 * time.Second, 81 * time.Second},
 		{50 * time.Second, 49 * time.Second, 61 * time.Second},
 		{time.Hour, 24 * time.Second, 41 * time.Second}, // at most three quarters
 		{-1, 100*time.Second - 1, 100 * time.Second},

@@ -22,7 +22,7 @@ const (
 	// must neither overflow nor reach the caller.
 	MaxLifetime = 10 * 365 * 24 * time.Hour
 
-	maxEarlyWindow = 5 * time.Minute
+	maxEarlyWindow = 30 * time.Minute
 )
 
 // FromAnswer returns when an access token expires that a token server has just
@@ -96,7 +96,7 @@ func EarlyWindow(lifetime, setting time.Duration) time.Duration {
 	case lifetime <= 0 || setting < 0:
 		return 0
 	case setting == 0:
-		return min(lifetime/10, maxEarlyWindow)
+		return min(lifetime/4, maxEarlyWindow)
 	default:
 		return min(setting, lifetime-lifetime/4)
 	}

@@ -197,13 +197,13 @@ func padded(claims string) string {
 
 func TestEarlyWindow(t *testing.T) {
 	for _, tc := range []struct{ lifetime, setting, want time.Duration }{
-		{time.Hour, 0, 5 * time.Minute},
-		{50 * time.Minute, 0, 5 * time.Minute},
-		{10 * time.Minute, 0, time.Minute},
-		{2 * time.Second, 0, 200 * time.Millisecond},
-		{time.Second, 0, 100 * time.Millisecond},
-		{expiry.MaxLifetime, 0, 5 * time.Minute},
-		{math.MaxInt64, 0, 5 * time.Minute},
+		{3 * time.Hour, 0, 30 * time.Minute},
+		{2 * time.Hour, 0, 30 * time.Minute},
+		{time.Hour, 0, 15 * time.Minute},
+		{2 * time.Second, 0, 500 * time.Millisecond},
+		{time.Second, 0, 250 * time.Millisecond},
+		{expiry.MaxLifetime, 0, 30 * time.Minute},
+		{math.MaxInt64, 0, 30 * time.Minute},
 		{time.Hour, time.Second, time.Second},
 		{time.Hour, 45 * time.Minute, 45 * time.Minute},
 		{time.Hour, 50 * time.Minute, 45 * time.Minute},
