@@ -68,14 +68,18 @@ type Config struct {
 	// seconds. It can't be negative.
 	RefreshTimeout time.Duration
 
-	// RefreshPause is how long a token that a refresh has just brought is not refreshed
-	// again because it is refused. Such a refusal is taken to be about permission, and is
-	// handed to the caller. A token revoked within the pause is refreshed only after it.
-	// While refreshes go on not helping, the pause doubles, up to 5 minutes. It is also
-	// the least time between two looks at the store for a session that is signed out, and
-	// between two attempts at a pending save. 0 means 5 seconds. If negative, there is no
-	// pause. Set it lower than the lifetime of the tokens if the token server doesn't
-	// state that.
+	// RefreshPause is how long after a refresh a refusal of the new token is taken to be
+	// about permission: it is handed to the caller, and doesn't start a refresh. While
+	// refreshes go on not helping, the pause doubles, up to 5 minutes. It does not count
+	// where an endpoint has accepted this token or the one before, for then the refusal is
+	// about the token. An endpoint that refuses the replay too has a pause of its own. What
+	// an endpoint is, is told by origin, method and path, in which segments with a digit
+	// count as one.
+	//
+	// RefreshPause is also the least time between two looks at the store for a session that
+	// is signed out, and the longest between two attempts at a pending save. 0 means 5
+	// seconds. If negative, there is no pause. Set it lower than the lifetime of the
+	// tokens if the token server doesn't state that.
 	RefreshPause time.Duration
 
 	// ReplayBuffer is how many bytes of a request body are kept, while it is sent, for a

@@ -30,7 +30,7 @@ type EventKind int
 // The events of a session. A refresh that ends in EventSignInRequired is first reported
 // by EventRefreshFailed.
 const (
-	EventRefreshStarted EventKind = iota + 1 // the refresher is about to be called
+	EventRefreshStarted EventKind = iota + 1 // the refresher, or the function of an Update, is about to be called
 	EventRefreshed                           // a refresh brought a new token
 	EventRefreshFailed                       // a refresh, or what comes before it, failed
 	EventAdopted                             // a token that another process stored replaced the old one

@@ -138,7 +138,11 @@ func (f *flight) run() *outcome {
 		case err == nil:
 			return f.keepNew(l, stored, from, tok)
 		case f.update != nil:
-			return &outcome{landing: landing{again: true, fault: err}}
+			o := &outcome{landing: landing{again: true, fault: err}}
+			if !f.asked.IsZero() {
+				o.events = []Event{{Kind: EventRefreshFailed, Err: refreshError(s.name, err, f.secrets...), Took: time.Since(f.asked)}}
+			}
+			return o
 		case tok.RefreshToken != "" && tok.RefreshToken != from.RefreshToken:
 			return f.salvage(l, stored, from, tok, err)
 		case !final:

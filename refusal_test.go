@@ -3,6 +3,7 @@ package reauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -303,6 +304,42 @@ func TestAPanicOfTheProgramsOwnCodeClosesTheResponse(t *testing.T) {
 				return resp, err
 			})
 		})
+	}
+}
+
+func TestAPanicOfTheProgramsOwnCodeClosesTheRequestsBody(t *testing.T) {
+	for name, tc := range map[string]struct {
+		with  testworld.Setting
+		token func(*testworld.World) reauth.Token
+		sent  int
+	}{
+		"OnEvent, before it is sent": {panicAt(reauth.EventWaited), func(w *testworld.World) reauth.Token { return reauth.Token{RefreshToken: w.Issue().RefreshToken} }, 0},
+		"OnEvent, after a refusal":   {panicAt(reauth.EventWaited), func(w *testworld.World) reauth.Token { defer w.Revoke(); return w.Issue() }, 1},
+		"Apply": {func(c *reauth.Config, _ *testworld.World) {
+			c.Credential = struct{ applies }{&credential{apply: func(*http.Request, reauth.Token) error { panic("in Apply") }}}
+		}, (*testworld.World).Issue, 0},
+	} {
+		for _, again := range []bool{false, true} {
+			testworld.Case(t, fmt.Sprintf("%s/GetBody=%t", name, again), func(t *testing.T, w *testworld.World) {
+				require.NoError(t, w.Transport.SignIn(t.Context(), tc.token(w)))
+				var bodies []*testworld.Body
+				body := func() *testworld.Body {
+					b := testworld.NewBody(t, strings.NewReader("text"))
+					bodies = append(bodies, b)
+					return b
+				}
+				req := testworld.Request(t, http.MethodPost, testworld.APIURL, body())
+				req.ContentLength = 4
+				if again {
+					req.GetBody = func() (io.ReadCloser, error) { return body(), nil }
+				}
+				assert.Panics(t, func() { _, _ = w.Transport.RoundTrip(req) })
+				assert.Equal(t, tc.sent, w.API.Requests())
+				for _, b := range bodies {
+					assert.True(t, b.IsClosed())
+				}
+			}, tc.with)
+		}
 	}
 }
 

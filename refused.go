@@ -52,6 +52,16 @@ func beyondRefresh(h http.Header) bool {
 	})
 }
 
+// shows reports whether a response that does not mean refused shows that the API has
+// accepted the token. A server that is overloaded or out of order may not have looked.
+func shows(resp *http.Response) bool {
+	switch resp.StatusCode {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return resp.StatusCode < 500
+}
+
 // An attempt is a request that was sent with a token.
 type attempt struct {
 	gen      *generation
@@ -79,9 +89,7 @@ func (st *state) refused(now time.Duration, a attempt, pause time.Duration) step
 	case g.epoch != st.epoch:
 		return step{own: errOtherSignIn}
 	case cur == nil:
-		next := st.find(now)
-		next.absent = true
-		return next
+		return st.find(now)
 	case cur != g && now < cur.expires:
 		return step{use: cur}
 	case cur != g || st.isRefreshing():
@@ -91,7 +99,7 @@ func (st *state) refused(now time.Duration, a attempt, pause time.Duration) step
 	case st.rejected != nil && st.rejected.kept && now < min(cur.expires, st.rejected.look):
 		return step{own: errNotRenewable, held: st.rejected.look - now}
 	}
-	if prev := st.previous; prev != nil && now < min(prev.expires, cur.obtained+pause) &&
+	if prev := st.previous; prev != nil && a.origin != 0 && now < min(prev.expires, cur.obtained+pause) &&
 		!st.evidence.Accepted(a.origin, cur.number, 0) {
 		return step{use: prev, fallback: true} // the API may not know the new token yet
 	}

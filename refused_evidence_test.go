@@ -2,9 +2,11 @@ package reauth_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -79,6 +81,43 @@ func TestATokenThatIsRevokedRightAfterARefreshIsRefreshedWhereItWasAccepted(t *t
 		require.Equal(t, http.StatusOK, getFrom(t, w, "/other"))
 		w.Revoke()
 		require.Equal(t, http.StatusOK, getFrom(t, w, "/other"))
+	})
+}
+
+func TestAServerThatIsOverloadedHasNotAcceptedTheToken(t *testing.T) {
+	for status, accepts := range map[int]bool{
+		200: true, 302: true, 400: true, 403: true, 404: true, 409: true,
+		408: false, 425: false, 429: false, 500: false, 502: false, 503: false,
+	} {
+		testworld.Case(t, strconv.Itoa(status), func(t *testing.T, w *testworld.World) {
+			w.SignIn(t)
+			w.Revoke()
+			require.Equal(t, http.StatusOK, getFrom(t, w, "/me"))
+			answer := status
+			w.API.Decide = func(*http.Request) int { return answer }
+			require.Equal(t, status, getFrom(t, w, "/admin"))
+			answer = http.StatusUnauthorized
+			getFrom(t, w, "/admin")
+			assert.Equal(t, map[bool]int{true: 2, false: 1}[accepts], w.Refreshes())
+		})
+	}
+}
+
+func TestAnOverloadedServerDoesNotEndThePauseOfRefreshesThatDoNotHelp(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		n := 0
+		w.API.Decide = func(*http.Request) int { // each attempt with a new token meets a full queue
+			if n++; n%2 == 0 {
+				return http.StatusServiceUnavailable
+			}
+			return http.StatusUnauthorized
+		}
+		for range 10 {
+			getFrom(t, w, "/admin")
+			time.Sleep(time.Second)
+		}
+		assert.LessOrEqual(t, w.Refreshes(), 2)
 	})
 }
 
@@ -220,6 +259,24 @@ func TestATokenBeforeThatIsRefusedTooIsRefreshedInTheBackground(t *testing.T) {
 		assert.Equal(t, 2, w.Refreshes())
 		w.MustGet(t, http.StatusOK)
 		assert.Equal(t, []string{"secret-access-1", "secret-access-2", "secret-access-1", "secret-access-3"}, bearers(w))
+	})
+}
+
+func TestRefreshNeverReturnsTheTokenBefore(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.Overlap, w.Lifetime = true, 100*time.Second
+		w.SignIn(t)
+		time.Sleep(98 * time.Second)
+		w.MustGet(t, http.StatusOK)
+		w.Wait(t)
+		tok, err := w.Transport.Token(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "secret-access-2", tok.AccessToken)
+		_, err = w.Transport.Refresh(t.Context(), tok) // who refused it is not known here
+		failure, ok := errors.AsType[*reauth.RefreshError](err)
+		require.True(t, ok, "%v", err)
+		assert.NotZero(t, failure.RetryAfter)
+		assert.Equal(t, 1, w.Refreshes())
 	})
 }
 

@@ -140,7 +140,6 @@ type step struct {
 	needed   *generation   // for start: the generation that its waiters can't use any more; nil if it is an early one
 	own      error         // why the caller keeps the response that refused
 	held     time.Duration // with own: how long such a refusal won't start a refresh
-	absent   bool          // there was no current generation
 }
 
 // A start says why a flight is started.

@@ -166,9 +166,9 @@ func TestWhatARequestDoesAfterARefusal(t *testing.T) {
 		"the same in the last second of its lifetime":                   {in(state{}, new3), new3, testPause, refresh(new3)},
 		"one that a refresh brought longer ago":                         {in(state{}, old), old, testPause, refresh(old)},
 		"one of a sign-in, or of the first look at the store":           {in(state{}, g), g, testPause, refresh(g)},
-		"one, and there is none":                                        {state{}, g, testPause, step{wait: true, start: startRefreshing, absent: true}},
-		"one, and there is none, and the store was just asked":          {state{signedOut: &signedOut{err: errGone, nextLook: never}}, g, testPause, step{err: errGone, absent: true}},
-		"one, and there is none, but a flight is up to look again":      {state{flight: refreshing()}, g, testPause, step{wait: true, absent: true}},
+		"one, and there is none":                                        {state{}, g, testPause, step{wait: true, start: startRefreshing}},
+		"one, and there is none, and the store was just asked":          {state{signedOut: &signedOut{err: errGone, nextLook: never}}, g, testPause, step{err: errGone}},
+		"one, and there is none, but a flight is up to look again":      {state{flight: refreshing()}, g, testPause, step{wait: true}},
 
 		"a new one that this endpoint has accepted":              {in(state{evidence: acceptedBy(5, here)}, new1), new1, testPause, refresh(new1)},
 		"a new one, and this endpoint accepted the one before":   {in(state{evidence: acceptedBy(4, here)}, new1), new1, testPause, refresh(new1)},

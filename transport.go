@@ -60,7 +60,7 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 	if !t.origins.Allow(req, t.hasOwn) {
 		resp, err := t.base.RoundTrip(req)
 		if err == nil && resp != nil && resp.StatusCode == http.StatusUnauthorized {
-			defer closeOnPanic(resp)()
+			defer closeOnPanic(resp.Body)()
 			t.sessions.emit(req.Context(), session, Event{Kind: EventRefusalKept, Err: fmt.Errorf("%w: %s", errNotListed, origin.Of(req))})
 		}
 		return resp, err
@@ -76,7 +76,7 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 	g := s.fresh()
 	if g == nil || patient {
 		var err error
-		if g, err = s.obtain(naming(req.Context(), session), patient); err != nil {
+		if g, err = t.obtain(req, s, patient); err != nil {
 			if t.anonymous && errors.Is(err, ErrSignInRequired) {
 				return t.send(req, session, nil, req.Body, nil)
 			}
@@ -96,12 +96,18 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 		return resp, err
 	}
 	if !t.isRefused(resp) {
-		if table := g.watch.Load(); table != nil {
+		if table := g.watch.Load(); table != nil && shows(resp) {
 			s.accepted(g, table, req)
 		}
 		return resp, nil
 	}
 	return t.afterRefusal(req, resp, s, g, kept)
+}
+
+// obtain returns a generation for a request that has not been sent.
+func (t *Transport) obtain(req *http.Request, s *cachedSession, patient bool) (*generation, error) {
+	defer closeOnPanic(req.Body)()
+	return s.obtain(naming(req.Context(), s.name), patient)
 }
 
 // send sends a clone of req that carries g, or no token if g is nil.
@@ -124,7 +130,7 @@ func (t *Transport) send(req *http.Request, session string, g *generation, body 
 		if SessionFromContext(req.Context()) != session {
 			clone = clone.WithContext(WithSession(req.Context(), session))
 		}
-		if err := t.credential.Apply(clone, g.tok.clone()); err != nil {
+		if err := t.apply(clone, g.tok.clone()); err != nil {
 			closeBody(body)
 			return nil, fmt.Errorf("reauth: credential: %w", harmless(err, g.tok.secrets()))
 		}
@@ -138,6 +144,12 @@ func (t *Transport) send(req *http.Request, session string, g *generation, body 
 	}
 	resp.Request = req
 	return resp, nil
+}
+
+// apply calls the Credential.
+func (t *Transport) apply(req *http.Request, tok Token) error {
+	defer closeOnPanic(req.Body)()
+	return t.credential.Apply(req, tok)
 }
 
 // copyHeader returns a copy of h with room for one more field, and without the headers of
@@ -176,16 +188,16 @@ func (t *Transport) isRefused(resp *http.Response) (refused bool) {
 	case t.refused == nil:
 		return DefaultRefused(resp)
 	}
-	defer closeOnPanic(resp)()
+	defer closeOnPanic(resp.Body)()
 	return body.Peek(t.refused, resp)
 }
 
-// closeOnPanic returns a function to be deferred. It closes the response if it is called
-// by a panic.
-func closeOnPanic(resp *http.Response) func() {
+// closeOnPanic returns a function to be deferred. It closes the body if it is called by a
+// panic.
+func closeOnPanic(body io.Closer) func() {
 	return func() {
 		if v := recover(); v != nil {
-			closeBody(resp.Body)
+			closeBody(body)
 			panic(v)
 		}
 	}
@@ -195,7 +207,7 @@ func closeOnPanic(resp *http.Response) func() {
 func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cachedSession, g *generation, kept body.Replayable) (*http.Response, error) {
 	ctx := naming(req.Context(), s.name)
 	began := time.Now()
-	defer closeOnPanic(resp)()
+	defer closeOnPanic(resp.Body)()
 	a := attempt{gen: g}
 	a.at, a.origin = evidence.EndpointOf(req)
 	cause := t.sessions.withRefusal(ctx, resp)
@@ -203,8 +215,7 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 	if next.own != nil {
 		return t.keep(ctx, s, resp, next.own)
 	}
-	bare := t.anonymous && next.absent
-	if next.err != nil && !(errors.Is(next.err, ErrSignInRequired) && (bare || t.sessions.signIn != nil)) {
+	if next.err != nil && !(errors.Is(next.err, ErrSignInRequired) && (t.anonymous || t.sessions.signIn != nil)) {
 		body.Drain(ctx, resp)
 		return nil, next.err
 	}
@@ -219,9 +230,12 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 	}
 	// A response that is held keeps its connection, which the refresh may need.
 	whole := body.Drain(ctx, resp)
-	r, err := t.replacement(cause, s, a, next, f)
+	r, err := func() (replacement, error) {
+		defer closeOnPanic(second)()
+		return t.replacement(cause, s, a, next, f)
+	}()
 	switch {
-	case err != nil && !(bare && errors.Is(err, ErrSignInRequired)):
+	case err != nil && !(t.anonymous && !r.void && errors.Is(err, ErrSignInRequired)):
 		closeBody(second)
 		return nil, err
 	case r.own != nil:
@@ -235,13 +249,16 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 	if err != nil {
 		return again, err
 	}
-	defer closeOnPanic(again)()
+	defer closeOnPanic(again.Body)()
 	if r.gen != nil {
 		refused := t.isRefused(again)
-		if table := r.gen.watch.Load(); table != nil && !refused {
+		accepted := !refused && shows(again)
+		if table := r.gen.watch.Load(); table != nil && accepted {
 			s.accepted(r.gen, table, req)
 		}
-		s.judge(cause, attempt{r.gen, a.at, a.origin, r.fallback}, refused)
+		if refused || accepted {
+			s.judge(cause, attempt{r.gen, a.at, a.origin, r.fallback}, refused)
+		}
 	}
 	if cookies := resp.Header["Set-Cookie"]; len(cookies) > 0 { // those of a response that no jar will see
 		again.Header = cloneOrMake(again.Header)
