@@ -106,18 +106,19 @@ func TestAServerThatIsOverloadedHasNotAcceptedTheToken(t *testing.T) {
 func TestAnOverloadedServerDoesNotEndThePauseOfRefreshesThatDoNotHelp(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.SignIn(t)
-		n := 0
-		w.API.Decide = func(*http.Request) int { // each attempt with a new token meets a full queue
-			if n++; n%2 == 0 {
-				return http.StatusServiceUnavailable
-			}
-			return http.StatusUnauthorized
+		answers := []int{401, 401, 401, 503, 401}
+		w.API.Decide = func(*http.Request) int {
+			next := answers[0]
+			answers = answers[1:]
+			return next
 		}
-		for range 10 {
-			getFrom(t, w, "/admin")
-			time.Sleep(time.Second)
-		}
-		assert.LessOrEqual(t, w.Refreshes(), 2)
+		getFrom(t, w, "/admin") // so the pause is 10 s from here on
+		time.Sleep(11 * time.Second)
+		require.Equal(t, http.StatusServiceUnavailable, getFrom(t, w, "/admin"))
+		time.Sleep(6 * time.Second)
+		require.Equal(t, http.StatusUnauthorized, getFrom(t, w, "/admin"))
+		assert.Equal(t, 2, w.Refreshes())
+		assert.Empty(t, answers)
 	})
 }
 
