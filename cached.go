@@ -135,7 +135,7 @@ func (s *cachedSession) fresh() *generation {
 // expire, or has been refused.
 func (s *cachedSession) usable(ctx context.Context, patient bool) (*generation, error) {
 	for {
-		next, f := s.take(ctx, func(st *state, now time.Duration) step { return st.next(now, patient) })
+		next, f := s.take(ctx, func(st *state, now time.Duration) step { return st.next(now, patient, s.owner.throttle.IsOn(now)) })
 		var got landing
 		switch {
 		case next.err != nil:

@@ -3,6 +3,7 @@ package reauth
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -74,6 +75,21 @@ func (e *RefreshError) Error() string {
 
 // Unwrap returns the cause.
 func (e *RefreshError) Unwrap() error { return e.Err }
+
+// longestRetryAfter bounds the RetryAfter that is honored.
+const longestRetryAfter = 5 * time.Minute
+
+// pause is the part of RetryAfter that is honored.
+func (e *RefreshError) pause() time.Duration { return min(e.RetryAfter, longestRetryAfter) }
+
+// asksForPause returns how long the token server asks everybody to wait, not only this
+// session, or 0.
+func (e *RefreshError) asksForPause() time.Duration {
+	if e.StatusCode == http.StatusTooManyRequests || e.StatusCode == http.StatusServiceUnavailable {
+		return e.pause()
+	}
+	return 0
+}
 
 // refreshError turns an error of a refresher, a store or this package into the
 // *RefreshError that callers see. secrets must not appear in its text.

@@ -37,6 +37,7 @@ type flight struct {
 	abandoned bool        // it has landed because code that it called did not return
 	told      bool        // OnEvent has heard that it failed
 	lease     *lease
+	turn      func() // ends its turn at a token server that is throttled
 }
 
 // An updateFunc is what Session.Update is given.
@@ -181,13 +182,32 @@ func (f *flight) hold(l *lease) {
 	f.lease = l
 }
 
-// leave gives the lease back, if the flight still has it.
+// takeTurn waits until the token server may be asked, if it is throttled.
+func (f *flight) takeTurn() error {
+	s := f.session
+	if !look(s, func(*state) bool { return f.refreshes && f.update == nil }) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(f.ctx, s.owner.timeout)
+	defer cancel()
+	done, ok := s.owner.throttle.Wait(ctx, s.owner.now)
+	if !ok {
+		return errThrottled
+	}
+	s.change(func(*state, time.Duration) { f.turn = done })
+	return nil
+}
+
+// leave gives back the lease and the turn, if the flight still has them.
 func (f *flight) leave() {
 	s := f.session
 	s.mu.Lock()
-	lease := f.lease
-	f.lease = nil
+	lease, turn := f.lease, f.turn
+	f.lease, f.turn = nil, nil
 	s.mu.Unlock()
+	if turn != nil {
+		turn()
+	}
 	if lease != nil {
 		s.release(lease)
 	}
@@ -285,6 +305,9 @@ func (f *flight) failure(cause error) *outcome {
 		case f.update != nil:
 			o.landing = landing{again: true, fault: err}
 		case f.refreshes:
+			if pause := err.asksForPause(); pause > 0 {
+				s.owner.throttle.Pause(now, now+pause)
+			}
 			st.failed(now, err, spread)
 			if !f.told {
 				e := Event{Kind: EventRefreshFailed, Err: err}

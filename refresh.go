@@ -62,6 +62,7 @@ var (
 	errUnusable    = errors.New("the refresher returned an access token that no header can carry")
 	errNotSignedIn = fmt.Errorf("not signed in: %w", ErrSignInRequired)
 	errChanging    = errors.New("the stored token keeps changing")
+	errThrottled   = errors.New("the token server has asked for a pause, and other sessions are waiting too")
 	errStillOpen   = errors.New("an earlier save has not been accepted yet")
 )
 
@@ -83,10 +84,13 @@ func (f *flight) run() *outcome {
 		if o := f.first(gone, &known); o != nil {
 			return o
 		}
-	case checks:
+	case checks, s.owner.throttle.IsOn(s.owner.now()):
 		if o := f.glance(cur); o != nil {
 			return o
 		}
+	}
+	if err := f.takeTurn(); err != nil {
+		return f.failure(err)
 	}
 
 	began := time.Now()

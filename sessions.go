@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/reauth-go/reauth/internal/throttle"
 )
 
 // maxSessions is how many sessions stay cached; see sessions.
@@ -46,6 +48,7 @@ type sessions struct {
 
 	idle      idleness
 	unrevoked unrevoked
+	throttle  throttle.Throttle // on while a Retry-After of the token server lasts
 }
 
 func (m *sessions) now() time.Duration { return time.Since(m.base) }

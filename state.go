@@ -35,9 +35,8 @@ type backoff struct {
 }
 
 const (
-	firstBackoff      = time.Second
-	longestBackoff    = 30 * time.Second
-	longestRetryAfter = 5 * time.Minute
+	firstBackoff   = time.Second
+	longestBackoff = 30 * time.Second
 )
 
 func (b *backoff) active(now time.Duration) bool { return b != nil && now < b.until }
@@ -156,8 +155,9 @@ const (
 const briefWait = time.Second
 
 // next returns what a request does that has not been sent. One that is patient waits
-// for the next generation even if the current one is only about to expire.
-func (st *state) next(now time.Duration, patient bool) step {
+// for the next generation even if the current one is only about to expire. While the token
+// server is throttled, an early refresh is put off.
+func (st *state) next(now time.Duration, patient, throttled bool) step {
 	g := st.current
 	switch {
 	case g == nil:
@@ -170,7 +170,7 @@ func (st *state) next(now time.Duration, patient bool) step {
 		switch {
 		case st.stale:
 			next.start = startChecking
-		case now >= g.early && st.rejected == nil && !st.backoff.active(now):
+		case now >= g.early && !throttled && st.rejected == nil && !st.backoff.active(now):
 			next.start = startRefreshing
 		case st.pending != nil && st.pending.lease == nil && now >= st.pending.next:
 			next.start = startSaving
@@ -355,7 +355,7 @@ func (st *state) failed(now time.Duration, err *RefreshError, spread float64) {
 	}
 	st.backoff = &backoff{
 		err:   err,
-		until: now + max(jittered, min(err.RetryAfter, longestRetryAfter)),
+		until: now + max(jittered, err.pause()),
 		pause: pause,
 	}
 }

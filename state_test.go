@@ -106,8 +106,12 @@ func TestWhatARequestDoesBeforeItIsSent(t *testing.T) {
 		"signed out, and the store was just asked":          {state{signedOut: &signedOut{err: errGone, nextLook: testNow + 1}}, false, step{err: errGone}},
 		"signed out, and the store may be asked again":      {state{signedOut: &signedOut{err: errGone, nextLook: testNow}}, false, step{wait: true, start: startRefreshing}},
 	} {
-		assert.Equal(t, tc.want, tc.st.next(testNow, tc.patient), name)
+		assert.Equal(t, tc.want, tc.st.next(testNow, tc.patient, false), name)
 	}
+	putOff := state{current: urgent}
+	assert.Equal(t, step{use: urgent}, putOff.next(testNow, true, true), "the token server has asked for a pause")
+	needed := state{current: old}
+	assert.Equal(t, step{wait: true, start: startRefreshing, needed: old}, needed.next(testNow, false, true), "it is needed all the same")
 }
 
 // The endpoints of the tables below, and of the origin of both.
@@ -209,7 +213,7 @@ func TestASavingFlightThatARequestNeedsBecomesARefresh(t *testing.T) {
 	assert.Same(t, g, st.flight.needed, "so its final answer counts at once")
 
 	st = state{current: testGeneration(isEarly), flight: saving()}
-	st.next(testNow, true)
+	st.next(testNow, true, false)
 	assert.False(t, st.isRefreshing(), "nobody needs it while the token is good")
 	assert.False(t, (&state{}).isRefreshing())
 }
