@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/oauth"
@@ -513,4 +514,61 @@ func answerText(resp *http.Response, err error) string {
 		return err.Error()
 	}
 	return strings.TrimSpace(string(body))
+}
+
+// A command-line tool that opens a browser when it has to. All requests that need the
+// sign-in share one window.
+func ExampleConfig_signIn() {
+	api := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, _ *http.Request) {}))
+	defer api.Close()
+	tr, err := reauth.New(reauth.Config{
+		Refresher: &oauth.Refresher{TokenURL: "https://id.example.com/token", ClientID: "tool"},
+		Origins:   []string{api.URL},
+		SignIn: func(context.Context) (reauth.Token, error) {
+			fmt.Println("see the browser")
+			return reauth.Token{AccessToken: "access", RefreshToken: "refresh"}, nil
+		},
+	})
+	if err != nil {
+		panic(err)
+	}
+	client := &http.Client{Transport: tr}
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			resp, err := client.Get(api.URL)
+			if err != nil {
+				panic(err)
+			}
+			resp.Body.Close()
+		})
+	}
+	wg.Wait()
+	// Output: see the browser
+}
+
+// A step-up: the session gets a token with more rights, which other requests then use too.
+func ExampleSession_Update() {
+	ctx := context.Background()
+	tr, err := reauth.New(reauth.Config{
+		Refresher: &oauth.Refresher{TokenURL: "https://id.example.com/token", ClientID: "web"},
+		Origins:   []string{"https://api.example.com"},
+	})
+	if err != nil {
+		panic(err)
+	}
+	ann := tr.Session("ann")
+	if err := ann.SignIn(ctx, reauth.Token{AccessToken: "few rights", RefreshToken: "refresh"}); err != nil {
+		panic(err)
+	}
+	tok, err := ann.Update(ctx, func(_ context.Context, old reauth.Token) (reauth.Token, error) {
+		// Here a program asks the token server, with old.RefreshToken.
+		old.AccessToken = "more rights"
+		return old, nil
+	})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(tok.AccessToken)
+	// Output: more rights
 }

@@ -800,3 +800,53 @@ func TestPromise12NoSelfDeadlock(t *testing.T) {
 		}),
 	}.run(t)
 }
+
+func TestPromise13ASignOutElsewhereHoldsOnceItIsKnown(t *testing.T) {
+	elsewhere := func(learn func(*testing.T, *testworld.World)) func(*testing.T, *testworld.World) {
+		return func(t *testing.T, w *testworld.World) {
+			other := w.Beside(t)
+			w.SignIn(t)
+			other.MustGet(t, http.StatusOK)
+			require.NoError(t, w.Transport.SignOut(t.Context()))
+			w.AssertSignInRequired(t)
+			other.MustGet(t, http.StatusOK) // nothing has told it
+			learn(t, other)
+			other.AssertSignInRequired(t)
+			other.AssertSignedIn(t, false)
+			assert.Equal(t, 1, other.Events.Count(reauth.EventSignInRequired))
+		}
+	}
+	scenarios{
+		"once it is forgotten":       elsewhere(func(_ *testing.T, w *testworld.World) { w.Transport.Forget("") }),
+		"once all are forgotten":     elsewhere(func(_ *testing.T, w *testworld.World) { w.Transport.ForgetAll() }),
+		"once the token is refused":  elsewhere(func(_ *testing.T, w *testworld.World) { w.Revoke() }),
+		"though the process is slow": elsewhere(func(_ *testing.T, w *testworld.World) { w.Transport.Forget(""); time.Sleep(time.Hour) }),
+	}.run(t)
+}
+
+func TestPromise14NothingIsReplayedUnderAnotherSignIn(t *testing.T) {
+	other := func(signIn func(*testing.T, *testworld.World)) func(*testing.T, *testworld.World) {
+		return func(t *testing.T, w *testworld.World) {
+			w.SignIn(t)
+			release := w.HoldNext()
+			request := w.Start(t.Context()) // as the first user
+			w.Revoke()
+			signIn(t, w)
+			release()
+			r := <-request
+			require.NoError(t, r.Err)
+			assert.Equal(t, http.StatusUnauthorized, r.Status, "its own response")
+			assert.Equal(t, []string{"Bearer secret-access-1"}, w.API.Tokens())
+			w.MustGet(t, http.StatusOK)
+			assert.Zero(t, w.Refreshes())
+		}
+	}
+	scenarios{
+		"in this process": other(func(t *testing.T, w *testworld.World) { w.SignIn(t) }),
+		"after a sign-out": other(func(t *testing.T, w *testworld.World) {
+			require.NoError(t, w.Transport.SignOut(t.Context()))
+			w.SignIn(t)
+		}),
+		"in another process": other(func(t *testing.T, w *testworld.World) { w.Beside(t).SignIn(t) }),
+	}.run(t)
+}
