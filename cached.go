@@ -35,8 +35,8 @@ type cachedSession struct {
 	used    atomic.Bool                // since evict last passed
 
 	mu      sync.Mutex // guards what follows; never held across foreign code
-	listed  bool       // in idleness.pending
 	signing *signing   // the Config.SignIn that is running or has failed just now
+	listed  bool       // in idleness.pending
 	writers int32      // which hold writing, or wait for it
 	writing chan struct{}
 	lease   *lease
@@ -50,15 +50,15 @@ type generation struct {
 	watch  atomic.Pointer[evidence.Table] // who accepts it is noted here; nil: no pause is on
 
 	value    [1]string // of the credential's header, shared by all requests; "": ask the Credential
-	epoch    uint64
-	number   uint32        // of the generations of this session
+	epoch    uint32
+	number   uint16        // of the generations of this session
+	fetched  bool          // by a refresh or an adoption
 	tok      Token         // Expiry filled in if it is known
 	obtained time.Duration // like all times here on the clock of sessions.now
 	early    time.Duration // from here on it is refreshed in the background
 	urgent   time.Duration // from here on a request that can't be sent twice waits for that
 	expires  time.Duration // never: not known
 	certain  time.Duration // until then a refusal can't be about expiry
-	fetched  bool          // by a refresh or an adoption
 }
 
 // change is the only way to write the state. f may start a flight. A flight that is up

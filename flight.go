@@ -16,7 +16,7 @@ type flight struct {
 	*promise[landing]
 	session *cachedSession
 	ctx     context.Context // detached from the request that started it
-	epoch   uint64          // the session's when it started
+	epoch   uint32          // the session's when it started
 	update  updateFunc      // what is called in place of the refresher, if not nil
 	claims  string          // of the challenge that the refresher was told of
 

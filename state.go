@@ -11,20 +11,20 @@ import (
 // methods are the rules. They take the time, on the clock of sessions.now, and return
 // what to do next. Only cachedSession.change calls those that write.
 type state struct {
-	epoch     uint64          // counts the sign-ins and sign-outs that this process knows of
+	epoch     uint32          // counts the sign-ins and sign-outs that this process knows of
+	isBack    bool            // the store has shown a sign-in of another process, which is not loaded yet
+	stale     bool            // the store may hold another token than current, and no flight looks; see Transport.Forget
 	current   *generation     // nil: none is known
 	previous  *generation     // the one before, while it is good and current may not be known everywhere yet
 	signedOut *signedOut      // why there is no current generation; nil: the store was not asked yet, or isBack
-	isBack    bool            // the store has shown a sign-in of another process, which is not loaded yet
 	flight    *flight         // the flight that is up
 	backoff   *backoff        // after a flight that failed
 	pending   *pendingSave    // a token that has not reached the store
 	rejected  *rejection      // the current generation can't be refreshed any more
 	futile    futility        // refreshes that didn't help
-	memory    *memory         // tokens from before; nil: none
+	memory    *memory         // tokens from before current; nil: none
 	evidence  *evidence.Table // who has accepted the current generation; nil: no pause is on
 	pauses    evidence.Pauses // endpoints where a refresh didn't help
-	stale     bool            // the store may hold another token than current, and no flight looks; see Transport.Forget
 }
 
 // A backoff is the pause after a flight that failed. A nil one is over.
@@ -105,8 +105,8 @@ const reportPending = 15 * time.Minute
 
 // A futility counts the refreshes whose replay was refused all the same.
 type futility struct {
-	settled uint32 // how many generations there have been
-	judged  uint32 // the number of the one that was judged last
+	settled uint16 // how many generations there have been
+	judged  uint16 // the number of the one that was judged last
 	count   uint8  // how many in a row did not help
 }
 
@@ -246,11 +246,13 @@ func (st *state) attention() time.Duration {
 
 // settle makes g the current generation of this epoch.
 func (st *state) settle(g *generation) {
+	if before := st.current; before != nil && before != g {
+		st.remember(before.tok, false)
+	}
 	if g != nil {
 		st.futile.settled++
 		g.epoch, g.number = st.epoch, st.futile.settled
 		st.signedOut = nil
-		st.remember(g.tok, false)
 		if g.fetched {
 			if st.evidence == nil {
 				st.evidence = new(evidence.Table)
@@ -284,11 +286,12 @@ func (st *state) remember(tok Token, spent bool) {
 // recalls reports whether this process has had tok, and whether it has exchanged it for
 // the next.
 func (st *state) recalls(tok Token) (had, spent bool) {
+	had = st.current != nil && st.current.tok.same(tok) && st.current.tok.sameSignIn(tok)
 	if st.memory == nil {
-		return false, false
+		return had, false
 	}
 	i := st.memory.find(tok)
-	return i >= 0, i >= 0 && st.memory.spent&(1<<i) != 0
+	return had || i >= 0, i >= 0 && st.memory.spent&(1<<i) != 0
 }
 
 // leavePending notes that tok has not reached the store. If guard is true the lease l,

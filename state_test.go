@@ -123,7 +123,7 @@ const (
 
 // acceptedBy returns what is known once the endpoints have accepted the generation with
 // the number.
-func acceptedBy(number uint32, at ...evidence.Endpoint) *evidence.Table {
+func acceptedBy(number uint16, at ...evidence.Endpoint) *evidence.Table {
 	table := new(evidence.Table)
 	for _, e := range at {
 		table.Accept(e, number)
@@ -265,13 +265,16 @@ func TestSettleEndsWhatWasSaidOfTheTokenBefore(t *testing.T) {
 	assert.Equal(t, state{
 		epoch: 3, current: g, flight: up, futile: futility{settled: 8, judged: 6, count: 2}, pending: pending, pauses: pauses, stale: true,
 	}, st, "what is pending stays, and so does the wish to look at the store")
-	assert.Equal(t, uint64(3), g.epoch)
-	assert.Equal(t, uint32(8), g.number)
+	assert.Equal(t, uint32(3), g.epoch)
+	assert.Equal(t, uint16(8), g.number)
 	assert.Nil(t, g.watch.Load(), "nobody asks who accepts a token that was not fetched")
 
 	gone := &signedOut{}
 	st.signedOut, st.pending, st.pauses = gone, nil, nil
 	st.settle(nil)
+	had, spent = st.recalls(g.tok)
+	assert.True(t, had && !spent)
+	st.memory = nil
 	assert.Equal(t, state{epoch: 3, signedOut: gone, flight: up, futile: futility{settled: 8, judged: 6, count: 2}, stale: true}, st)
 }
 
@@ -306,7 +309,7 @@ func TestASignInStartsAnEpoch(t *testing.T) {
 	st.turn(g, nil)
 	st.memory = nil
 	assert.Equal(t, state{epoch: 4, current: g, pending: pending, futile: futility{settled: 8}, stale: true}, st, "no flight, backoff or pause survives")
-	assert.Equal(t, uint64(4), g.epoch)
+	assert.Equal(t, uint32(4), g.epoch)
 }
 
 func TestASignOutGivesUpWhatTheStoreMayHold(t *testing.T) {
@@ -333,6 +336,7 @@ func TestASignOutGivesUpWhatTheStoreMayHold(t *testing.T) {
 		epoch, pending, stale := tc.st.epoch, tc.st.pending, tc.st.stale
 		tc.st.giveUp(o)
 		assert.Equal(t, tc.want, *o, name)
+		tc.st.memory = nil
 		assert.Equal(t, state{epoch: epoch + 1, signedOut: o, pending: pending, stale: stale, futile: futility{settled: tc.st.futile.settled}}, tc.st,
 			"%s: what is pending stays until the store is known to hold nothing", name)
 	}
@@ -503,14 +507,14 @@ func TestThePauseAfterFailuresDoubles(t *testing.T) {
 }
 
 func TestRefreshesThatDoNotHelpAreCounted(t *testing.T) {
-	replay := func(number uint32, with ...func(*generation)) *generation {
+	replay := func(number uint16, with ...func(*generation)) *generation {
 		return testGeneration(append(with, func(g *generation) { g.fetched, g.number = true, number })...)
 	}
 	type verdict struct {
 		g       *generation
 		refused bool
 	}
-	of := func(number uint32, refused bool) verdict { return verdict{replay(number), refused} }
+	of := func(number uint16, refused bool) verdict { return verdict{replay(number), refused} }
 	for name, tc := range map[string]struct {
 		start    futility
 		verdicts []verdict

@@ -56,8 +56,8 @@ const (
 func (e *Table) slot(at Endpoint) *atomic.Uint64 { return &e.slots[at%slots] }
 
 // Accept notes that an endpoint has accepted the generation with this number.
-func (e *Table) Accept(at Endpoint, number uint32) {
-	slot, value := e.slot(at), uint64(at)&^numberBits|uint64(number)&numberBits
+func (e *Table) Accept(at Endpoint, number uint16) {
+	slot, value := e.slot(at), uint64(at)&^numberBits|uint64(number)
 	if slot.Load() != value {
 		slot.Store(value)
 	}
@@ -65,12 +65,12 @@ func (e *Table) Accept(at Endpoint, number uint32) {
 
 // Accepted returns whether the endpoint has accepted the generation with this number, or
 // one of the given number of generations before it. A nil Table shows nothing.
-func (e *Table) Accepted(at Endpoint, number, before uint32) bool {
+func (e *Table) Accepted(at Endpoint, number, before uint16) bool {
 	if e == nil {
 		return false
 	}
 	value := e.slot(at).Load()
-	return value != 0 && value&^numberBits == uint64(at)&^numberBits && (number-uint32(value))&numberBits <= before
+	return value != 0 && value&^numberBits == uint64(at)&^numberBits && number-uint16(value) <= before
 }
 
 // Pauses are the endpoints whose tokens are not refreshed before a time, because a
