@@ -20,6 +20,10 @@ import (
 // Refresher's own HTTP client ran into. Every other error is temporary; if there is a
 // [*RefreshError] in its chain, its RetryAfter is honored.
 //
+// With any error the Token may have a RefreshToken: the token server has answered with a new
+// one, but with no usable access token. It is stored, the error counts as temporary, and the
+// next refresh starts from it. If that is refused for good, the one before is tried once.
+//
 // The context ends after [Config.RefreshTimeout]. It has the values of the request that
 // caused the refresh, but not its cancellation. The Transport that is being served sends
 // requests with this context unauthenticated, so a Refresher may use the very client it
