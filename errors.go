@@ -21,6 +21,11 @@ import (
 // Any other error of a Refresher is temporary.
 var ErrSignInRequired = errors.New("sign-in required")
 
+// ErrRefusalKept means that a refusal stands: a refresh is not expected to help, or did not.
+// A request then gets the response that refused it, and [EventRefusalKept] has the reason.
+// [Session.Refresh] has no response to return, and returns a *[RefreshError] that wraps it.
+var ErrRefusalKept = errors.New("the refusal stands")
+
 // A RefreshError is what requests and methods return when a session has no usable token.
 // With [ErrSignInRequired] in its chain it is final: the user must sign in. Otherwise it is
 // temporary: the session is kept, and the same request may succeed later. After a failure

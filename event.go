@@ -12,8 +12,8 @@ type Event struct {
 	Kind    EventKind
 	Session string
 
-	// Err is the cause of EventRefreshFailed, EventRefusalKept, EventSaveFailed and
-	// EventSignInRequired. For EventSignedOut it is what SignOut returned. Otherwise it is
+	// Err is the cause of EventRefreshFailed, EventRefusalKept (it matches ErrRefusalKept),
+	// EventSaveFailed and EventSignInRequired. For EventSignedOut it is what SignOut returned. Otherwise it is
 	// nil.
 	Err error
 

@@ -761,6 +761,7 @@ func TestRefreshOfATokenThatStays(t *testing.T) {
 			_, err := w.Transport.Refresh(t.Context(), tok)
 			testworld.AssertTemporary(t, err)
 			assert.ErrorContains(t, err, tc.want)
+			assert.ErrorIs(t, err, reauth.ErrRefusalKept)
 			w.AssertStored(t, tok.AccessToken)
 			w.MustGet(t, http.StatusOK)
 			_, err = w.Transport.Refresh(t.Context(), tok) // too soon

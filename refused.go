@@ -1,7 +1,6 @@
 package reauth
 
 import (
-	"errors"
 	"math"
 	"net/http"
 	"slices"
@@ -70,13 +69,21 @@ type attempt struct {
 	fallback bool // gen was the generation before the current one
 }
 
-var (
-	errOtherSignIn  = errors.New("the request was sent under another sign-in")
-	errPermission   = errors.New("the refused token is itself the result of a refresh just now")
-	errStillRefused = errors.New("a refresh just now did not help at this endpoint")
-	errNotRenewable = errors.New("the session has nothing to refresh with")
-	errSameToken    = errors.New("the refresher returned the token that was refused")
+const (
+	errOtherSignIn  keptError = "the request was sent under another sign-in"
+	errPermission   keptError = "the refused token is itself the result of a refresh just now"
+	errStillRefused keptError = "a refresh just now did not help at this endpoint"
+	errNotRenewable keptError = "the session has nothing to refresh with"
+	errSameToken    keptError = "the refresher returned the token that was refused"
+	errBodyGone     keptError = "the request's body can't be sent again"
+	errNotListed    keptError = "the request went without a token, because its origin, or one before a redirect, is not in Config.Origins"
 )
+
+// A keptError is why a refusal is handed to the caller. It matches ErrRefusalKept.
+type keptError string
+
+func (e keptError) Error() string        { return string(e) }
+func (e keptError) Is(target error) bool { return target == ErrRefusalKept }
 
 // refused returns what a request does whose attempt was refused. pause is
 // Config.RefreshPause.

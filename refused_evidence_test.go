@@ -276,6 +276,7 @@ func TestRefreshNeverReturnsTheTokenBefore(t *testing.T) {
 		_, err = w.Transport.Refresh(t.Context(), tok) // who refused it is not known here
 		failure, ok := errors.AsType[*reauth.RefreshError](err)
 		require.True(t, ok, "%v", err)
+		assert.ErrorIs(t, err, reauth.ErrRefusalKept)
 		assert.NotZero(t, failure.RetryAfter)
 		assert.Equal(t, 1, w.Refreshes())
 	})

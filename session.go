@@ -143,9 +143,9 @@ func (s *Session) Token(ctx context.Context) (Token, error) {
 // token share one refresh, and a token that has been replaced already starts none. The
 // zero Token is not a refusal: Refresh is then the same as Token.
 //
-// Errors are those of Token. A token that a refresh brought less than
-// [Config.RefreshPause] ago is not refreshed again: that is a *[RefreshError] with
-// RetryAfter set.
+// Errors are those of Token. One that matches [ErrRefusalKept] says that the refusal stands,
+// for example because a refresh brought refused less than [Config.RefreshPause] ago: then it
+// is likely to be about permission.
 func (s *Session) Refresh(ctx context.Context, refused Token) (Token, error) {
 	ctx, c, err := s.enter(ctx, "Refresh")
 	if err != nil {

@@ -311,10 +311,6 @@ func (t *Transport) replacement(ctx context.Context, s *cachedSession, a attempt
 	}
 }
 
-var errNotListed = errors.New("the request went without a token, because its origin, or one before a redirect, is not in Config.Origins")
-
-var errBodyGone = errors.New("the request's body can't be sent again")
-
 // keep hands the response over that refused a token.
 func (t *Transport) keep(ctx context.Context, s *cachedSession, resp *http.Response, why error) (*http.Response, error) {
 	t.sessions.emit(ctx, s.name, Event{Kind: EventRefusalKept, Err: why})

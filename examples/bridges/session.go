@@ -27,12 +27,11 @@ func connect(ctx context.Context, s *servers) (*reauth.Transport, error) {
 // renew returns another token to try after refused was refused. All callers that report
 // the same token share one refresh.
 //
-// If it returns no token and no error, the refusal is the answer. The token is so new
-// that the refusal must be about permissions.
+// If it returns no token and no error, the refusal is the answer: another token is not
+// expected to help.
 func renew(ctx context.Context, transport *reauth.Transport, refused reauth.Token) (tok reauth.Token, again bool, err error) {
 	tok, err = transport.Refresh(ctx, refused)
-	failed, ok := errors.AsType[*reauth.RefreshError](err)
-	if ok && failed.StatusCode == 0 && failed.RetryAfter > 0 { // within Config.RefreshPause
+	if errors.Is(err, reauth.ErrRefusalKept) {
 		return reauth.Token{}, false, nil
 	}
 	return tok, err == nil, err

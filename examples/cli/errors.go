@@ -88,7 +88,7 @@ func reason(e *reauth.RefreshError) string {
 
 func later(in time.Duration) string {
 	if in > 0 {
-		return fmt.Sprintf("Try again in %s.", in)
+		return fmt.Sprintf("Try again in %s.", max(in.Round(time.Second), time.Second))
 	}
 	return "Try again later."
 }

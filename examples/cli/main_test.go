@@ -194,7 +194,7 @@ func TestExitStatus(t *testing.T) {
 		"a server by plain HTTP":  {nil, "sign-in -server http://notes.example.com", exitUsage, "the server must be reached by https"},
 		"session ended":           {func(_ *testing.T, s *reauthtest.Server) { s.Revoke() }, "whoami", exitSignIn, "the server has ended your session\nTry: notes sign-in"},
 		"token server is busy":    {expired(reauthtest.Failure{Status: 429, RetryAfter: minute}), "whoami", exitLater, "the server answered 429 too many requests\nTry again in 1m0s. There is no need to sign in again."},
-		"token server is down":    {expired(reauthtest.Drop), "whoami", exitLater, "Try again later. There is no need to sign in again."},
+		"token server is down":    {expired(reauthtest.Drop), "whoami", exitLater, "Try again in 1s. There is no need to sign in again."},
 		"server is down":          {func(_ *testing.T, s *reauthtest.Server) { s.Close() }, "whoami", exitLater, "the server cannot be reached: "},
 		"server is down, sign-in": {func(_ *testing.T, s *reauthtest.Server) { s.Close() }, "sign-in", exitLater, "the server cannot be reached: "},
 		"server hangs up":         {func(_ *testing.T, s *reauthtest.Server) { s.FailAPI(reauthtest.Drop, -1) }, "whoami", exitLater, "the server cannot be reached: "},

@@ -218,7 +218,7 @@ func (m *member) report(t *testing.T) report {
 // for.
 func Soak(t *testing.T, dsn string) {
 	const processes, callers, lifetime = 8, 10, time.Second
-	const early = lifetime / 10 // what EarlyRefresh is by default
+	const early = lifetime / 4 // what EarlyRefresh is by default
 	duration := 20 * time.Second
 	if testing.Short() {
 		duration = 3 * time.Second
