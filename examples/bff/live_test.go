@@ -45,10 +45,10 @@ func TestTheLiveViewShowsTheOwnSessionAlone(t *testing.T) {
 	a.demo.ExpireAccess()
 	require.Equal(t, http.StatusOK, ann.get("/api/orders/1").status)
 	var kinds []string
-	for range 3 {
+	for range 5 {
 		kinds = append(kinds, strings.Split(ofAnn(), `"`)[3])
 	}
-	assert.Equal(t, []string{"refresh_started", "refreshed", "replayed"}, kinds)
+	assert.Equal(t, []string{"refresh_started", "locked", "refreshed", "waited", "replayed"}, kinds)
 
 	require.Equal(t, http.StatusSeeOther, bob.post("/sign-out").status)
 	assert.Equal(t, `{"kind":"signed_out","took":0}`, ofBob(), "and nothing before")

@@ -149,6 +149,7 @@ const words = {
 	"adopted": () => "Adopted a token that another replica stored",
 	"replayed": (n) => (n === 1 ? "1 call refused, and sent again" : `${n} calls refused, and sent again`),
 	"save_failed": () => "The store has not accepted the new token yet",
+	"saved_late": () => "The store has accepted the new token",
 	"signed_in": () => "Signed in",
 };
 
