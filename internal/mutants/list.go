@@ -12,7 +12,7 @@ type mutant struct {
 var mutants = []mutant{
 	{
 		name:   "P1 a late refusal is not compared with the current token",
-		file:   "state.go",
+		file:   "refused.go",
 		line:   "case cur != g && now < cur.expires:",
 		broken: "case false:",
 		tests:  "WhatARequestDoesAfter|Promise1[A-Z]|RefusedAfterRotation",
@@ -34,39 +34,51 @@ var mutants = []mutant{
 		name: "P1 what is stored is not compared",
 		file: "refresh.go",
 		line: `		case ok:
-			if o, usable := f.adoption(stored, EventAdopted); usable {
+			if o := f.adoption(stored, EventAdopted); o != nil {
 				return o
 			}
 `,
-		broken: "		case ok:\n",
+		broken: "\t\tcase ok:\n",
 		tests:  "ComparedWithTheStored|Promise1[A-Z]",
 	},
 	{
 		name: "P1 a save under a lost lease counts as done",
-		file: "refresh.go",
-		line: "	saved, err := f.save(l, g.tok)\n	switch {",
-		broken: `	saved, err := f.save(l, g.tok)
+		file: "save.go",
+		line: `	saved, err := f.save(l, stored, tok)
+	switch {
+	case err != nil:
+		failed(l, err)
+`,
+		broken: `	saved, err := f.save(l, stored, tok)
 	if l.held.Err() != nil {
 		saved, err = true, nil
 	}
-	switch {`,
+	switch {
+	case err != nil:
+		failed(l, err)
+`,
 		tests: "ASaveUnderALostLease",
 	},
 	{
 		name:   "P1 a refresh is aborted by a lost lease",
 		file:   "refresh.go",
-		line:   `call(f, f.ctx, "the refresher"`,
-		broken: `call(f, l.held, "the refresher"`,
+		line:   "call(f, f.ctx, what,",
+		broken: "call(f, f.lease.held, what,",
 		tests:  "NotAbortedByALostLease|Promise2",
 	},
 	{
 		name: "P1 a lease is never given back",
 		file: "lease.go",
-		line: `	if last {
-		s.giveBack(l)
-	}`,
-		broken: "	_ = last",
-		tests:  "Lock|Lease|Promise1[A-Z]",
+		line: `	if s.lease == l {
+		s.lease = nil
+	}
+	s.giveBack(l)
+`,
+		broken: `	if s.lease == l {
+		s.lease = nil
+	}
+`,
+		tests: "Lock|Lease|Promise1[A-Z]",
 	},
 	{
 		name:   "P1 a flight does not lock",
@@ -87,14 +99,14 @@ var mutants = []mutant{
 	{
 		name:   "P1 a lease that was lost is shared",
 		file:   "lease.go",
-		line:   "if l == nil || l.lost() {",
-		broken: "if l == nil {",
+		line:   "joined := l != nil && !l.lost() &&",
+		broken: "joined := l != nil &&",
 		tests:  "SignInAndSignOutDoNotWait",
 	},
 	{
 		name:   "P1 a lock ends with the first call that waits for it",
 		file:   "lease.go",
-		line:   "go s.lock(detach(ctx), locker, l)",
+		line:   "go s.lock(s.owner.forFlight(ctx, s.name), locker, l)",
 		broken: "go s.lock(ctx, locker, l)",
 		tests:  "ALockOutlives",
 	},
@@ -188,56 +200,62 @@ var mutants = []mutant{
 	},
 	{
 		name: "P3 a token is used before it is saved",
-		file: "refresh.go",
-		line: "	saved, err := f.save(l, g.tok)\n	switch {",
-		broken: `	s.change(func(st *state, _ time.Duration) { st.settle(g) })
-	saved, err := f.save(l, g.tok)
-	switch {`,
+		file: "save.go",
+		line: "\tf.store(o, l, stored, from, g.tok, settle)\n",
+		broken: `	s.change(settle)
+	f.store(o, l, stored, from, g.tok, settle)
+`,
 		tests: "Promise3",
 	},
 	{
 		name:   "P4 a spent token is spent again while its successor's save is pending",
 		file:   "refresh.go",
-		line:   "			from = cur.tok\n",
-		broken: "			from = stored\n",
+		line:   "\t\t\tfrom = mine\n",
+		broken: "\t\t\t_ = mine\n",
 		tests:  "Promise4|WhoseSaveIsPending",
 	},
 	{
-		name:   "P4 a pending save that fails again is forgotten",
-		file:   "cached.go",
-		line:   "			st.leavePending(now, p.spent, s.owner.refreshPause)\n",
-		broken: "			st.pending = nil\n",
-		tests:  "PendingSave",
-	},
-	{
-		name: "P4 a pending save replaces what another process stored",
-		file: "refresh.go",
-		line: `			s.saved(pending) // another process has written: that isn't ours to replace
-			pending = nil
+		name: "P4 a pending save that fails again is forgotten",
+		file: "save.go",
+		line: `		st.leavePending(now, tok, l, p == nil || p.guard, s.owner.refreshPause)
+		if report {
 `,
-		broken: "			pending.spent = append(pending.spent, stored)\n",
+		broken: `		st.pending = nil
+		if report && st.pending != nil {
+`,
+		tests: "PendingSave",
+	},
+	{
+		name:   "P4 a pending save replaces what another process stored",
+		file:   "save.go",
+		line:   "\tcase !spent: // another",
+		broken: "\tcase false: // another",
 		tests:  "PendingSave",
 	},
 	{
-		name:   "P4 a spent token whose save seemed to fail is spent again",
-		file:   "state.go",
-		line:   "return slices.ContainsFunc(p.spent, tok.same)",
-		broken: "return len(p.spent) > 0 && p.spent[0].same(tok)",
-		tests:  "Spent",
+		name: "P4 what was spent is not remembered",
+		file: "save.go",
+		line: `			st.remember(from, true)
+		}
+		st.renew`,
+		broken: `			_ = from
+		}
+		st.renew`,
+		tests: "Spent|AStoreThatForgets",
 	},
 	{
 		name:   "P4 older spent tokens are forgotten at the next refresh",
-		file:   "refresh.go",
-		line:   "slices.Concat(spent, []Token{stored, from})",
-		broken: "slices.Concat(spent[:0], []Token{stored, from})",
-		tests:  "ASpentToken",
+		file:   "token.go",
+		line:   "const mostRemembered = 8",
+		broken: "const mostRemembered = 1",
+		tests:  "ASpentToken|HadAndSpent",
 	},
 	{
-		name:   "P4 the latest spent tokens are forgotten in place of the oldest",
-		file:   "state.go",
-		line:   "spent: spent[max(0, len(spent)-mostSpent):]",
-		broken: "spent: spent[:min(len(spent), mostSpent)]",
-		tests:  "RemembersTheLatestSpent",
+		name:   "P4 the latest tokens are forgotten in place of the oldest",
+		file:   "token.go",
+		line:   "m.next = (m.next + 1) % mostRemembered",
+		broken: "m.next = min(m.next+1, mostRemembered-1)",
+		tests:  "HadAndSpent",
 	},
 	{
 		name: "P4 a refresh is sent under a lease that was lost",
@@ -256,20 +274,21 @@ var mutants = []mutant{
 		tests:  "ASignInWithThe",
 	},
 	{
-		name:   "P4 a save that took effect though it seemed to fail is repeated",
-		file:   "refresh.go",
-		line:   "if pending.hasSpent(stored) && !f.retry(lease, cur.tok) {",
-		broken: "if !f.retry(lease, cur.tok) {",
+		name: "P4 a save that took effect though it seemed to fail is repeated",
+		file: "save.go",
+		line: `	case ok && mine.is(stored): // the save that seemed to fail did not
+		f.pendingSaved(pending)
+	case !spent:`,
+		broken: "\tcase !spent && !mine.is(stored):",
 		tests:  "ASaveThatSeemedToFail",
 	},
 	{
 		name: "P5 no pause after a failure",
-		file: "state.go",
+		file: "refused.go",
 		line: `	case st.backoff.active(now):
 		return step{err: st.backoff.err}
-	}
-	// A token`,
-		broken: "	}\n	// A token",
+	case st.rejected`,
+		broken: "\tcase st.rejected",
 		tests:  "Promise5|WhatARequestDoesAfter",
 	},
 	{
@@ -297,9 +316,9 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P5 the pause has no jitter",
-		file:   "refresh.go",
-		line:   "pause, spread := f.session.owner.refreshPause, rand.Float64()",
-		broken: "pause, spread := f.session.owner.refreshPause, 0*rand.Float64()",
+		file:   "flight.go",
+		line:   "pause, spread := s.owner.refreshPause, rand.Float64()",
+		broken: "pause, spread := s.owner.refreshPause, 0*rand.Float64()",
 		tests:  "FailuresOfManySessions",
 	},
 	{
@@ -311,8 +330,8 @@ var mutants = []mutant{
 	},
 	{
 		name: "P5 a failed early refresh gives up the good token",
-		file: "refresh.go",
-		line: "			st.failed(now, err, spread)\n",
+		file: "flight.go",
+		line: "\t\t\tst.failed(now, err, spread)\n",
 		broken: `			st.current = nil
 			st.failed(now, err, spread)
 `,
@@ -321,15 +340,15 @@ var mutants = []mutant{
 	{
 		name:   "P5 a request that waits for an early refresh fails with it",
 		file:   "cached.go",
-		line:   "case next.use != nil && ctx.Err() == nil && s.owner.now() < next.use.expires:",
+		line:   "case next.use != nil && s.current.Load() == next.use && s.owner.now() < next.use.expires:",
 		broken: "case false:",
 		tests:  "ABodyThatCannotBeSentTwice",
 	},
 	{
 		name:   "P5 a request that waits for an early refresh goes with a token that has expired",
 		file:   "cached.go",
-		line:   "ctx.Err() == nil && s.owner.now() < next.use.expires:",
-		broken: "ctx.Err() == nil:",
+		line:   "s.current.Load() == next.use && s.owner.now() < next.use.expires:",
+		broken: "s.current.Load() == next.use:",
 		tests:  "ABodyThatCannotBeSentTwice",
 	},
 	{
@@ -350,9 +369,9 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P5 a final answer to an early refresh leaves the backoff of an earlier failure",
-		file:   "refresh.go",
-		line:   "st.rejected, st.backoff = &rejection{from: from, err: cause}, nil",
-		broken: "st.rejected = &rejection{from: from, err: cause}",
+		file:   "flight.go",
+		line:   "st.rejected, st.backoff = &rejection{from: from, err: cause, kept: keeps, look: now + pause}, nil",
+		broken: "st.rejected = &rejection{from: from, err: cause, kept: keeps, look: now + pause}",
 		tests:  "EndsTheBackoff",
 	},
 	{
@@ -366,7 +385,7 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P6 the token is not deleted",
-		file:   "refresh.go",
+		file:   "flight.go",
 		line:   "return struct{}{}, s.owner.store.Delete(ctx, s.name)",
 		broken: "return struct{}{}, nil",
 		tests:  "Promise6|AFinalAnswerDeletes",
@@ -374,8 +393,8 @@ var mutants = []mutant{
 	{
 		name:   "P6 a token that was given up is taken again",
 		file:   "state.go",
-		line:   "return !ok || slices.ContainsFunc(o.given, tok.same)",
-		broken: "return !ok",
+		line:   "return g.is(tok) || o.byCaller",
+		broken: "return o.byCaller",
 		tests:  "Promise6|StaysSignedOut",
 	},
 	{
@@ -388,22 +407,22 @@ var mutants = []mutant{
 	{
 		name:   "P6 a final answer deletes what another process stored meanwhile",
 		file:   "refresh.go",
-		line:   "		if !ok || after.same(stored) || after.same(from) {",
-		broken: "		if true {",
+		line:   "\t\tif !ok || after.is(stored) || after.is(from) {",
+		broken: "\t\tif true {",
 		tests:  "AFinalAnswer",
 	},
 	{
 		name:   "P6 a final answer to an early refresh signs out at once",
-		file:   "refresh.go",
-		line:   "stillGood := st.current != nil && f.needed == nil && now < st.current.expires",
-		broken: "stillGood := false",
+		file:   "flight.go",
+		line:   "good := st.current != nil && now < st.current.expires && !signedOutElsewhere",
+		broken: "good := false",
 		tests:  "AFinalAnswer",
 	},
 	{
 		name:   "P6 an early refresh that a refusal joins is still early",
-		file:   "refresh.go",
-		line:   "st.current != nil && f.needed == nil && now",
-		broken: "st.current != nil && now",
+		file:   "flight.go",
+		line:   "good && (f.needed == nil || keeps)",
+		broken: "good",
 		tests:  "ThatARefusalJoins|TakesEffectAtARefusal",
 	},
 	{
@@ -451,38 +470,38 @@ var mutants = []mutant{
 		tests:  "ASignInIsNotFollowed",
 	},
 	{
-		name:   "P6 a final answer does not give up a spent token that the store may hold",
-		file:   "refresh.go",
-		line:   "			gone.giveUp(st.pending.spent...)\n",
-		broken: "			_ = gone\n",
+		name:   "P6 a final answer does not give up the token whose save is pending",
+		file:   "flight.go",
+		line:   "\t\t\tgone.giveUp(st.pending.tok)\n",
+		broken: "\t\t\t_ = gone\n",
 		tests:  "AFinalAnswerGivesUp",
 	},
 	{
 		name:   "P6 a final answer does not give up the current token",
-		file:   "refresh.go",
-		line:   "			gone.giveUp(st.current.tok)\n",
-		broken: "			_ = gone\n",
+		file:   "flight.go",
+		line:   "\t\t\tgone.giveUp(st.current.tok)\n",
+		broken: "\t\t\t_ = gone\n",
 		tests:  "AFinalAnswerGivesUp",
 	},
 	{
 		name:   "P6 a final answer does not give up the refreshed token",
-		file:   "refresh.go",
-		line:   "		gone.giveUp(from, stored)\n",
-		broken: "		_ = from\n",
+		file:   "flight.go",
+		line:   "\t\tgone.giveUp(from, stored)\n",
+		broken: "\t\t_ = from\n",
 		tests:  "AFinalAnswer|Promise6",
 	},
 	{
 		name:   "P6 a sign-in elsewhere is forgotten when the store fails",
-		file:   "refresh.go",
-		line:   "s.isBack(gone)",
-		broken: "_ = gone",
+		file:   "cached.go",
+		line:   "\t\t\tst.signedOut, st.isBack = nil, true\n",
+		broken: "\t\t\t_ = o\n",
 		tests:  "ASignInElsewhere",
 	},
 	{
 		name:   "P6 a sign-in elsewhere that has gone again leaves no sign-out",
-		file:   "refresh.go",
-		line:   "		st.signedOut = gone // a sign-in",
-		broken: "		_ = gone // a sign-in",
+		file:   "flight.go",
+		line:   "\t\tst.signedOut = gone // a sign-in",
+		broken: "\t\t_ = gone // a sign-in",
 		tests:  "ASignInElsewhere",
 	},
 	{
@@ -501,9 +520,9 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P6 a session that is signed out asks the store at each request",
-		file:   "refresh.go",
-		line:   "		gone.nextLook = now + pause\n",
-		broken: "		gone.nextLook = now + 0*pause\n",
+		file:   "flight.go",
+		line:   "\t\tgone.nextLook = now + pause\n",
+		broken: "\t\tgone.nextLook = now + 0*pause\n",
 		tests:  "LooksAtTheStoreOncePer",
 	},
 	{
@@ -530,23 +549,20 @@ var mutants = []mutant{
 		tests:  "Promise7",
 	},
 	{
-		name: "P7 what a void flight brings is saved",
-		file: "flight.go",
-		line: `		if f.isVoid() {
-			return false, nil
-		}
-`,
-		broken: "",
-		tests:  "Promise7",
+		name:   "P7 what a void flight brings is saved",
+		file:   "save.go",
+		line:   "\t\tif f.isVoid() {",
+		broken: "\t\tif false {",
+		tests:  "Promise7|MeetsIsDropped",
 	},
 	{
 		name: "P7 a refusal from before a sign-in is replayed under it",
-		file: "state.go",
+		file: "refused.go",
 		line: `	case g.epoch != st.epoch:
-		return step{} // sent under another sign-in: its refusal is the answer
+		return step{own: errOtherSignIn}
 `,
 		broken: "",
-		tests:  "WhatARequestDoesAfter",
+		tests:  "WhatARequestDoesAfter|RefusedUnderAnEarlier",
 	},
 	{
 		name: "P7 a sign-in does not void the flight that is up",
@@ -560,8 +576,8 @@ var mutants = []mutant{
 	{
 		name:   "P7 a void flight does not land when the sign-in comes",
 		file:   "cached.go",
-		line:   "		up.keep(landing{void: true})\n",
-		broken: "		_ = up\n",
+		line:   "\t\tup.keep(l)\n",
+		broken: "\t\t_ = l\n",
 		tests:  "Promise7|ARefresh|SignIn",
 	},
 	{
@@ -626,17 +642,20 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P7 a replay under an earlier sign-in counts for this one",
-		file:   "state.go",
-		line:   "	case g.epoch != st.epoch: // it says nothing about this sign-in\n",
+		file:   "refused.go",
+		line:   "\tcase g.epoch != st.epoch: // it says nothing about this sign-in\n",
 		broken: "",
-		tests:  "RefreshesThatDoNotHelp",
+		tests:  "RefreshesThatDoNotHelp|WhatAReplayShows",
 	},
 	{
-		name:   "P7 a request that was not sent yet fails with the flight that is void",
-		file:   "cached.go",
-		line:   "		case got.void:\n			continue //",
-		broken: "		case got.void && false:\n			continue //",
-		tests:  "Promise7|MaySignIn|Meanwhile",
+		name: "P7 a request that was not sent yet fails with the flight that is void",
+		file: "cached.go",
+		line: "\t\tcase got.void, got.again:\n",
+		broken: `		case got.void:
+			return nil, errMeanwhile
+		case got.again:
+`,
+		tests: "Promise7|MaySignIn|Meanwhile",
 	},
 	{
 		name:   "P7 a sign-in with the current token does nothing while a flight waits",
@@ -668,8 +687,8 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P7 a flight does not tell what it is storing",
-		file:   "refresh.go",
-		line:   "	s.change(func(*state, time.Duration) { f.brought = tok })\n",
+		file:   "save.go",
+		line:   "\ts.change(func(*state, time.Duration) { f.brought = tok })\n",
 		broken: "",
 		tests:  "GivesUpWhatARefreshIsSaving",
 	},
@@ -682,21 +701,21 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P7 a token that could not be saved during a sign-out is not revoked",
-		file:   "refresh.go",
-		line:   "		unsaved: tok,\n",
+		file:   "save.go",
+		line:   "\to.unsaved = tok\n",
 		broken: "",
 		tests:  "Revoked",
 	},
 	{
 		name:   "P7 a token that was saved during a sign-out is revoked twice",
-		file:   "refresh.go",
-		line:   "		o.unsaved = Token{} // if",
-		broken: "		// if",
+		file:   "save.go",
+		line:   "\t\to.unsaved = Token{} // if",
+		broken: "\t\t// if",
 		tests:  "Revoked",
 	},
 	{
 		name: "P7 a final answer deletes what a sign-in has saved",
-		file: "refresh.go",
+		file: "flight.go",
 		line: `			if f.isVoid() {
 				return struct{}{}, nil
 			}
@@ -714,15 +733,15 @@ var mutants = []mutant{
 	{
 		name:   "P7 a pause that refreshes have doubled survives a sign-in",
 		file:   "state.go",
-		line:   "	st.futile.count, st.futile.judged = 0, 0\n",
-		broken: "",
+		line:   "\tst.futile.count, st.futile.judged, st.pauses = 0, 0, nil\n",
+		broken: "\tst.pauses = nil\n",
 		tests:  "ASignInStartsAnEpoch|TheRefreshPauseDoubles",
 	},
 	{
 		name:   "P7 a session in use by a sign-out does not fence a second time",
 		file:   "signin.go",
-		line:   "				st.giveUp(o)\n			})",
-		broken: "				_ = o\n			})",
+		line:   "\t\t\t\tst.giveUp(o)\n\t\t\t\tif err",
+		broken: "\t\t\t\t_ = o\n\t\t\t\tif err",
 		tests:  "SignOut",
 	},
 	{
@@ -777,11 +796,10 @@ var mutants = []mutant{
 	{
 		name: "P9 a refused replay is replayed",
 		file: "transport.go",
-		line: `	if next.use != nil {
-		s.judge(next.use, t.isRefused(again))
-	}`,
-		broken: `	if next.use != nil && t.isRefused(again) {
-		again, err = t.send(req, next.use, nil)
+		line: "\t\ts.judge(cause, attempt{r.gen, a.at, a.origin, r.fallback}, refused)\n\t}",
+		broken: `		if refused {
+			again, err = t.send(req, s.name, r.gen, nil, nil)
+		}
 	}`,
 		tests: "Promise9",
 	},
@@ -808,12 +826,13 @@ var mutants = []mutant{
 	},
 	{
 		name: "P10 the late answer of an abandoned refresh is thrown away",
-		file: "refresh.go",
-		line: "	if f.isAbandoned() { // the lease is gone: ",
+		file: "save.go",
+		line: "\tif f.isAbandoned() || s.isUnsettled(l) {",
 		broken: `	if f.isAbandoned() {
-		return f.failure(errUnfinished)
+		*o = *f.failure(errUnfinished)
+		return
 	}
-	if f.isAbandoned() { // the lease is gone: `,
+	if s.isUnsettled(l) {`,
 		tests: "Promise10",
 	},
 	{
@@ -950,8 +969,8 @@ var mutants = []mutant{
 	{
 		name:   "P12 a refresh inside another forgets that one",
 		file:   "context.go",
-		line:   "&refreshScope{m, session, scopeOf(ctx).refresh}",
-		broken: "&refreshScope{m, session, nil}",
+		line:   "refresh: &refreshScope{m, session, sc.refresh},",
+		broken: "refresh: &refreshScope{m, session, nil},",
 		tests:  "ThatWouldWaitForItself",
 	},
 	{
@@ -970,16 +989,16 @@ var mutants = []mutant{
 	},
 	{
 		name:   "no pause after a refresh",
-		file:   "state.go",
-		line:   "cur.fetched && now < cur.certain && now < cur.obtained+pause {",
-		broken: "false && pause > 0 {",
+		file:   "refused.go",
+		line:   "\tif cur.fetched && now <",
+		broken: "\tif false && now <",
 		tests:  "Refused|WhatARequestDoesAfter",
 	},
 	{
 		name:   "the pause after a refresh holds in the last second of the lifetime",
-		file:   "state.go",
-		line:   "cur.fetched && now < cur.certain && now",
-		broken: "cur.fetched && now",
+		file:   "refused.go",
+		line:   "now < min(cur.certain, fresh)",
+		broken: "now < fresh",
 		tests:  "WhatARequestDoesAfter",
 	},
 	{
@@ -991,16 +1010,16 @@ var mutants = []mutant{
 	},
 	{
 		name:   "one refresh that does not help counts for each of its replays",
-		file:   "state.go",
+		file:   "refused.go",
 		line:   "case st.futile.judged != g.number && g.fetched:",
 		broken: "case g.fetched:",
 		tests:  "RefreshesThatDoNotHelp",
 	},
 	{
 		name:   "an accepted replay does not end the doubled pause",
-		file:   "state.go",
-		line:   "		st.futile.count, st.futile.judged = 0, g.number\n",
-		broken: "		st.futile.judged = g.number\n",
+		file:   "refused.go",
+		line:   "\t\tst.futile.count, st.futile.judged = 0, g.number\n",
+		broken: "\t\tst.futile.judged = g.number\n",
 		tests:  "RefreshesThatDoNotHelp|TheRefreshPauseDoubles",
 	},
 	{
@@ -1031,15 +1050,15 @@ var mutants = []mutant{
 	{
 		name:   "a sign-out does not revoke",
 		file:   "signin.go",
-		line:   "if notRevoked := s.revoke(ctx, last); notRevoked != nil {",
-		broken: "if notRevoked := error(nil); notRevoked != nil {",
+		line:   "s.revokeOrKeep(ctx, last)); notRevoked",
+		broken: "s.revokeOrKeep(ctx, Token{SignInID: last.SignInID})); notRevoked",
 		tests:  "ASignOutRevokes",
 	},
 	{
 		name:   "a sign-out revokes the stored token though a save is pending",
 		file:   "signin.go",
-		line:   "if !had.ok || pending != nil {",
-		broken: "if _ = pending; !had.ok {",
+		line:   "\t\tlast = pending.tok\n",
+		broken: "",
 		tests:  "ASignOutRevokes",
 	},
 	{
@@ -1074,13 +1093,10 @@ var mutants = []mutant{
 		tests:  "Promise10",
 	},
 	{
-		name: "a saving flight becomes a refresh while the current token is good",
-		file: "refresh.go",
-		line: `			if f.enough() {
-				return &outcome{gen: cur}
-			}
-			from`,
-		broken: "			from",
+		name:   "a saving flight becomes a refresh while the current token is good",
+		file:   "refresh.go",
+		line:   "\t\t\tif cur != nil && f.enough() {",
+		broken: "\t\t\tif false {",
 		tests:  "PendingSave",
 	},
 	{
@@ -1093,8 +1109,8 @@ var mutants = []mutant{
 	{
 		name:   "a pending save is tried at each request",
 		file:   "state.go",
-		line:   "case st.pending != nil && now >= st.pending.next:",
-		broken: "case st.pending != nil:",
+		line:   "case st.pending != nil && st.pending.lease == nil && now >= st.pending.next:",
+		broken: "case st.pending != nil && st.pending.lease == nil:",
 		tests:  "WhatARequestDoesBefore",
 	},
 	{
@@ -1128,8 +1144,8 @@ var mutants = []mutant{
 	{
 		name:   "jitter lengthens the early window",
 		file:   "cached.go",
-		line:   "window -= rand.N(jitter)",
-		broken: "window += rand.N(jitter)",
+		line:   "return window - rand.N(jitter)",
+		broken: "return window + rand.N(jitter)",
 		tests:  "Jitter",
 	},
 	{
@@ -1186,7 +1202,7 @@ var mutants = []mutant{
 	},
 	{
 		name:   "a session whose final answer did not reach the store is evicted",
-		file:   "refresh.go",
+		file:   "flight.go",
 		line:   "undeleted: notDeleted != nil, ",
 		broken: "undeleted: notDeleted != nil && false, ",
 		tests:  "TheCacheKeeps",
@@ -1207,8 +1223,8 @@ var mutants = []mutant{
 	},
 	{
 		name:   "it is not learned that the refresher starts by itself",
-		file:   "refresh.go",
-		line:   "		s.owner.selfStarting.Store(true)\n",
+		file:   "save.go",
+		line:   "\t\ts.owner.selfStarting.Store(true)\n",
 		broken: "",
 		tests:  "ASelfStarting|NeverForgotten",
 	},
