@@ -139,6 +139,28 @@ func TestForgetBelievesAnotherSignInOnlyUnderTheLock(t *testing.T) {
 	})
 }
 
+func TestALookThatLagsBehindIsNotBelieved(t *testing.T) {
+	for name, shown := range map[string]bool{"it shows the token from before": true, "it shows none yet": false} {
+		t.Run(name, func(t *testing.T) {
+			twoProcesses(t, func(t *testing.T, a, _ *testworld.World) {
+				var lagging reauth.Token
+				if shown {
+					lagging, _ = a.Store.Stored(t, "")
+				}
+				a.Revoke()
+				a.MustGet(t, http.StatusOK)
+				a.Store.OnLoad(func(ctx context.Context) (reauth.Token, bool) { return lagging, testworld.LeaseOf(ctx) == nil })
+				a.Transport.Forget("")
+				got, err := a.Transport.Token(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, "secret-access-2", got.AccessToken)
+				assert.Equal(t, 1, a.Refreshes())
+				assert.Zero(t, a.Events.Count(reauth.EventAdopted)+a.Events.Count(reauth.EventSignInRequired))
+			})
+		})
+	}
+}
+
 func TestThePendingSaveKeepsTheLockUntilItIsDone(t *testing.T) {
 	for name, down := range map[string]time.Duration{"for a second": time.Second, "for two hours": 2 * time.Hour} {
 		t.Run(name, func(t *testing.T) {

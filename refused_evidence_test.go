@@ -203,6 +203,22 @@ func TestTheTokenBeforeIsUsedWhileTheAPIDoesNotKnowTheNewOne(t *testing.T) {
 	})
 }
 
+func TestTheTokenBeforeIsNotUsedOnceTheAPIKnowsTheNewOne(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.Lifetime, w.Overlap = 100*time.Second, true
+		w.SignIn(t)
+		time.Sleep(98 * time.Second)
+		require.Equal(t, http.StatusOK, getFrom(t, w, "/me"))
+		w.Wait(t)
+		require.Equal(t, 1, w.Refreshes(), "early")
+		refuse(w, "/admin")
+		require.Equal(t, http.StatusOK, getFrom(t, w, "/me"))
+		require.Equal(t, http.StatusUnauthorized, getFrom(t, w, "/admin"))
+		assert.Equal(t, []string{"secret-access-1", "secret-access-2", "secret-access-2"}, bearers(w))
+		assert.Len(t, kept(w), 1)
+	})
+}
+
 func TestATokenBeforeThatIsRefusedTooIsRefreshedInTheBackground(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Lifetime = 100 * time.Second

@@ -103,13 +103,14 @@ func (s *FaultyStore) Load(ctx context.Context, session string) (reauth.Token, b
 	s.mu.Unlock()
 	if shows != nil {
 		if tok, ok := shows(ctx); ok {
-			return tok, true, nil
+			return tok, tok.AccessToken+tok.RefreshToken != "", nil
 		}
 	}
 	return s.MemoryStore.Load(ctx, session)
 }
 
-// OnLoad makes Load show what f returns, if that is true, as a replica that lags.
+// OnLoad makes Load show what f returns, if that is true, as a replica that lags. A zero
+// Token is none.
 func (s *FaultyStore) OnLoad(f func(context.Context) (reauth.Token, bool)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
