@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,6 +60,55 @@ func TestATokenThatComesAfterASignOutIsStoredForItToDelete(t *testing.T) {
 		assert.False(t, ok)
 		assert.Contains(t, revoked, "secret-refresh-2", "the SignOut revokes what it deletes")
 	}, testworld.RevokingInto(&revoked))
+}
+
+func TestATokenThatComesAfterASignOutDoesNotReplaceAnothers(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, _ *testworld.World) {
+		a.Entered, a.Gate = make(chan struct{}), make(chan struct{})
+		a.Revoke()
+		failed := a.Go(t.Context())
+		<-a.Entered
+		a.Entered = nil
+		a.Store.Fail("Delete")
+		require.Error(t, a.Transport.SignOut(t.Context()))
+		theirs := a.Issue()
+		a.Store.Put(t, theirs) // by a process that does not lock
+		close(a.Gate)
+		require.Error(t, (<-failed).Err)
+		require.NoError(t, a.Transport.Wait(t.Context()))
+		a.AssertStored(t, theirs.AccessToken)
+	})
+}
+
+func TestATokenThatComesAfterASignOutAndCannotBeStoredIsPending(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+		a.Entered, a.Gate = make(chan struct{}), make(chan struct{})
+		a.Revoke()
+		failed := a.Go(t.Context())
+		<-a.Entered
+		a.Entered = nil
+		a.Store.Fail("Delete", "Save")
+		require.Error(t, a.Transport.SignOut(t.Context()))
+		close(a.Gate)
+		require.Error(t, (<-failed).Err)
+		time.Sleep(time.Minute)
+		a.Store.On(nil)
+		b.MustGet(t, http.StatusOK) // which would spend what is spent
+		a.AssertSignInRequired(t)
+	})
+}
+
+func TestAFailedSignOutLeavesAPendingSavePending(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+		a.Store.Fail("Save", "Delete")
+		a.Revoke()
+		a.MustGet(t, http.StatusOK)
+		require.Error(t, a.Transport.SignOut(t.Context()))
+		time.Sleep(time.Minute)
+		a.Store.On(nil)
+		b.MustGet(t, http.StatusOK) // which would spend what is spent
+		a.AssertSignInRequired(t)
+	})
 }
 
 func TestASignOutHoldsThoughAnotherProcessRefreshesTheSession(t *testing.T) {
@@ -285,6 +335,34 @@ func TestARefreshTokenBesideAnErrorIsKeptAndTheOldOneTriedOnce(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestASalvagedRefreshTokenIsKeptWhileTheTokenServerFails(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+		large := map[string]string{"large": strings.Repeat("x", 100<<10), "scope": "read"}
+		a.Answer(func(context.Context) (reauth.Token, error) {
+			return reauth.Token{RefreshToken: a.Issue().RefreshToken, Extra: large}, testworld.ErrFault
+		}, testworld.Failing(testworld.ErrFault))
+		a.Revoke()
+		a.AssertTemporaryFailure(t)
+		a.AssertTemporaryFailure(t)
+		assert.Equal(t, 1, a.Refreshes(), "there is a pause, as after any failure")
+		stored, _ := a.Store.Stored(t, "")
+		assert.Empty(t, stored.AccessToken, "it was refused")
+		assert.NotContains(t, stored.Extra, "large")
+		assert.Equal(t, "read", stored.Extra["scope"])
+
+		b.AssertTemporaryFailure(t)
+		time.Sleep(time.Minute)
+		b.Forgive("secret-refresh-2") // which the server has not seen
+		b.MustGet(t, http.StatusOK)
+		for _, asked := range a.Asked() {
+			assert.LessOrEqual(t, len(asked.Extra), 1, "a refresher sees nothing of the one from before")
+		}
+		stored, _ = a.Store.Stored(t, "")
+		assert.Empty(t, stored.Extra, "nor is that kept any longer")
+		assert.NotContains(t, a.Spent()[1:], "secret-refresh-1")
+	})
 }
 
 func TestAStoreThatForgetsAWriteIsGivenTheNewerTokenAgain(t *testing.T) {

@@ -126,6 +126,22 @@ func TestAPendingSaveWhoseLockIsLostIsTriedUnderAnother(t *testing.T) {
 	})
 }
 
+func TestAPendingSaveIsTriedUnderItsLockAfterARefreshThatFailed(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		time.Sleep(6 * time.Second)
+		w.Revoke()
+		w.Answer(func(context.Context) (reauth.Token, error) {
+			time.Sleep(10 * time.Second)
+			return reauth.Token{}, testworld.ErrFault
+		})
+		w.AssertTemporaryFailure(t) // meanwhile the time to try again has come
+		w.Store.On(nil)
+		time.Sleep(10 * time.Second)
+		w.AssertStored(t, "secret-access-2")
+		w.Store.Hold(t)()
+	})
+}
+
 // Without a new refresh token nothing is lost if another process refreshes.
 func TestAPendingSaveIsTriedByLaterRequestsOncePerRefreshPause(t *testing.T) {
 	for _, call := range []string{"Save", "Load", "Lock"} {
@@ -378,6 +394,7 @@ func TestASignInOrSignOutEndsAPendingSave(t *testing.T) {
 			withSavePending(t, func(t *testing.T, w *testworld.World) {
 				w.Store.On(nil)
 				end(t, w)
+				assert.Equal(t, 1, w.Events.Count(reauth.EventSavedLate), "it goes first")
 				saves, began := w.Store.Count("Save"), time.Now()
 				w.Wait(t)
 				assert.Zero(t, time.Since(began))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -180,10 +181,13 @@ func (s *FaultyStore) Clear(t *testing.T) {
 	require.NoError(t, s.MemoryStore.Delete(context.Background(), ""))
 }
 
-// Hold locks the session as another process would.
+// Hold locks the session as another process would. It fails if the lock is kept for an
+// hour.
 func (s *FaultyStore) Hold(t *testing.T) (unlock func()) {
 	t.Helper()
-	_, unlock, err := s.MemoryStore.Lock(context.Background(), "")
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	_, unlock, err := s.MemoryStore.Lock(ctx, "")
 	require.NoError(t, err)
 	return unlock
 }
