@@ -63,6 +63,7 @@ var (
 	errNotSignedIn = fmt.Errorf("not signed in: %w", ErrSignInRequired)
 	errChanging    = errors.New("the stored token keeps changing")
 	errStillOpen   = errors.New("an earlier save has not been accepted yet")
+	errUnsettled   = errors.New("an earlier write has ended without an answer")
 )
 
 // run is what a flight does.

@@ -428,3 +428,18 @@ func TestAnUploadGoesWithWhatThereIsIfTheRefreshThatARefusalStartedFails(t *test
 		require.Error(t, (<-refused).Err)
 	})
 }
+
+func TestAnUploadIsNotSentIfTheRefreshThatARefusalStartedIsRefusedForGood(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.Answer(func(context.Context) (reauth.Token, error) {
+			time.Sleep(500 * time.Millisecond)
+			return reauth.Token{}, testworld.ErrFinal
+		})
+		refused := w.Start(t.Context())
+		_, err := w.Do(oneShot(t))
+		require.ErrorIs(t, err, reauth.ErrSignInRequired)
+		require.ErrorIs(t, (<-refused).Err, reauth.ErrSignInRequired)
+		assert.Equal(t, 1, w.API.Requests(), "the token was given up")
+	})
+}
