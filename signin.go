@@ -279,9 +279,7 @@ func (u *unrevoked) keep(now time.Duration, session string, tok Token) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.kept = slices.DeleteFunc(u.kept, func(k unrevokedToken) bool { return now-k.since > longestUnrevoked })
-	if over := len(u.kept) - mostUnrevoked + 1; over > 0 {
-		u.kept = slices.Delete(u.kept, 0, over)
-	}
+	u.kept = slices.Delete(u.kept, 0, max(0, len(u.kept)-mostUnrevoked+1))
 	u.kept = append(u.kept, unrevokedToken{session, tok.clone(), now})
 }
 
