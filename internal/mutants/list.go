@@ -44,18 +44,14 @@ var mutants = []mutant{
 	{
 		name: "P1 a save under a lost lease counts as done",
 		file: "save.go",
-		line: `	saved, err := f.save(l, stored, tok)
-	switch {
-	case err != nil:
-		failed(l, err)
+		line: `	switch {
+	case errors.Is(err, errUnsettled):
 `,
-		broken: `	saved, err := f.save(l, stored, tok)
-	if l.held.Err() != nil {
+		broken: `	if l.held.Err() != nil {
 		saved, err = true, nil
 	}
 	switch {
-	case err != nil:
-		failed(l, err)
+	case errors.Is(err, errUnsettled):
 `,
 		tests: "ASaveUnderALostLease",
 	},
@@ -338,7 +334,7 @@ var mutants = []mutant{
 			return
 `,
 		broken: "\t\t\treturn\n",
-		tests:  "PendingSave",
+		tests:  "UnderItsLockAfterARefresh",
 	},
 	{
 		name:   "P4 a pending save that could not be tried has no timer any more",
@@ -378,13 +374,6 @@ var mutants = []mutant{
 		tests:  "AStoreThatForgets",
 	},
 	{
-		name:   "P4 a write goes out under a lease whose last write is not settled",
-		file:   "lease.go",
-		line:   "joined := l != nil && !l.lost() && (!l.unsettled || l.kept)",
-		broken: "joined := l != nil && !l.lost()",
-		tests:  "OutcomeIsUnknown",
-	},
-	{
 		name: "P4 a write that ended without an answer leaves its lease as it was",
 		file: "lease.go",
 		line: `			if bounded.Err() != nil {
@@ -395,27 +384,18 @@ var mutants = []mutant{
 		tests:  "OutcomeIsUnknown",
 	},
 	{
-		name: "P4 a write that hangs leaves its lease as it was",
-		file: "lease.go",
-		line: `	case !ok:
-		s.unsettle(l)
-		err = errStoreBusy`,
-		broken: "\tcase !ok:\n\t\terr = errStoreBusy",
-		tests:  "OutcomeIsUnknown|Hangs|IgnoresIts",
-	},
-	{
 		name:   "P4 a refresh is saved under a lease whose last write is not settled",
 		file:   "save.go",
 		line:   "\tif f.isAbandoned() || s.isUnsettled(l) {",
 		broken: "\tif f.isAbandoned() {",
-		tests:  "OutcomeIsUnknown",
+		tests:  "MayStillArrive",
 	},
 	{
 		name:   "P4 a flight goes on under a lease whose last write is not settled",
 		file:   "save.go",
 		line:   "\tif s.isUnsettled(l) {\n\t\t// A write may still",
 		broken: "\tif false {\n\t\t// A write may still",
-		tests:  "OutcomeIsUnknown",
+		tests:  "MayStillArrive",
 	},
 	{
 		name:   "P4 a sign-in is written under a lease whose last write is not settled",
@@ -425,11 +405,32 @@ var mutants = []mutant{
 		tests:  "OutcomeIsUnknown",
 	},
 	{
+		name:   "P4 a refresh is saved under a lease whose last write ended without an answer meanwhile",
+		file:   "save.go",
+		line:   "if !again && s.isUnsettled(l) {",
+		broken: "if false {",
+		tests:  "MayStillArrive",
+	},
+	{
+		name:   "P4 a token is deleted under a lease whose last write ended without an answer meanwhile",
+		file:   "signin.go",
+		line:   "\t\t\t\tif s.isUnsettled(l) {\n",
+		broken: "\t\t\t\tif false {\n",
+		tests:  "MayStillArrive",
+	},
+	{
+		name:   "P4 a sign-in is written under a lease whose last write ended without an answer meanwhile",
+		file:   "signin.go",
+		line:   "\t\t\tcase s.isUnsettled(l): // by",
+		broken: "\t\t\tcase false: // by",
+		tests:  "MayStillArrive",
+	},
+	{
 		name:   "P4 a flight whose pending save is not settled asks all the same",
 		file:   "save.go",
 		line:   "\t\t\tif s.isUnsettled(l) {\n\t\t\t\treturn Token{}, f.failure(",
 		broken: "\t\t\tif false {\n\t\t\t\treturn Token{}, f.failure(",
-		tests:  "OutcomeIsUnknown",
+		tests:  "NothingIsRefreshedWhile",
 	},
 	{
 		name:   "P4 a lease that is kept for a save is given to nobody else when the save is done",
@@ -450,7 +451,7 @@ var mutants = []mutant{
 		file:   "save.go",
 		line:   `		kept.AccessToken, kept.Expiry = "", time.Time{} // it`,
 		broken: "\t\t_ = kept.Expiry // it",
-		tests:  "BesideAnError",
+		tests:  "ASalvagedRefreshToken|BesideAnError",
 	},
 	{
 		name:   "P4 the old refresh token is not kept beside the salvaged one",
@@ -471,23 +472,25 @@ var mutants = []mutant{
 		file:   "refresh.go",
 		line:   "if previous, ok := from.previous(); ok && final {",
 		broken: "if previous, ok := from.previous(); ok && err != nil {",
-		tests:  "BesideAnError",
+		tests:  "ASalvagedRefreshToken",
 	},
 	{
 		name:   "P4 a refresher sees the refresh token that is kept beside the salvaged one",
 		file:   "refresh.go",
 		line:   "\tdelete(visible.Extra, extraPrevious)\n",
 		broken: "",
-		tests:  "BesideAnError",
+		tests:  "ASalvagedRefreshToken",
 	},
 	{
-		name: "P4 a salvaged session is used as if it had been refreshed",
+		name: "P4 an answer of which only the refresh token was salvaged causes no pause",
 		file: "save.go",
 		line: `		st.renew(g, false)
 		fail(st, now)
 `,
-		broken: "\t\tst.renew(g, false)\n",
-		tests:  "BesideAnError",
+		broken: `		st.renew(g, false)
+		_ = fail
+`,
+		tests: "ASalvagedRefreshToken",
 	},
 	{
 		name: "P5 no pause after a failure",
@@ -675,13 +678,6 @@ var mutants = []mutant{
 		line:   "if e.Kind != EventSignInRequired || !f.isPast() {",
 		broken: "if true {",
 		tests:  "ASignInIsNotFollowed",
-	},
-	{
-		name:   "P6 a final answer does not give up the token whose save is pending",
-		file:   "flight.go",
-		line:   "\t\t\tgone.giveUp(st.pending.tok)\n",
-		broken: "\t\t\t_ = gone\n",
-		tests:  "AFinalAnswerGivesUp",
 	},
 	{
 		name:   "P6 a final answer does not give up the current token",
@@ -947,8 +943,8 @@ var mutants = []mutant{
 	{
 		name:   "P7 a session in use by a sign-out does not fence a second time",
 		file:   "signin.go",
-		line:   "\t\t\t\tst.giveUp(o)\n\t\t\t\tif err",
-		broken: "\t\t\t\t_ = o\n\t\t\t\tif err",
+		line:   "\t\t\t\t\tst.giveUp(o)\n\t\t\t\t\tif err",
+		broken: "\t\t\t\t\t_ = o\n\t\t\t\t\tif err",
 		tests:  "SignOut",
 	},
 	{
@@ -969,14 +965,14 @@ var mutants = []mutant{
 		name:   "P7 what could not be revoked is kept for ever",
 		file:   "signin.go",
 		line:   "k.session == s.name && now-k.since <= longestUnrevoked {",
-		broken: "k.session == s.name {",
+		broken: "k.session == s.name && now >= 0 {",
 		tests:  "IsRetriedForAnHour",
 	},
 	{
 		name:   "P7 what could not be revoked is kept without bound",
 		file:   "signin.go",
-		line:   "if over := len(u.kept) - mostUnrevoked + 1; over > 0 {",
-		broken: "if over := 0; over > 0 {",
+		line:   "\tu.kept = slices.Delete(u.kept, 0, max(0, len(u.kept)-mostUnrevoked+1))\n",
+		broken: "",
 		tests:  "AreKeptOf1024",
 	},
 	{
@@ -1052,19 +1048,19 @@ var mutants = []mutant{
 	{
 		name: "P7 a failed sign-out forgets what is pending",
 		file: "signin.go",
-		line: `				if err == nil {
-					st.pending = nil
-				}
+		line: `					if err == nil {
+						st.pending = nil
+					}
 `,
-		broken: "\t\t\t\tst.pending = nil\n",
-		tests:  "FailedSignOut|PendingSave|AfterASignOut",
+		broken: "\t\t\t\t\tst.pending = nil\n",
+		tests:  "AFailedSignOutLeaves",
 	},
 	{
 		name:   "P7 a request goes out with a token that was signed out meanwhile",
 		file:   "cached.go",
 		line:   "case next.use != nil && s.current.Load() == next.use && s.owner",
 		broken: "case next.use != nil && s.owner",
-		tests:  "SignedOutMeanwhile",
+		tests:  "IsRefusedForGood",
 	},
 	{
 		name:   "P8 the chain of redirects is not followed back",
@@ -1143,7 +1139,7 @@ var mutants = []mutant{
 		name:   "P9 a refusal that was not read whole is handed over",
 		file:   "transport.go",
 		line:   "\t\tif !whole {\n",
-		broken: "\t\tif false {\n",
+		broken: "\t\tif !whole && false {\n",
 		tests:  "TooLongToKeep",
 	},
 	{
@@ -1164,15 +1160,29 @@ var mutants = []mutant{
 		name:   "P9 a refusal with claims that the refresher was not told of causes no refresh",
 		file:   "transport.go",
 		line:   `claims != "" && f.claims != claims:`,
-		broken: "false:",
-		tests:  "WithOtherClaims",
+		broken: `claims != "" && false:`,
+		tests:  "WithClaims|WithOtherClaims",
 	},
 	{
 		name:   "P9 claims cause a refresh of their own though another flight was told of them",
 		file:   "transport.go",
-		line:   "\t\t\t\tif st.current != r.gen {\n",
-		broken: "\t\t\t\tif false {\n",
-		tests:  "WithOtherClaims",
+		line:   "\t\t\t\tcase cur == r.gen:\n",
+		broken: "\t\t\t\tcase true:\n",
+		tests:  "WithClaims",
+	},
+	{
+		name:   "P9 a request that waited for claims goes on under another sign-in",
+		file:   "transport.go",
+		line:   "\t\t\t\tcase cur != nil && cur.epoch == r.gen.epoch && now < cur.expires:\n",
+		broken: "\t\t\t\tcase cur != nil && now < cur.expires:\n",
+		tests:  "WithClaims",
+	},
+	{
+		name:   "P9 a request that waited for claims goes on with the token before",
+		file:   "transport.go",
+		line:   "\t\t\t\tcase cur != nil && cur.epoch == r.gen.epoch && now < cur.expires:\n",
+		broken: "\t\t\t\tcase false:\n",
+		tests:  "WithClaims",
 	},
 	{
 		name:   "P9 a refresher is not told of the refusal",
@@ -1265,9 +1275,9 @@ var mutants = []mutant{
 	{
 		name:   "P6 FinalStatus counts for a page too",
 		file:   "internal/tokenserver/json.go",
-		line:   "&& (isEmpty || j.isJSON) {",
-		broken: "{",
-		tests:  "Final",
+		line:   "(isEmpty || j.isJSON) {",
+		broken: "(isEmpty || true) {",
+		tests:  "FinalAnswers",
 	},
 	{
 		name:   "P6 what Final says does not count",
@@ -1349,8 +1359,8 @@ var mutants = []mutant{
 	{
 		name:   "P10 a refusal's URL is told with its query",
 		file:   "context.go",
-		line:   "sc.refusal.URL = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()",
-		broken: "sc.refusal.URL = u.String()",
+		line:   "Path: u.Path, RawPath: u.RawPath}).String()",
+		broken: "Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}).String()",
 		tests:  "IsToldOfTheFirst",
 	},
 	{
@@ -1556,7 +1566,7 @@ var mutants = []mutant{
 		name:   "P14 any token of another sign-in counts as one of this sign-in",
 		file:   "refresh.go",
 		line:   "other := cur != nil && !cur.tok.sameSignIn(tok)",
-		broken: "other := false",
+		broken: "other := cur == nil && false",
 		tests:  "IsNotReplayedUnderAnotherSignIn",
 	},
 	{
@@ -1747,10 +1757,12 @@ var mutants = []mutant{
 	{
 		name: "the session stays locked while handlers hear of a sign-in",
 		file: "signin.go",
-		line: `	s.release(lease)
+		line: `		s.release(l)
+	}
 	if err == nil {
 		s.owner.emit`,
-		broken: `	defer s.release(lease)
+		broken: `		defer s.release(l)
+	}
 	if err == nil {
 		s.owner.emit`,
 		tests: "TheSessionIsNotLocked",
@@ -2046,7 +2058,7 @@ var mutants = []mutant{
 		file:   "cached.go",
 		line:   "\t\tif st.pauseIsOver(now, g, s.owner.refreshPause) {",
 		broken: "\t\tif true {",
-		tests:  "HowLongItMatters|InTurn|UnderAPause",
+		tests:  "DoesNotHideARevocation",
 	},
 	{
 		name:   "an endpoint where a refresh did not help is refreshed for at each refusal",
@@ -2144,7 +2156,7 @@ var mutants = []mutant{
 		file:   "refused.go",
 		line:   "cur.obtained+pause) &&\n\t\t!st.evidence.Accepted(a.origin, cur.number, 0) {",
 		broken: "cur.obtained+pause) {",
-		tests:  "AfterARefusal",
+		tests:  "AfterARefusal|TheTokenBefore",
 	},
 	{
 		name: "the token before is used though it was refused",
@@ -2444,7 +2456,7 @@ var mutants = []mutant{
 		file:   "save.go",
 		line:   "kept = kept.boundExtra(from).withPrevious(from)",
 		broken: "kept = kept.withPrevious(from)",
-		tests:  "BesideAnError|ExtraIsBounded",
+		tests:  "ASalvagedRefreshToken",
 	},
 	{
 		name:   "a session is not refreshed before its refresh token expires",
