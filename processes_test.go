@@ -190,22 +190,43 @@ func TestForgetBelievesAnotherSignInOnlyUnderTheLock(t *testing.T) {
 }
 
 func TestALookThatLagsBehindIsNotBelieved(t *testing.T) {
-	for name, shown := range map[string]bool{"it shows the token from before": true, "it shows none yet": false} {
+	stored := func(t *testing.T, a *testworld.World) reauth.Token {
+		tok, _ := a.Store.Stored(t, "")
+		return tok
+	}
+	for name, tc := range map[string]struct {
+		shown func(t *testing.T, a, b *testworld.World) reauth.Token // what was stored before
+		found string
+	}{
+		"it shows the token from before": {func(t *testing.T, a, _ *testworld.World) reauth.Token {
+			before := stored(t, a)
+			a.Revoke()
+			a.MustGet(t, http.StatusOK)
+			return before
+		}, "secret-access-2"},
+		"it shows none yet": {func(*testing.T, *testworld.World, *testworld.World) reauth.Token {
+			return reauth.Token{}
+		}, "secret-access-1"},
+		"it shows a sign-in from before": {func(t *testing.T, a, b *testworld.World) reauth.Token {
+			b.SignIn(t)
+			before := stored(t, a)
+			b.SignIn(t)
+			a.Transport.Forget("")
+			a.MustGet(t, http.StatusOK)
+			return before
+		}, "secret-access-3"},
+	} {
 		t.Run(name, func(t *testing.T) {
-			twoProcesses(t, func(t *testing.T, a, _ *testworld.World) {
-				var lagging reauth.Token
-				if shown {
-					lagging, _ = a.Store.Stored(t, "")
-				}
-				a.Revoke()
-				a.MustGet(t, http.StatusOK)
+			twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+				lagging := tc.shown(t, a, b)
+				adopted := a.Events.Count(reauth.EventAdopted)
 				a.Store.OnLoad(func(ctx context.Context) (reauth.Token, bool) { return lagging, testworld.LeaseOf(ctx) == nil })
 				a.Transport.Forget("")
 				got, err := a.Transport.Token(t.Context())
 				require.NoError(t, err)
-				assert.Equal(t, "secret-access-2", got.AccessToken)
-				assert.Equal(t, 1, a.Refreshes())
-				assert.Zero(t, a.Events.Count(reauth.EventAdopted)+a.Events.Count(reauth.EventSignInRequired))
+				assert.Equal(t, tc.found, got.AccessToken)
+				assert.Equal(t, adopted, a.Events.Count(reauth.EventAdopted))
+				assert.Zero(t, a.Events.Count(reauth.EventSignInRequired))
 			})
 		})
 	}
