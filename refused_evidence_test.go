@@ -279,8 +279,8 @@ func TestARefresherThatReturnsTheRefusedTokenHasNotHelped(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		assert.LessOrEqual(t, w.Refreshes(), 18, "the pause doubles, up to five minutes")
+		require.Len(t, kept(w), 3600)
 		assert.Equal(t, "the refresher returned the token that was refused", kept(w)[0])
-		assert.Len(t, kept(w), 3600)
 		assert.Equal(t, 3600, w.API.Requests(), "nothing is replayed")
 	})
 }

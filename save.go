@@ -83,7 +83,7 @@ func (f *flight) store(o *outcome, l *lease, stored, from, tok Token, change fun
 		o.events = append(o.events, Event{Kind: EventSaveFailed, Err: refreshError(s.name, err, f.secrets...)})
 	}
 	o.unsaved = tok
-	if f.isAbandoned() || s.isUnsettled(l) { // the next flight saves it under a lease of its own
+	if f.isAbandoned() { // the next flight saves it under a lease of its own
 		o.saveNow = true
 		failed(nil, errUnfinished)
 		return
@@ -91,7 +91,7 @@ func (f *flight) store(o *outcome, l *lease, stored, from, tok Token, change fun
 	s.change(func(*state, time.Duration) { f.brought = tok })
 	saved, err := f.save(l, stored, tok, false)
 	switch {
-	case errors.Is(err, errUnsettled):
+	case errors.Is(err, errUnsettled): // so does the next flight here
 		o.saveNow = true
 		failed(nil, errUnfinished)
 	case err != nil:
