@@ -2427,10 +2427,10 @@ var mutants = []mutant{
 		tests:  "UpdateOfASession|AnUpdate",
 	},
 	{
-		name:   "an Update waits for code that ignores its context",
+		name:   "an Update that finds code which ignores its context is no error",
 		file:   "session.go",
-		line:   "\t\tcase !mine && f.isAbandoned() && !f.isVoid():\n\t\t\treturn Token{}, got.err // the",
-		broken: "\t\tcase false:\n\t\t\treturn Token{}, got.err // the",
+		line:   "\t\t\treturn Token{}, got.err // the",
+		broken: "\t\t\treturn Token{}, nil // the",
 		tests:  "AnUpdateDoesNotWait",
 	},
 	{
