@@ -2,6 +2,7 @@ package reauth
 
 import (
 	"context"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,5 +125,27 @@ func TestTheFastPathIsTakenUntilTheTokenNeedsAttention(t *testing.T) {
 		assert.NotNil(t, s.fresh())
 		time.Sleep(5*time.Second + 1)
 		assert.Nil(t, s.fresh(), "in the early window")
+	})
+}
+
+func TestWhoAcceptsATokenIsNotedUntilThePauseIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newInside(t, nil)
+		s := tr.sessions.only
+		require.NoError(t, tr.SignIn(t.Context(), Token{AccessToken: "signed-in", RefreshToken: "r"}))
+		_, err := tr.Refresh(t.Context(), Token{AccessToken: "signed-in"})
+		require.NoError(t, err)
+		g := s.current.Load()
+		table := g.watch.Load()
+		require.NotNil(t, table)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://api.example.com/me", nil)
+		require.NoError(t, err)
+		time.Sleep(defaultRefreshPause - 1)
+		s.accepted(g, table, req)
+		assert.NotNil(t, g.watch.Load())
+		time.Sleep(1)
+		s.accepted(g, table, req)
+		assert.Nil(t, g.watch.Load(), "from here on a request costs nothing more")
+		assert.Nil(t, s.state.evidence)
 	})
 }

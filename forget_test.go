@@ -87,6 +87,23 @@ func TestARefreshElsewhereIsAdoptedOnceItIsForgotten(t *testing.T) {
 	})
 }
 
+func TestATokenRenewedInPlaceElsewhereIsAdoptedOnceItIsForgotten(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.Lifetime = time.Minute
+		w.SignIn(t)
+		w.Everybody()
+		renewed, _ := w.Store.Stored(t, "")
+		renewed.Expiry = time.Now().Add(time.Hour)
+		w.Store.Put(t, renewed)
+		w.Transport.Forget("")
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, 1, w.Events.Count(reauth.EventAdopted))
+		tok, err := w.Transport.Token(t.Context())
+		require.NoError(t, err)
+		assert.True(t, renewed.Expiry.Equal(tok.Expiry), "%v", tok.Expiry)
+	})
+}
+
 func TestForgettingCostsOneLook(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.SignIn(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,6 +60,55 @@ func TestATokenThatComesAfterASignOutIsStoredForItToDelete(t *testing.T) {
 		assert.False(t, ok)
 		assert.Contains(t, revoked, "secret-refresh-2", "the SignOut revokes what it deletes")
 	}, testworld.RevokingInto(&revoked))
+}
+
+func TestATokenThatComesAfterASignOutDoesNotReplaceAnothers(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, _ *testworld.World) {
+		a.Entered, a.Gate = make(chan struct{}), make(chan struct{})
+		a.Revoke()
+		failed := a.Go(t.Context())
+		<-a.Entered
+		a.Entered = nil
+		a.Store.Fail("Delete")
+		require.Error(t, a.Transport.SignOut(t.Context()))
+		theirs := a.Issue()
+		a.Store.Put(t, theirs) // by a process that does not lock
+		close(a.Gate)
+		require.Error(t, (<-failed).Err)
+		require.NoError(t, a.Transport.Wait(t.Context()))
+		a.AssertStored(t, theirs.AccessToken)
+	})
+}
+
+func TestATokenThatComesAfterASignOutAndCannotBeStoredIsPending(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+		a.Entered, a.Gate = make(chan struct{}), make(chan struct{})
+		a.Revoke()
+		failed := a.Go(t.Context())
+		<-a.Entered
+		a.Entered = nil
+		a.Store.Fail("Delete", "Save")
+		require.Error(t, a.Transport.SignOut(t.Context()))
+		close(a.Gate)
+		require.Error(t, (<-failed).Err)
+		time.Sleep(time.Minute)
+		a.Store.On(nil)
+		b.MustGet(t, http.StatusOK) // which would spend what is spent
+		a.AssertSignInRequired(t)
+	})
+}
+
+func TestAFailedSignOutLeavesAPendingSavePending(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+		a.Store.Fail("Save", "Delete")
+		a.Revoke()
+		a.MustGet(t, http.StatusOK)
+		require.Error(t, a.Transport.SignOut(t.Context()))
+		time.Sleep(time.Minute)
+		a.Store.On(nil)
+		b.MustGet(t, http.StatusOK) // which would spend what is spent
+		a.AssertSignInRequired(t)
+	})
 }
 
 func TestASignOutHoldsThoughAnotherProcessRefreshesTheSession(t *testing.T) {
@@ -137,6 +187,49 @@ func TestForgetBelievesAnotherSignInOnlyUnderTheLock(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, second.AccessToken, got.AccessToken)
 	})
+}
+
+func TestALookThatLagsBehindIsNotBelieved(t *testing.T) {
+	stored := func(t *testing.T, a *testworld.World) reauth.Token {
+		tok, _ := a.Store.Stored(t, "")
+		return tok
+	}
+	for name, tc := range map[string]struct {
+		shown func(t *testing.T, a, b *testworld.World) reauth.Token // what was stored before
+		found string
+	}{
+		"it shows the token from before": {func(t *testing.T, a, _ *testworld.World) reauth.Token {
+			before := stored(t, a)
+			a.Revoke()
+			a.MustGet(t, http.StatusOK)
+			return before
+		}, "secret-access-2"},
+		"it shows none yet": {func(*testing.T, *testworld.World, *testworld.World) reauth.Token {
+			return reauth.Token{}
+		}, "secret-access-1"},
+		"it shows a sign-in from before": {func(t *testing.T, a, b *testworld.World) reauth.Token {
+			b.SignIn(t)
+			before := stored(t, a)
+			b.SignIn(t)
+			a.Transport.Forget("")
+			a.MustGet(t, http.StatusOK)
+			return before
+		}, "secret-access-3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+				lagging := tc.shown(t, a, b)
+				adopted := a.Events.Count(reauth.EventAdopted)
+				a.Store.OnLoad(func(ctx context.Context) (reauth.Token, bool) { return lagging, testworld.LeaseOf(ctx) == nil })
+				a.Transport.Forget("")
+				got, err := a.Transport.Token(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, tc.found, got.AccessToken)
+				assert.Equal(t, adopted, a.Events.Count(reauth.EventAdopted))
+				assert.Zero(t, a.Events.Count(reauth.EventSignInRequired))
+			})
+		})
+	}
 }
 
 func TestThePendingSaveKeepsTheLockUntilItIsDone(t *testing.T) {
@@ -263,6 +356,34 @@ func TestARefreshTokenBesideAnErrorIsKeptAndTheOldOneTriedOnce(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestASalvagedRefreshTokenIsKeptWhileTheTokenServerFails(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+		large := map[string]string{"large": strings.Repeat("x", 100<<10), "scope": "read"}
+		a.Answer(func(context.Context) (reauth.Token, error) {
+			return reauth.Token{RefreshToken: a.Issue().RefreshToken, Extra: large}, testworld.ErrFault
+		}, testworld.Failing(testworld.ErrFault))
+		a.Revoke()
+		a.AssertTemporaryFailure(t)
+		a.AssertTemporaryFailure(t)
+		assert.Equal(t, 1, a.Refreshes(), "there is a pause, as after any failure")
+		stored, _ := a.Store.Stored(t, "")
+		assert.Empty(t, stored.AccessToken, "it was refused")
+		assert.NotContains(t, stored.Extra, "large")
+		assert.Equal(t, "read", stored.Extra["scope"])
+
+		b.AssertTemporaryFailure(t)
+		time.Sleep(time.Minute)
+		b.Forgive("secret-refresh-2") // which the server has not seen
+		b.MustGet(t, http.StatusOK)
+		for _, asked := range a.Asked() {
+			assert.LessOrEqual(t, len(asked.Extra), 1, "a refresher sees nothing of the one from before")
+		}
+		stored, _ = a.Store.Stored(t, "")
+		assert.Empty(t, stored.Extra, "nor is that kept any longer")
+		assert.NotContains(t, a.Spent()[1:], "secret-refresh-1")
+	})
 }
 
 func TestAStoreThatForgetsAWriteIsGivenTheNewerTokenAgain(t *testing.T) {

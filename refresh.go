@@ -68,6 +68,7 @@ var (
 	errChanging    = errors.New("the stored token keeps changing")
 	errThrottled   = errors.New("the token server has asked for a pause, and other sessions are waiting too")
 	errStillOpen   = errors.New("an earlier save has not been accepted yet")
+	errUnsettled   = errors.New("an earlier write has ended without an answer")
 )
 
 // run is what a flight does.

@@ -126,6 +126,22 @@ func TestAPendingSaveWhoseLockIsLostIsTriedUnderAnother(t *testing.T) {
 	})
 }
 
+func TestAPendingSaveIsTriedUnderItsLockAfterARefreshThatFailed(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		time.Sleep(6 * time.Second)
+		w.Revoke()
+		w.Answer(func(context.Context) (reauth.Token, error) {
+			time.Sleep(10 * time.Second)
+			return reauth.Token{}, testworld.ErrFault
+		})
+		w.AssertTemporaryFailure(t) // meanwhile the time to try again has come
+		w.Store.On(nil)
+		time.Sleep(10 * time.Second)
+		w.AssertStored(t, "secret-access-2")
+		w.Store.Hold(t)()
+	})
+}
+
 // Without a new refresh token nothing is lost if another process refreshes.
 func TestAPendingSaveIsTriedByLaterRequestsOncePerRefreshPause(t *testing.T) {
 	for _, call := range []string{"Save", "Load", "Lock"} {
@@ -378,12 +394,113 @@ func TestASignInOrSignOutEndsAPendingSave(t *testing.T) {
 			withSavePending(t, func(t *testing.T, w *testworld.World) {
 				w.Store.On(nil)
 				end(t, w)
+				assert.Equal(t, 1, w.Events.Count(reauth.EventSavedLate), "it goes first")
 				saves, began := w.Store.Count("Save"), time.Now()
 				w.Wait(t)
 				assert.Zero(t, time.Since(began))
 				assert.Equal(t, saves, w.Store.Count("Save"))
 			})
 		})
+	}
+}
+
+// A write that has ended without an answer may still arrive, as long as its lock is held.
+
+func TestNothingIsRefreshedWhileItIsNotKnownWhetherTheLastTokenWasSaved(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.Store.OnCall("Save", testworld.Hangs)
+		w.MustGet(t, http.StatusOK)
+		time.Sleep(6 * time.Second)
+		w.Revoke()
+		w.AssertTemporaryFailure(t)
+		assert.Equal(t, 1, w.Refreshes())
+		w.Store.On(nil)
+		time.Sleep(time.Minute)
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, 2, w.Refreshes())
+		assert.Equal(t, 1, w.MostSpent())
+		w.AssertStored(t, "secret-access-3")
+	})
+}
+
+func TestARefreshIsNotAskedForUnderALockWithAWriteThatMayStillArrive(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		var leases []context.Context // of the Saves
+		trying, free := make(chan struct{}), make(chan struct{})
+		w.Store.OnCall("Save", func(ctx context.Context) error {
+			leases = append(leases, testworld.LeaseOf(ctx))
+			switch len(leases) {
+			case 1:
+				return testworld.Hangs(ctx)
+			case 2:
+				close(trying)
+				<-free
+			}
+			return nil
+		})
+		w.MustGet(t, http.StatusOK)
+		<-trying // the save that is pending, under its lock
+		time.Sleep(6 * time.Second)
+		w.Revoke()
+		request := w.Start(t.Context())
+		close(free)
+		require.NoError(t, (<-request).Err)
+		require.Len(t, leases, 3)
+		assert.True(t, leases[0] == leases[1], "that is the same write again")
+		assert.False(t, leases[1] == leases[2])
+		assert.Equal(t, 1, w.Events.Count(reauth.EventSaveFailed))
+		w.AssertStored(t, "secret-access-3")
+	})
+}
+
+func TestNothingIsWrittenUnderALockWithAnotherWriteThatMayStillArrive(t *testing.T) {
+	for name, tc := range map[string]struct {
+		write  func(*testing.T, *testworld.World) error // nil: the refresh that is up goes on
+		stored string
+	}{
+		"a refresh":  {nil, "secret-access-2"},
+		"a sign-in":  {func(t *testing.T, w *testworld.World) error { return w.Transport.SignIn(t.Context(), anew) }, anew.AccessToken},
+		"a sign-out": {func(t *testing.T, w *testworld.World) error { return w.Transport.SignOut(t.Context()) }, ""},
+	} {
+		for when, delay := range map[string]time.Duration{"that began before": time.Millisecond, "that begins after": 1500 * time.Millisecond} {
+			testworld.Case(t, name+" "+when, func(t *testing.T, w *testworld.World) {
+				signedInAndRefused(t, w)
+				gate := make(chan struct{})
+				w.Gate = gate
+				w.Start(t.Context()) // its refresh holds the lock
+				var hung context.Context
+				w.Store.On(func(ctx context.Context, call string) error {
+					switch lease := testworld.LeaseOf(ctx); {
+					case call == "Save" && hung == nil:
+						hung = lease
+						return testworld.Hangs(ctx)
+					case call == "Save", call == "Delete":
+						assert.False(t, hung == lease, "%s under the same lock", call)
+					}
+					return nil
+				})
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				written := make(chan error, 1)
+				time.AfterFunc(delay, func() {
+					if tc.write == nil {
+						close(gate)
+						written <- nil
+						return
+					}
+					time.AfterFunc(2*time.Second, func() { close(gate) })
+					written <- tc.write(t, w)
+				})
+				other := reauth.Token{AccessToken: "other", RefreshToken: "other"}
+				require.ErrorIs(t, w.Transport.SignIn(ctx, other), context.DeadlineExceeded)
+				require.NoError(t, <-written)
+				w.Wait(t)
+				w.AssertStored(t, tc.stored)
+				assert.Equal(t, 1, w.MostSpent())
+			})
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -141,6 +142,57 @@ func TestARefusalWithOtherClaimsCausesOneMoreRefresh(t *testing.T) {
 		c.Base = testworld.RoundTripper(func(req *http.Request) (*http.Response, error) { return answering(w, header, "")(req) })
 	})
 }
+
+func TestARefusalWithClaimsThatIsSlowGoesOnWithTheNewestTokenOfItsSignIn(t *testing.T) {
+	for name, tc := range map[string]struct {
+		signIn bool
+		last   string // what the slow request is replayed with
+		status int
+	}{
+		"another refusal has caused the refresh": {false, "secret-access-3", http.StatusOK},
+		"and then the user has signed in again":  {true, "secret-access-2", http.StatusUnauthorized},
+	} {
+		var heard []reauth.Refusal
+		header := http.Header{}
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			signedInAndRefused(t, w)
+			w.Latency = time.Second
+			first := w.Start(t.Context())
+			header = http.Header{"Www-Authenticate": {claimsChallenge}}
+			held := make(chan struct{})
+			var slow atomic.Bool
+			w.Events.OnKind(reauth.EventWaited, func(ctx context.Context) {
+				if ctx.Value(slowKey{}) != nil && slow.CompareAndSwap(false, true) {
+					<-held
+				}
+			})
+			stepUp := w.Go(t.Context())
+			late := w.Go(context.WithValue(t.Context(), slowKey{}, true))
+			require.Equal(t, http.StatusOK, (<-first).Status)
+			require.Equal(t, http.StatusOK, (<-stepUp).Status)
+			if tc.signIn {
+				w.SignIn(t)
+			}
+			close(held)
+			r := <-late
+			require.NoError(t, r.Err)
+			assert.Equal(t, tc.status, r.Status)
+			tokens := bearers(w)
+			assert.Equal(t, tc.last, tokens[len(tokens)-1])
+			assert.Len(t, heard, 2)
+		}, listening(&heard), func(c *reauth.Config, w *testworld.World) {
+			c.Base = testworld.RoundTripper(func(req *http.Request) (*http.Response, error) {
+				resp, err := w.API.RoundTrip(req)
+				if err == nil && resp.StatusCode == http.StatusUnauthorized {
+					resp.Header = header
+				}
+				return resp, err
+			})
+		})
+	}
+}
+
+type slowKey struct{}
 
 // sameToken answers each refresh, after a second, with the token that was refused: the
 // caller then gets its own refusal.

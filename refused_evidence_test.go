@@ -243,6 +243,22 @@ func TestTheTokenBeforeIsUsedWhileTheAPIDoesNotKnowTheNewOne(t *testing.T) {
 	})
 }
 
+func TestTheTokenBeforeIsNotUsedOnceTheAPIKnowsTheNewOne(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.Lifetime, w.Overlap = 100*time.Second, true
+		w.SignIn(t)
+		time.Sleep(98 * time.Second)
+		require.Equal(t, http.StatusOK, getFrom(t, w, "/me"))
+		w.Wait(t)
+		require.Equal(t, 1, w.Refreshes(), "early")
+		refuse(w, "/admin")
+		require.Equal(t, http.StatusOK, getFrom(t, w, "/me"))
+		require.Equal(t, http.StatusUnauthorized, getFrom(t, w, "/admin"))
+		assert.Equal(t, []string{"secret-access-1", "secret-access-2", "secret-access-2"}, bearers(w))
+		assert.Len(t, kept(w), 1)
+	})
+}
+
 func TestATokenBeforeThatIsRefusedTooIsRefreshedInTheBackground(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Lifetime = 100 * time.Second
@@ -322,8 +338,8 @@ func TestARefresherThatReturnsTheRefusedTokenHasNotHelped(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		assert.LessOrEqual(t, w.Refreshes(), 18, "the pause doubles, up to five minutes")
+		require.Len(t, kept(w), 3600)
 		assert.Equal(t, "the refresher returned the token that was refused", kept(w)[0])
-		assert.Len(t, kept(w), 3600)
 		assert.Equal(t, 3600, w.API.Requests(), "nothing is replayed")
 	})
 }
@@ -469,5 +485,20 @@ func TestAnUploadGoesWithWhatThereIsIfTheRefreshThatARefusalStartedFails(t *test
 		refused := w.Start(t.Context())
 		sendOneShot(t, w, 500*time.Millisecond)
 		require.Error(t, (<-refused).Err)
+	})
+}
+
+func TestAnUploadIsNotSentIfTheRefreshThatARefusalStartedIsRefusedForGood(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.Answer(func(context.Context) (reauth.Token, error) {
+			time.Sleep(500 * time.Millisecond)
+			return reauth.Token{}, testworld.ErrFinal
+		})
+		refused := w.Start(t.Context())
+		_, err := w.Do(oneShot(t))
+		require.ErrorIs(t, err, reauth.ErrSignInRequired)
+		require.ErrorIs(t, (<-refused).Err, reauth.ErrSignInRequired)
+		assert.Equal(t, 1, w.API.Requests(), "the token was given up")
 	})
 }

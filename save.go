@@ -2,6 +2,7 @@ package reauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -82,14 +83,17 @@ func (f *flight) store(o *outcome, l *lease, stored, from, tok Token, change fun
 		o.events = append(o.events, Event{Kind: EventSaveFailed, Err: refreshError(s.name, err, f.secrets...)})
 	}
 	o.unsaved = tok
-	if f.isAbandoned() || s.isUnsettled(l) { // the next flight saves it under a lease of its own
+	if f.isAbandoned() { // the next flight saves it under a lease of its own
 		o.saveNow = true
 		failed(nil, errUnfinished)
 		return
 	}
 	s.change(func(*state, time.Duration) { f.brought = tok })
-	saved, err := f.save(l, stored, tok)
+	saved, err := f.save(l, stored, tok, false)
 	switch {
+	case errors.Is(err, errUnsettled): // so does the next flight here
+		o.saveNow = true
+		failed(nil, errUnfinished)
 	case err != nil:
 		failed(l, err)
 		o.ifVoid = func(st *state, now time.Duration) {
@@ -138,7 +142,7 @@ func (f *flight) settlePending(l *lease, stored Token, ok bool) (mine Token, o *
 		s.dropPending(pending)
 		return Token{}, nil
 	default:
-		saved, err := f.save(l, stored, mine)
+		saved, err := f.save(l, stored, mine, true)
 		if err != nil || !saved {
 			if err == nil {
 				return Token{}, new(outcome) // void
@@ -190,10 +194,14 @@ func (f *flight) pendingFailed(l *lease, tok Token, p *pendingSave, err error) {
 
 // save stores tok in place of stored, unless the flight is void: then it reports false. If
 // a SignOut made it void, tok is stored all the same while the store holds what the flight
-// loaded: no other process must spend the spent token. The SignOut then deletes it.
-func (f *flight) save(l *lease, stored, tok Token) (saved bool, err error) {
+// loaded: no other process must spend the spent token. The SignOut then deletes it. A write
+// under l that may still arrive is no obstacle if again is true: it is that of tok.
+func (f *flight) save(l *lease, stored, tok Token, again bool) (saved bool, err error) {
 	s := f.session
 	return write(s, f.ctx, l, "the store's Save", func(ctx context.Context) (bool, error) {
+		if !again && s.isUnsettled(l) {
+			return false, errUnsettled // by a write that this one waited for
+		}
 		if f.isVoid() {
 			signedOut := false
 			s.change(func(st *state, _ time.Duration) {

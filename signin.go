@@ -26,26 +26,32 @@ func (s *cachedSession) signIn(ctx context.Context, tok Token) error {
 		return err
 	}
 	g := s.newGeneration(tok, now, false)
-	lease, err := s.acquireSettled(ctx)
-	if err != nil {
-		return err
+	err := errUnsettled
+	for errors.Is(err, errUnsettled) {
+		var l *lease
+		if l, err = s.acquireSettled(ctx); err != nil {
+			return err
+		}
+		_, err = write(s, ctx, l, "the store's Save", func(ctx context.Context) (saved bool, err error) {
+			switch {
+			case s.isUnsettled(l): // by a write that this one waited for
+				return false, errUnsettled
+			case s.isRefreshing(tok):
+				// The flight brings the token after this very one. Replacing that would
+				// spend this one twice.
+				return false, nil
+			}
+			return true, s.owner.store.Save(ctx, s.name, g.tok.clone())
+		}, func(saved bool, err error) {
+			if saved && err == nil {
+				s.change(func(st *state, _ time.Duration) {
+					st.turn(g, nil)
+					st.pending = nil
+				})
+			}
+		})
+		s.release(l)
 	}
-	_, err = write(s, ctx, lease, "the store's Save", func(ctx context.Context) (saved bool, err error) {
-		if s.isRefreshing(tok) {
-			// The flight brings the token after this very one. Replacing that would
-			// spend this one twice.
-			return false, nil
-		}
-		return true, s.owner.store.Save(ctx, s.name, g.tok.clone())
-	}, func(saved bool, err error) {
-		if saved && err == nil {
-			s.change(func(st *state, _ time.Duration) {
-				st.turn(g, nil)
-				st.pending = nil
-			})
-		}
-	})
-	s.release(lease)
 	if err == nil {
 		s.owner.emit(ctx, s.name, Event{Kind: EventSignedIn})
 	}
@@ -111,44 +117,52 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 		loaded bool
 	}
 	var had deleted
-	l, err := s.acquireSettled(ctx)
-	lockErr := err
-	if err != nil && !errors.Is(err, errStillOpen) && err != errLockTimeout && ctx.Err() == nil {
-		// Somebody who can't lock may still delete. But a process that refreshes meanwhile
-		// may save again, so the caller must know.
-		l, err = &lease{held: m.forFlight(ctx, s.name)}, nil
-	}
-	if err == nil {
-		had, err = write(s, ctx, l, "the store's Delete", func(ctx context.Context) (deleted, error) {
-			found, err := m.load(ctx, s.name)
-			had := deleted{found, err == nil}
-			if had.loaded && !had.ok {
+	var lockErr error
+	err := errUnsettled
+	for errors.Is(err, errUnsettled) {
+		var l *lease
+		l, err = s.acquireSettled(ctx)
+		lockErr = err
+		if err != nil && !errors.Is(err, errStillOpen) && err != errLockTimeout && ctx.Err() == nil {
+			// Somebody who can't lock may still delete. But a process that refreshes meanwhile
+			// may save again, so the caller must know.
+			l, err = &lease{held: m.forFlight(ctx, s.name)}, nil
+		}
+		if err == nil {
+			had, err = write(s, ctx, l, "the store's Delete", func(ctx context.Context) (deleted, error) {
+				if s.isUnsettled(l) {
+					return deleted{}, errUnsettled
+				}
+				found, err := m.load(ctx, s.name)
+				had := deleted{found, err == nil}
+				if had.loaded && !had.ok {
+					return had, nil
+				}
+				if deleteErr := m.store.Delete(ctx, s.name); deleteErr != nil {
+					return had, errors.Join(deleteErr, err)
+				}
 				return had, nil
-			}
-			if deleteErr := m.store.Delete(ctx, s.name); deleteErr != nil {
-				return had, errors.Join(deleteErr, err)
-			}
-			return had, nil
-		}, func(had deleted, err error) {
-			// Once more, in case a SignIn or a save came between.
-			s.change(func(st *state, now time.Duration) {
-				o := &signedOut{
-					err: signedOutError, byCaller: true, givenUnseen: err != nil && !had.loaded, undeleted: err != nil,
-					nextLook: now + m.refreshPause, since: now,
-				}
-				if had.ok {
-					o.giveUp(had.tok)
-				}
-				if st.pending != nil {
-					pending = st.pending
-				}
-				st.giveUp(o)
-				if err == nil {
-					st.pending = nil
-				}
+			}, func(had deleted, err error) {
+				// Once more, in case a SignIn or a save came between.
+				s.change(func(st *state, now time.Duration) {
+					o := &signedOut{
+						err: signedOutError, byCaller: true, givenUnseen: err != nil && !had.loaded, undeleted: err != nil,
+						nextLook: now + m.refreshPause, since: now,
+					}
+					if had.ok {
+						o.giveUp(had.tok)
+					}
+					if st.pending != nil {
+						pending = st.pending
+					}
+					st.giveUp(o)
+					if err == nil {
+						st.pending = nil
+					}
+				})
 			})
-		})
-		s.release(l)
+			s.release(l)
+		}
 	}
 	if lockErr != nil {
 		err = errors.Join(lockErr, err)
@@ -265,9 +279,7 @@ func (u *unrevoked) keep(now time.Duration, session string, tok Token) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.kept = slices.DeleteFunc(u.kept, func(k unrevokedToken) bool { return now-k.since > longestUnrevoked })
-	if over := len(u.kept) - mostUnrevoked + 1; over > 0 {
-		u.kept = slices.Delete(u.kept, 0, over)
-	}
+	u.kept = slices.Delete(u.kept, 0, max(0, len(u.kept)-mostUnrevoked+1))
 	u.kept = append(u.kept, unrevokedToken{session, tok.clone(), now})
 }
 

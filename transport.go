@@ -298,10 +298,14 @@ func (t *Transport) replacement(ctx context.Context, s *cachedSession, a attempt
 			// The refresher was not told what this request's token must have.
 			claims = ""
 			next, f = s.take(ctx, func(st *state, now time.Duration) step {
-				if st.current != r.gen {
-					return step{use: r.gen}
+				cur := st.current
+				switch {
+				case cur == r.gen:
+					return st.replace(now)
+				case cur != nil && cur.epoch == r.gen.epoch && now < cur.expires:
+					return step{use: cur} // another request has caused that refresh already
 				}
-				return st.replace(now)
+				return step{use: r.gen}
 			})
 			continue
 		case found:

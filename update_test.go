@@ -68,16 +68,21 @@ func TestUpdateLeavesOutWhatItsFunctionLeavesOut(t *testing.T) {
 }
 
 func TestUpdateOfASessionWithoutATokenIsGivenNone(t *testing.T) {
-	testworld.Run(t, func(t *testing.T, w *testworld.World) {
-		_, err := w.Transport.Session("ann").Update(t.Context(), func(ctx context.Context, old reauth.Token) (reauth.Token, error) {
-			assert.Zero(t, old)
-			assert.Equal(t, "ann", reauth.SessionFromContext(ctx))
-			return w.IssueFor("ann"), nil // an import
-		})
-		require.NoError(t, err)
-		w.MustGetAs(t, "ann", http.StatusOK)
-		w.AssertStored(t, "")
-	})
+	for name, with := range map[string]testworld.Setting{
+		"the refresher can start without one": func(*reauth.Config, *testworld.World) {},
+		"the refresher needs one":             func(c *reauth.Config, w *testworld.World) { c.Refresher = needsToken{w.Authority} },
+	} {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			_, err := w.Transport.Session("ann").Update(t.Context(), func(ctx context.Context, old reauth.Token) (reauth.Token, error) {
+				assert.Zero(t, old)
+				assert.Equal(t, "ann", reauth.SessionFromContext(ctx))
+				return w.IssueFor("ann"), nil // an import
+			})
+			require.NoError(t, err)
+			w.MustGetAs(t, "ann", http.StatusOK)
+			w.AssertStored(t, "")
+		}, with)
+	}
 }
 
 func TestUpdateRunsAlone(t *testing.T) {
@@ -206,9 +211,9 @@ func TestAFailedUpdateStartsNoPause(t *testing.T) {
 		_, err := w.Transport.Update(t.Context(), stepUp(w))
 		require.ErrorIs(t, err, testworld.ErrFault)
 		w.Store.On(nil)
-		time.Sleep(5 * time.Second)
 		w.Revoke()
 		w.MustGet(t, http.StatusOK)
+		assert.Zero(t, w.Events.Count(reauth.EventRefreshFailed))
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -103,13 +104,14 @@ func (s *FaultyStore) Load(ctx context.Context, session string) (reauth.Token, b
 	s.mu.Unlock()
 	if shows != nil {
 		if tok, ok := shows(ctx); ok {
-			return tok, true, nil
+			return tok, tok.AccessToken+tok.RefreshToken != "", nil
 		}
 	}
 	return s.MemoryStore.Load(ctx, session)
 }
 
-// OnLoad makes Load show what f returns, if that is true, as a replica that lags.
+// OnLoad makes Load show what f returns, if that is true, as a replica that lags. A zero
+// Token is none.
 func (s *FaultyStore) OnLoad(f func(context.Context) (reauth.Token, bool)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -179,10 +181,13 @@ func (s *FaultyStore) Clear(t *testing.T) {
 	require.NoError(t, s.MemoryStore.Delete(context.Background(), ""))
 }
 
-// Hold locks the session as another process would.
+// Hold locks the session as another process would. It fails if the lock is kept for an
+// hour.
 func (s *FaultyStore) Hold(t *testing.T) (unlock func()) {
 	t.Helper()
-	_, unlock, err := s.MemoryStore.Lock(context.Background(), "")
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	_, unlock, err := s.MemoryStore.Lock(ctx, "")
 	require.NoError(t, err)
 	return unlock
 }

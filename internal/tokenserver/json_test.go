@@ -204,6 +204,50 @@ func TestErrorCodes(t *testing.T) {
 	}
 }
 
+func TestFinalAnswers(t *testing.T) {
+	var seen []string
+	said := func(status int, body []byte) bool {
+		seen = append(seen, fmt.Sprint(status, " ", string(body)))
+		return strings.Contains(string(body), "gone")
+	}
+	oauth := tokenserver.Finality{Codes: []string{"invalid_grant", "session_expired"}}
+	own := tokenserver.Finality{Codes: []string{"invalid_grant"}, Statuses: []int{401, 500}, Func: said}
+	const refused = `{"error":"invalid_grant"}`
+	for _, tc := range []struct {
+		rule   tokenserver.Finality
+		status int
+		body   string
+		want   bool
+	}{
+		{oauth, 400, refused, true},
+		{oauth, 401, refused, true},
+		{oauth, 403, refused, true},
+		{oauth, 404, refused, true},
+		{oauth, 200, refused, true},
+		{oauth, 302, refused, false},
+		{oauth, 500, refused, false},
+		{oauth, 403, `{"error":"session_expired"}`, true},
+		{oauth, 403, `{"error":"access_denied"}`, false},
+		{oauth, 403, `{}`, false},
+		{oauth, 401, ``, false},
+		{own, 401, ``, true},
+		{own, 401, `{"detail":"no"}`, true},
+		{own, 401, `<html>blocked</html>`, false},
+		{own, 403, `<html>the session is gone</html>`, true},
+		{own, 503, `gone`, true},
+		{own, 500, `{}`, false},
+		{own, 408, `{"error":"invalid_grant","detail":"gone"}`, false},
+		{own, 425, `{"error":"invalid_grant","detail":"gone"}`, false},
+		{own, 429, `{"error":"invalid_grant","detail":"gone"}`, false},
+	} {
+		a := readJSON(t, tc.status, tc.body)
+		assert.Equal(t, tc.want, tc.rule.IsFinal(a, a.Code(tc.rule.Codes)), "%d %s", tc.status, tc.body)
+	}
+	assert.Equal(t, []string{
+		"401 <html>blocked</html>", "403 <html>the session is gone</html>", "503 gone", "500 {}",
+	}, seen, "asked only where nothing else has decided")
+}
+
 func TestSecretsOfARequest(t *testing.T) {
 	header := http.Header{"Authorization": {"Bearer secret-1"}, "Accept": {"application/json"}, "X-Short": {"abc"}}
 	assert.Equal(t, []string{"secret-1", "Bearer secret-1"}, tokenserver.RequestSecrets(header, nil))
