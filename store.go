@@ -27,9 +27,8 @@ type Store interface {
 	// Save stores tok for session in place of what was there. Once it has returned nil,
 	// every later Load in any process finds tok.
 	//
-	// A Save under a lease should try again by itself, until ctx is done, after a failure
-	// that may pass, such as a failover or a full disk. The stored token may be the one
-	// that was spent for tok.
+	// The stored token may be the one that was spent for tok. So a Save that fails is tried
+	// again, and a Save under a lease may itself wait until a failure has passed.
 	Save(ctx context.Context, session string, tok Token) error
 
 	// Delete removes what is stored for session. It is not an error if there is nothing.
