@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -162,6 +163,7 @@ func TestALockThatIsLostWhileTheKeychainIsReadHasReadNothing(t *testing.T) {
 
 // A Save would fail at the same file.
 func TestALockIsHadOnlyWhereTheFilesOfASaveCanBeLocked(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it would close a file that was left behind
 	store := openOn(t, new(memoryKeychain), lockDir(t))
 	path := strings.TrimSuffix(store.LockFile(""), ".lock") + ".write"
 	require.NoError(t, os.Mkdir(path, 0o700))
