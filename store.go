@@ -2,6 +2,7 @@ package reauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 )
@@ -12,7 +13,8 @@ import (
 //
 // The methods are called concurrently, each with a context that has a deadline. They
 // should return when it is done. Stored tokens are secrets. A Store must keep all fields of
-// a Token.
+// a Token, also those that later versions of this package add. The Token's JSON form has
+// them all.
 //
 // A Store that is shared between processes must also be a [Locker]. Without a lock two
 // processes can spend one rotating refresh token, which signs the user out. A wrapper that
@@ -24,6 +26,9 @@ type Store interface {
 
 	// Save stores tok for session in place of what was there. Once it has returned nil,
 	// every later Load in any process finds tok.
+	//
+	// The stored token may be the one that was spent for tok. So a Save that fails is tried
+	// again, and a Save under a lease may itself wait until a failure has passed.
 	Save(ctx context.Context, session string, tok Token) error
 
 	// Delete removes what is stored for session. It is not an error if there is nothing.
@@ -36,22 +41,33 @@ type Locker interface {
 	// Lock returns once nobody else holds session. It returns an error if the store fails,
 	// or when ctx is done, whose cause it then wraps. ctx bounds the wait and nothing else.
 	//
+	// Lock must fail where a Save under the lock could not be done, as far as the store can
+	// know: on a full disk, in a folder or a database that is read-only, or where the keys
+	// that Save uses can't be reached. Its caller spends a refresh token before it saves. An
+	// error of Lock costs nothing, while a token that can't be saved may be lost.
+	//
 	// Load, Save and Delete are then called with the context held, or one derived from it,
-	// in which the store finds its lease. held has the values of ctx but not its
-	// cancellation. It is done once the lease is lost. From then on a Save or Delete under
-	// it must be refused. If a lock can't be lost, its held is never done.
+	// in which the store finds its lease. Each of them must fail unless the lease is still
+	// held, and must check that in the same step as it reads or writes. So a holder that
+	// has lost its lease, or whose reads go to a replica that lags, gets an error and not
+	// the token from before, which may be spent.
+	//
+	// held has the values of ctx but not its cancellation. It is done once the lease is
+	// lost. If a lock can't be lost, its held need never be done.
 	//
 	// Without a lease in their context the methods do what they do in any [Store], whoever
 	// holds the session, and take the lock from nobody. A token that is saved this
 	// way may be replaced by what the holder saves next. Take the lock first if that matters.
 	//
-	// unlock, called once, gives the session back.
+	// unlock, called once, gives the session back. From then on the lease is not held.
 	Lock(ctx context.Context, session string) (held context.Context, unlock func(), err error)
 }
 
 // A MemoryStore keeps tokens in memory until they are deleted or the program ends. It is
 // also a [Locker], so that several Transports in one process can share it. The zero value
 // is ready to use. A MemoryStore must not be copied after first use.
+//
+// Its methods never fail, except under a lease that was given back.
 type MemoryStore struct {
 	mu     sync.Mutex
 	tokens map[string]Token
@@ -63,6 +79,19 @@ type memoryLock struct {
 	slot  chan struct{}
 	users int // holders and waiters; guarded by MemoryStore.mu
 }
+
+// A memoryLease is in the context of a holder.
+type memoryLease struct {
+	over bool // guarded by MemoryStore.mu
+}
+
+// memoryLeaseKey is the context key of a memoryLease.
+type memoryLeaseKey struct {
+	store   *MemoryStore
+	session string
+}
+
+var errLeaseOver = errors.New("reauth: MemoryStore: the lock was released")
 
 var (
 	_ Store  = (*MemoryStore)(nil)
@@ -77,18 +106,34 @@ func (m *MemoryStore) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "*reauth.MemoryStore[%d sessions]", n)
 }
 
-// Load implements [Store]. It never fails.
-func (m *MemoryStore) Load(_ context.Context, session string) (Token, bool, error) {
+// lock locks m.mu. It returns an error if ctx has a lease of session that was given back.
+func (m *MemoryStore) lock(ctx context.Context, session string) error {
+	l, _ := ctx.Value(memoryLeaseKey{m, session}).(*memoryLease)
 	m.mu.Lock()
+	if l != nil && l.over {
+		return errLeaseOver
+	}
+	return nil
+}
+
+// Load implements [Store].
+func (m *MemoryStore) Load(ctx context.Context, session string) (Token, bool, error) {
+	err := m.lock(ctx, session)
 	defer m.mu.Unlock()
+	if err != nil {
+		return Token{}, false, err
+	}
 	tok, ok := m.tokens[session]
 	return tok.clone(), ok, nil
 }
 
-// Save implements [Store]. It never fails.
-func (m *MemoryStore) Save(_ context.Context, session string, tok Token) error {
-	m.mu.Lock()
+// Save implements [Store].
+func (m *MemoryStore) Save(ctx context.Context, session string, tok Token) error {
+	err := m.lock(ctx, session)
 	defer m.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	if m.tokens == nil {
 		m.tokens = make(map[string]Token)
 	}
@@ -96,10 +141,13 @@ func (m *MemoryStore) Save(_ context.Context, session string, tok Token) error {
 	return nil
 }
 
-// Delete implements [Store]. It never fails.
-func (m *MemoryStore) Delete(_ context.Context, session string) error {
-	m.mu.Lock()
+// Delete implements [Store].
+func (m *MemoryStore) Delete(ctx context.Context, session string) error {
+	err := m.lock(ctx, session)
 	defer m.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	delete(m.tokens, session)
 	return nil
 }
@@ -131,5 +179,13 @@ func (m *MemoryStore) Lock(ctx context.Context, session string) (context.Context
 		leave()
 		return nil, nil, context.Cause(ctx)
 	}
-	return context.WithoutCancel(ctx), func() { <-l.slot; leave() }, nil
+	lease := new(memoryLease)
+	held := context.WithValue(context.WithoutCancel(ctx), memoryLeaseKey{m, session}, lease)
+	return held, func() {
+		m.mu.Lock()
+		lease.over = true
+		m.mu.Unlock()
+		<-l.slot
+		leave()
+	}, nil
 }

@@ -2,13 +2,14 @@ package filestore_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -18,18 +19,21 @@ import (
 
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/filestore"
+	"github.com/reauth-go/reauth/internal/fleet"
 	"github.com/reauth-go/reauth/internal/needs"
 	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
+	"github.com/reauth-go/reauth/reauthtest/storetest"
 )
 
-// A disk is the mount point of a file system of 64 KiB.
+// A disk is the mount point of a small file system.
 type disk string
 
-func newDisk(t *testing.T) disk {
+// newDisk returns a disk of a size such as "64k".
+func newDisk(t *testing.T, size string) disk {
 	t.Helper()
 	d := disk(t.TempDir())
-	if err := asRoot("mount", "-t", "tmpfs", "-o", "size=64k,mode=0777", "tmpfs", string(d)); err != nil {
+	if err := asRoot("mount", "-t", "tmpfs", "-o", "size="+size+",mode=0777", "tmpfs", string(d)); err != nil {
 		needs.Skip(t, "no disk can be mounted for this test ("+err.Error()+"); run it as root, or as a user who may sudo mount")
 	}
 	t.Cleanup(func() { assert.NoError(t, asRoot("umount", string(d))) })
@@ -48,104 +52,155 @@ func asRoot(program string, args ...string) error {
 }
 
 // fill leaves no room on the disk. The function it returns frees the room.
-func (d disk) fill(t *testing.T) (empty func()) {
-	t.Helper()
+func (d disk) fill(tb testing.TB) (empty func()) {
+	tb.Helper()
 	ballast := filepath.Join(string(d), "ballast")
 	f, err := os.Create(ballast)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	defer f.Close()
 	for err == nil {
-		_, err = f.Write(make([]byte, 512))
+		_, err = f.Write(make([]byte, 4096))
 	}
-	require.ErrorIs(t, err, syscall.ENOSPC)
-	return func() { require.NoError(t, os.Remove(ballast)) }
+	require.ErrorIs(tb, err, syscall.ENOSPC)
+	return func() { require.NoError(tb, os.Remove(ballast)) }
 }
 
 // writeProtect makes the disk read-only. The function it returns undoes that.
-func (d disk) writeProtect(t *testing.T) (undo func()) {
-	t.Helper()
-	require.NoError(t, asRoot("mount", "-o", "remount,ro", string(d)))
-	return func() { require.NoError(t, asRoot("mount", "-o", "remount,rw", string(d))) }
+func (d disk) writeProtect(tb testing.TB) (undo func()) {
+	tb.Helper()
+	require.NoError(tb, asRoot("mount", "-o", "remount,ro", string(d)))
+	return func() { require.NoError(tb, asRoot("mount", "-o", "remount,rw", string(d))) }
 }
 
-func TestADiskThatCannotBeWrittenToSignsNobodyOut(t *testing.T) {
-	for name, fault := range map[string]struct {
-		begin func(disk, *testing.T) (end func())
-		err   syscall.Errno
-	}{
-		"full":         {(disk).fill, syscall.ENOSPC},
-		"only to read": {(disk).writeProtect, syscall.EROFS},
-	} {
+// diskFaults are what keeps a disk from being written to, and the error that this is.
+var diskFaults = map[string]struct {
+	begin func(disk, testing.TB) (end func())
+	err   syscall.Errno
+}{
+	"full":      {disk.fill, syscall.ENOSPC},
+	"read-only": {disk.writeProtect, syscall.EROFS},
+}
+
+func TestStoreOnADiskThatCannotBeWrittenTo(t *testing.T) {
+	for name, fault := range diskFaults {
 		t.Run(name, func(t *testing.T) {
-			disk := newDisk(t)
+			disk := newDisk(t, "4m")
+			dir := filepath.Join(string(disk), "sessions")
+			storetest.Run(t, storetest.Storage{
+				Open:   func(tb testing.TB) reauth.Store { return open(tb, dir) },
+				Refuse: func(tb testing.TB) (accept func()) { return fault.begin(disk, tb) },
+			})
+		})
+	}
+}
+
+func TestWithADiskThatCannotBeWrittenToNoTokenIsSpentTwice(t *testing.T) {
+	for name, fault := range diskFaults {
+		t.Run(name, func(t *testing.T) {
+			disk := newDisk(t, "64k")
+			fleet.Unsaved(t, filepath.Join(string(disk), "sessions"), func() (mend func()) { return fault.begin(disk, t) })
+		})
+	}
+}
+
+func TestALockIsHadOnlyWhereTheNextTokenCanBeSaved(t *testing.T) {
+	for name, fault := range diskFaults {
+		t.Run(name, func(t *testing.T) {
+			disk := newDisk(t, "64k")
+			dir := filepath.Join(string(disk), "sessions")
+			store := open(t, dir)
+			save(t, store, "ann", "before")
+			end := fault.begin(disk, t)
+			held, unlock, err := store.Lock(t.Context(), "ann")
+			require.ErrorIs(t, err, fault.err)
+			require.ErrorContains(t, err, "filestore: lock "+pathOf(dir, "ann", ".lock")+": "+fault.err.Error())
+			assert.Nil(t, held)
+			assert.Nil(t, unlock)
+			assert.NotContains(t, strings.Join(files(t, dir), " "), ".tmp")
+			requireStored(t, store, "ann", "before")
+
+			end()
+			held, unlock, err = store.Lock(t.Context(), "ann")
+			require.NoError(t, err, "the lock was left behind")
+			require.NoError(t, store.Save(held, "ann", reauth.Token{AccessToken: "after"}))
+			unlock()
+		})
+	}
+}
+
+func TestASaveUnderALockNeedsNoMoreOfTheDisk(t *testing.T) {
+	disk := newDisk(t, "256k")
+	dir := filepath.Join(string(disk), "sessions")
+	store := open(t, dir)
+	for _, size := range []int{100, 8 << 10, 15 << 10, 29 << 10} { // at most twice the one before, or 16 KiB
+		next := reauth.Token{AccessToken: strings.Repeat("a", size)}
+		held, unlock, err := store.Lock(t.Context(), "ann")
+		require.NoError(t, err)
+		empty := disk.fill(t)
+		require.NoError(t, store.Save(held, "ann", next), "%d bytes", size)
+		tok, _, err := open(t, dir).Load(t.Context(), "ann")
+		require.NoError(t, err)
+		require.True(t, tok.AccessToken == next.AccessToken, "another token is stored")
+		unlock()
+		empty()
+		assert.NotContains(t, strings.Join(files(t, dir), " "), ".tmp")
+	}
+}
+
+// The disk fails before a refresh. While it does nothing is refreshed.
+func TestADiskThatCannotBeWrittenToSignsNobodyOut(t *testing.T) {
+	for name, fault := range diskFaults {
+		t.Run(name, func(t *testing.T) {
+			disk := newDisk(t, "64k")
 			dir := filepath.Join(string(disk), "sessions")
 			server := reauthtest.NewServer(t, reauthtest.Options{})
-			pending := make(chan error, 100)
 			base := new(http.Transport)
 			t.Cleanup(base.CloseIdleConnections)
 			transport, err := reauth.New(reauth.Config{
-				Refresher:    &oauth.Refresher{TokenURL: server.TokenURL(), ClientID: "test"},
-				Origins:      []string{server.URL},
-				Base:         base,
-				Store:        open(t, dir),
-				RefreshPause: -1, // a pending save is tried again every 100 ms
+				Refresher: &oauth.Refresher{TokenURL: server.TokenURL(), ClientID: "test"},
+				Origins:   []string{server.URL},
+				Base:      base,
+				Store:     open(t, dir),
 				OnEvent: func(_ context.Context, e reauth.Event) {
-					if e.Kind == reauth.EventSaveFailed {
-						pending <- e.Err
-					}
-					assert.NotContains(t, []reauth.EventKind{reauth.EventRefreshFailed, reauth.EventSignInRequired}, e.Kind)
+					assert.NotEqual(t, reauth.EventSignInRequired, e.Kind)
+					assert.NotEqual(t, reauth.EventSaveFailed, e.Kind)
 				},
 			})
 			require.NoError(t, err)
-			get := func() {
-				t.Helper()
+			get := func() error {
 				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.APIURL("/"), nil)
 				require.NoError(t, err)
 				resp, err := transport.RoundTrip(req)
-				require.NoError(t, err)
+				if err != nil {
+					return err
+				}
 				defer resp.Body.Close()
-				_, err = io.Copy(io.Discard, resp.Body)
-				require.NoError(t, err)
 				require.Equal(t, http.StatusOK, resp.StatusCode)
+				return nil
 			}
 			signedIn := server.SignIn("ann")
 			require.NoError(t, transport.SignIn(t.Context(), reauth.Token(signedIn)))
-			another := open(t, dir) // like another process, which has seen nothing of this
+			require.NoError(t, transport.Wait(t.Context()))
+			require.NoError(t, os.Remove(pathOf(dir, "", ".room"))) // as if no lock had been had yet
 
 			end := fault.begin(disk, t)
-			for refreshes := 1; refreshes <= 3; refreshes++ {
-				server.ExpireAccess()
-				get()
-				select {
-				case err := <-pending:
-					require.ErrorIs(t, err, fault.err)
-					require.ErrorContains(t, err, "filestore: save "+pathOf(dir, "", ".json")+": "+fault.err.Error())
-				default:
-					require.Fail(t, "no save is pending")
-				}
-				require.Equal(t, refreshes, server.Counts().Refreshes)
-				signedIn, err := transport.SignedIn(t.Context())
-				require.NoError(t, err)
-				require.True(t, signedIn)
-				get()
-			}
-			requireStored(t, another, "", signedIn.AccessToken)
-			assert.Len(t, files(t, dir), 2, "the token, its lock, and no temporary file")
+			require.NoError(t, get(), "with a token that is still good")
+			server.ExpireAccess()
+			err = get()
+			require.ErrorContains(t, err, fault.err.Error())
+			_, temporary := errors.AsType[*reauth.RefreshError](err)
+			require.True(t, temporary)
+			require.NotErrorIs(t, err, reauth.ErrSignInRequired)
+			assert.Zero(t, server.Counts().Refreshes, "nothing is refreshed that could not be saved")
 			restarted, err := filestore.New(dir, nil)
 			require.NoError(t, err, "a process can be started all the same")
 			requireStored(t, restarted, "", signedIn.AccessToken)
+			assert.Len(t, files(t, dir), 2, "the token, its lock, and no temporary file")
 
 			end()
-			current, err := transport.Token(t.Context())
-			require.NoError(t, err)
-			require.Eventually(t, func() bool {
-				get()
-				tok, _, err := another.Load(t.Context(), "")
-				return err == nil && tok.AccessToken == current.AccessToken
-			}, 30*time.Second, 5*time.Millisecond, "the save is still pending")
+			require.Eventually(t, func() bool { return get() == nil }, 30*time.Second, 5*time.Millisecond)
 			require.NoError(t, transport.Wait(t.Context()))
-			assert.Equal(t, 3, server.Counts().Refreshes)
-			assert.Zero(t, server.Counts().ReusesDetected)
+			assert.Equal(t, 1, server.Counts().Refreshes)
 		})
 	}
 }
@@ -182,25 +237,30 @@ func TestAFolderThatCanOnlyBeReadKeepsItsTokens(t *testing.T) {
 
 	restarted := open(t, dir)
 	requireStored(t, restarted, "ann", "before")
-	held, unlock, err := restarted.Lock(t.Context(), "ann")
-	require.NoError(t, err, "what was locked before can be")
-	defer unlock()
-	after := reauth.Token{AccessToken: "after"}
-	_, _, lockErr := restarted.Lock(t.Context(), "bob")
+	_, _, annErr := restarted.Lock(t.Context(), "ann")
+	_, _, bobErr := restarted.Lock(t.Context(), "bob")
 	for text, err := range map[string]error{
-		"save " + pathOf(dir, "ann", ".json"):   restarted.Save(held, "ann", after),
-		"save " + pathOf(dir, "bob", ".json"):   restarted.Save(t.Context(), "bob", after),
-		"delete " + pathOf(dir, "ann", ".json"): restarted.Delete(held, "ann"),
-		"lock " + pathOf(dir, "bob", ".lock"):   lockErr,
+		"save " + pathOf(dir, "bob", ".json"):   restarted.Save(t.Context(), "bob", reauth.Token{AccessToken: "after"}),
+		"delete " + pathOf(dir, "ann", ".json"): restarted.Delete(t.Context(), "ann"),
+		"lock " + pathOf(dir, "ann", ".lock"):   annErr,
+		"lock " + pathOf(dir, "bob", ".lock"):   bobErr,
 	} {
 		assert.ErrorIs(t, err, os.ErrPermission)
 		assert.ErrorContains(t, err, "filestore: "+text+": permission denied")
 	}
+	requireStored(t, store, "ann", "before")
+	assert.Len(t, files(t, dir), 3, "the token, its lock, its room, and no temporary file")
+	require.NoError(t, os.Chmod(dir, 0o700))
+	held, unlock, err := restarted.Lock(t.Context(), "ann")
+	require.NoError(t, err)
+	defer unlock()
+
+	require.NoError(t, os.Chmod(dir, 0o500))
+	after := reauth.Token{AccessToken: "after"}
+	assert.ErrorIs(t, restarted.Save(held, "ann", after), os.ErrPermission)
 	assert.NoError(t, held.Err())
 	requireStored(t, store, "ann", "before")
-	assert.Len(t, files(t, dir), 2, "the token, its lock, and no temporary file")
-
 	require.NoError(t, os.Chmod(dir, 0o700))
-	require.NoError(t, restarted.Save(held, "ann", after))
+	require.NoError(t, restarted.Save(held, "ann", after), "in the room that it still has")
 	requireStored(t, store, "ann", "after")
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -28,22 +29,34 @@ func read(ctx context.Context, root *os.Root, file string) (data []byte, err err
 // replace makes data the content of the token file of the session called name. It
 // writes a temporary file and renames it. A reader, or a process that is killed at any
 // time, therefore finds either the old content or the new.
-func replace(ctx context.Context, root *os.Root, name string, data []byte) (err error) {
-	temporary := name + "." + rand.Text() + temporarySuffix
-	f, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+//
+// If there is a room its file is the temporary one. Then it needs no more space on the
+// disk, and is not removed after a failure.
+func replace(ctx context.Context, root *os.Root, name string, data []byte, r *room) (err error) {
+	f, err := r.open(root)
 	if err != nil {
 		return err
 	}
+	if f == nil {
+		r = nil
+		if f, err = createTemporary(root, name); err != nil {
+			return err
+		}
+	}
+	temporary := baseName(f)
 	defer func() {
-		if err != nil {
-			_ = f.Close()
+		if err == nil {
+			return
+		}
+		_ = f.Close()
+		if r == nil {
 			_ = root.Remove(temporary)
 		}
 	}()
-	if err := makePrivate(f); err != nil {
+	if _, err := f.Write(data); err != nil {
 		return err
 	}
-	if _, err := f.Write(data); err != nil {
+	if err := f.Truncate(int64(len(data))); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
@@ -55,8 +68,28 @@ func replace(ctx context.Context, root *os.Root, name string, data []byte) (err 
 	if err := insist(ctx, func() error { return root.Rename(temporary, name+tokenSuffix) }); err != nil {
 		return err
 	}
+	r.spend()
 	return syncFolder(root)
 }
+
+// createTemporary creates a file of which nobody else knows the name.
+func createTemporary(root *os.Root, name string) (*os.File, error) {
+	temporary := temporaryName(name)
+	f, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := makePrivate(f); err != nil {
+		_ = f.Close()
+		_ = root.Remove(temporary)
+		return nil, err
+	}
+	return f, nil
+}
+
+func temporaryName(name string) string { return name + "." + rand.Text() + temporarySuffix }
+
+func baseName(f *os.File) string { return filepath.Base(f.Name()) }
 
 // remove removes a file, if there is one.
 func remove(ctx context.Context, root *os.Root, file string) error {

@@ -89,7 +89,12 @@ func (s *Store) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "*filestore.
 // others than its owner. A missing folder is an error, too.
 func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, error) {
 	file := nameOf(session) + tokenSuffix
-	tok, ok, err := s.load(ctx, file)
+	var tok reauth.Token
+	var ok bool
+	err := s.do(ctx, session, func(root *os.Root, _ *lease) (err error) {
+		tok, ok, err = load(ctx, root, file)
+		return err
+	})
 	if err != nil {
 		return reauth.Token{}, false, s.errorOf("load", file, err)
 	}
@@ -98,12 +103,13 @@ func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, e
 
 // Save implements [reauth.Store]. After it has returned, the token survives a crash of
 // the machine. If it fails, the previous token is still stored, unless the last step
-// has failed, which syncs the folder.
+// has failed, which syncs the folder. Under a lock it uses the space on the disk that Lock
+// has taken.
 func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) error {
 	name := nameOf(session)
 	data, err := encode(tok)
 	if err == nil {
-		err = s.write(ctx, session, func(root *os.Root) error { return replace(ctx, root, name, data) })
+		err = s.do(ctx, session, func(root *os.Root, l *lease) error { return l.replace(ctx, root, name, data) })
 	}
 	if err != nil {
 		return s.errorOf("save", name+tokenSuffix, err)
@@ -113,19 +119,27 @@ func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) erro
 
 // Delete implements [reauth.Store].
 func (s *Store) Delete(ctx context.Context, session string) error {
-	file := nameOf(session) + tokenSuffix
-	err := s.write(ctx, session, func(root *os.Root) error { return remove(ctx, root, file) })
+	name := nameOf(session)
+	file := name + tokenSuffix
+	err := s.do(ctx, session, func(root *os.Root, _ *lease) error {
+		err := remove(ctx, root, file)
+		if err == nil {
+			_ = root.Remove(name + roomSuffix)
+		}
+		return err
+	})
 	if err != nil {
 		return s.errorOf("delete", file, err)
 	}
 	return nil
 }
 
-// The names of the files of a session, which hold its token, its lock, and the next
-// token while it is being written.
+// The names of the files of a session, which hold its token, its lock, the space on the
+// disk for the next token, and that token while it is being written.
 const (
 	tokenSuffix     = ".json"
 	lockSuffix      = ".lock"
+	roomSuffix      = ".room"
 	temporarySuffix = ".tmp"
 )
 
@@ -137,15 +151,7 @@ func nameOf(session string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func (s *Store) load(ctx context.Context, file string) (tok reauth.Token, ok bool, err error) {
-	if ctx.Err() != nil {
-		return reauth.Token{}, false, context.Cause(ctx)
-	}
-	root, err := s.open() // without the folder it is not known whether there is a token
-	if err != nil {
-		return reauth.Token{}, false, err
-	}
-	defer root.Close()
+func load(ctx context.Context, root *os.Root, file string) (tok reauth.Token, ok bool, err error) {
 	data, err := read(ctx, root, file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return reauth.Token{}, false, nil
@@ -157,9 +163,12 @@ func (s *Store) load(ctx context.Context, file string) (tok reauth.Token, ok boo
 	return tok, err == nil, err
 }
 
-// write calls do with the folder, under the lease of session if ctx carries one.
-func (s *Store) write(ctx context.Context, session string, do func(*os.Root) error) error {
-	if l, ok := ctx.Value(leaseKey{s, session}).(*lease); ok {
+// do calls use with the folder, and with the lease of session if ctx carries one, which
+// lasts until use has returned. Without the folder nothing is known, not even whether
+// there is a token.
+func (s *Store) do(ctx context.Context, session string, use func(*os.Root, *lease) error) error {
+	l, ok := ctx.Value(leaseKey{s, session}).(*lease)
+	if ok {
 		if err := l.enter(); err != nil {
 			return err
 		}
@@ -173,7 +182,7 @@ func (s *Store) write(ctx context.Context, session string, do func(*os.Root) err
 		return err
 	}
 	defer root.Close()
-	return do(root)
+	return use(root, l)
 }
 
 // errorOf adds the file to an error, unless the error names it already.

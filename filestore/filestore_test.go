@@ -74,9 +74,9 @@ func TestFileNamesAreHashes(t *testing.T) {
 		requireStored(t, store, session, fmt.Sprint(i))
 	}
 	names := files(t, dir)
-	assert.Len(t, names, 2*len(sessions))
+	assert.Len(t, names, 3*len(sessions))
 	for _, name := range names {
-		assert.Regexp(t, regexp.MustCompile(`^[0-9a-f]{64}\.(json|lock)$`), name)
+		assert.Regexp(t, regexp.MustCompile(`^[0-9a-f]{64}\.(json|lock|room)$`), name)
 	}
 	assert.Equal(t, []string{"sessions"}, files(t, parent))
 }

@@ -58,8 +58,9 @@ func (s *Store) open() (*os.Root, error) {
 }
 
 // abandonedAfter is the age at which a temporary file counts as abandoned. Writing one
-// takes milliseconds. If its writer is alive all the same, its Save fails, because the
-// file to rename is missing.
+// takes milliseconds, and a lock is hardly ever held for longer than a refresh takes. If
+// its owner is alive all the same, a Save in progress fails, because the file to rename is
+// missing, and a later Save has to find room on the disk.
 const abandonedAfter = 10 * time.Minute
 
 var temporaryRE = regexp.MustCompile(`^[0-9a-f]{64}\.[A-Z2-7]+\.tmp$`)

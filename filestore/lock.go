@@ -34,13 +34,19 @@ type leaseKey struct {
 
 // Lock implements [reauth.Locker]. The lock is on an empty file beside that of the
 // token, which is never removed. Removing it takes the lock away from its holder, which
-// is the only way to lose the lock. The next Save or Delete notices that and is refused,
-// and then held is done.
+// is the only way to lose the lock. The next Load, Save or Delete notices that and is
+// refused, and then held is done.
+//
+// Lock fails where a Save could not be done, because the disk is full or read-only or the
+// folder may not be written to. It takes the space for the next token, at least 16 KiB and
+// twice that of the present one, in a file that Save uses and that stays for the next
+// Lock. On a file system that copies when it writes (Btrfs, ZFS) that may be not
+// enough.
 //
 // A process that is stopped while it has the lock keeps it. Two Stores in one process
 // exclude each other as two processes do.
 func (s *Store) Lock(ctx context.Context, session string) (held context.Context, unlock func(), err error) {
-	l, err := s.lock(ctx, nameOf(session)+lockSuffix)
+	l, err := s.lock(ctx, nameOf(session))
 	if err != nil {
 		return nil, nil, s.errorOf("lock", nameOf(session)+lockSuffix, err)
 	}
@@ -49,13 +55,13 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 	return held, func() { l.end(errUnlocked) }, nil
 }
 
-func (s *Store) lock(ctx context.Context, file string) (*lease, error) {
+func (s *Store) lock(ctx context.Context, name string) (*lease, error) {
 	began := time.Now()
 	for {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if l, err := s.tryLock(ctx, file); l != nil || err != nil {
+		if l, err := s.tryLock(ctx, name); l != nil || err != nil {
 			return l, err
 		}
 		select {
@@ -66,14 +72,13 @@ func (s *Store) lock(ctx context.Context, file string) (*lease, error) {
 }
 
 // tryLock returns nil if the lock is taken.
-func (s *Store) tryLock(ctx context.Context, file string) (*lease, error) {
+func (s *Store) tryLock(ctx context.Context, name string) (*lease, error) {
+	file := name + lockSuffix
 	if err := s.makeLockFile(ctx, file); err != nil {
 		return nil, err
 	}
-	// It is opened for reading, which a read-only disk allows, too, if the file exists.
-	// Then the save stays pending, but the refresh does not fail.
 	path := filepath.Join(s.dir, file)
-	l := &lease{path: path, lock: flock.New(path, flock.SetFlag(os.O_RDONLY))}
+	l := &lease{store: s, name: name, path: path, lock: flock.New(path, flock.SetFlag(os.O_RDONLY))}
 	ok, err := l.lock.TryLock()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // removed just now
@@ -84,7 +89,10 @@ func (s *Store) tryLock(ctx context.Context, file string) (*lease, error) {
 	l.file, err = l.lock.Stat()
 	if err == nil {
 		// Others lock the file that has the name now.
-		if err = l.check(); err == nil {
+		err = l.check()
+	}
+	if err == nil {
+		if err = l.makeRoom(ctx); err == nil {
 			return l, nil
 		}
 	}
@@ -123,20 +131,53 @@ func (s *Store) makeLockFile(ctx context.Context, file string) error {
 }
 
 // A lease is one hold on the lock of a session. It ends when it is given back or found
-// to be lost. The lock itself is released when no write under it is in progress any
-// more, so that none can overtake the writes of the next holder.
+// to be lost. The lock itself is released when no call under it is in progress any
+// more, so that no write can overtake those of the next holder.
 type lease struct {
-	path string
-	lock *flock.Flock
-	file fs.FileInfo // the locked file
-	lose context.CancelCauseFunc
+	store *Store
+	name  string
+	path  string
+	lock  *flock.Flock
+	file  fs.FileInfo // the locked file
+	lose  context.CancelCauseFunc
 
-	mu      sync.Mutex
-	ended   error // why it has ended; nil if it has not
-	writers int
+	saving sync.Mutex // held while the room is in use
+	room   *room
+
+	mu    sync.Mutex
+	ended error // why it has ended; nil if it has not
+	users int
 }
 
-// enter begins a write under the lease, or returns why there cannot be one.
+func (l *lease) makeRoom(ctx context.Context) error {
+	root, err := l.store.open()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	l.room, err = makeRoom(ctx, root, l.name)
+	return err
+}
+
+// replace is the function replace in the room of the lease, if there is one.
+func (l *lease) replace(ctx context.Context, root *os.Root, name string, data []byte) error {
+	if l == nil {
+		return replace(ctx, root, name, data, nil)
+	}
+	l.saving.Lock()
+	defer l.saving.Unlock()
+	err := replace(ctx, root, name, data, l.room)
+	if err == nil && l.room.file == "" {
+		// For the next Save under this lease, or for the next holder. Without it that
+		// Save may fail, or that Lock.
+		if next, err := makeRoom(ctx, root, name); err == nil {
+			l.room = next
+		}
+	}
+	return err
+}
+
+// enter begins a call under the lease, or returns why there cannot be one.
 func (l *lease) enter() error {
 	err := l.check()
 	if errors.Is(err, errLockGone) {
@@ -150,15 +191,15 @@ func (l *lease) enter() error {
 	if err != nil {
 		return err
 	}
-	l.writers++
+	l.users++
 	return nil
 }
 
-// leave ends the write that enter began.
+// leave ends the call that enter began.
 func (l *lease) leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.writers--
+	l.users--
 	l.free()
 }
 
@@ -175,9 +216,14 @@ func (l *lease) end(why error) {
 
 // free releases the lock if possible. l.mu is held.
 func (l *lease) free() {
-	if l.ended != nil && l.writers == 0 {
-		_ = l.lock.Unlock()
+	if l.ended == nil || l.users > 0 {
+		return
 	}
+	if root, err := l.store.open(); err == nil {
+		l.room.leave(root, l.name)
+		_ = root.Close()
+	}
+	_ = l.lock.Unlock()
 }
 
 // check returns errLockGone if the locked file no longer has its name.

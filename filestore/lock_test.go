@@ -15,14 +15,17 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-func TestAfterUnlockNothingIsWrittenUnderTheLock(t *testing.T) {
-	store := open(t, t.TempDir())
+func TestAfterUnlockNothingIsDoneUnderTheLock(t *testing.T) {
+	dir := t.TempDir()
+	store := open(t, dir)
 	save(t, store, "ann", "before")
 	held, unlock, err := store.Lock(t.Context(), "ann")
 	require.NoError(t, err)
 	unlock()
 	unlock() // does nothing
 
+	_, _, err = store.Load(held, "ann")
+	assert.ErrorContains(t, err, "filestore: load "+pathOf(dir, "ann", ".json")+": the lock was released")
 	assert.ErrorContains(t, store.Save(held, "ann", reauth.Token{AccessToken: "after"}), "the lock was released")
 	assert.ErrorContains(t, store.Delete(held, "ann"), "the lock was released")
 	assert.ErrorContains(t, context.Cause(held), "the lock was released")
@@ -54,6 +57,8 @@ func TestALockWhoseFolderWasReplacedIsLost(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, another.Save(otherHeld, "ann", reauth.Token{AccessToken: "newer"}))
 
+	_, _, err = store.Load(held, "ann")
+	require.ErrorContains(t, err, "somebody removed its file")
 	require.ErrorContains(t, store.Save(held, "ann", reauth.Token{AccessToken: "lost"}), "somebody removed its file")
 	require.ErrorContains(t, context.Cause(held), "somebody removed its file")
 	unlock()

@@ -42,9 +42,13 @@ func TestNewFilesAreForTheUserAlone(t *testing.T) {
 
 			assertMode(t, 0o700, filepath.Join(top, "a"))
 			assertMode(t, 0o700, dir)
-			assert.Len(t, files(t, dir), 2)
+			_, unlock, err = store.Lock(t.Context(), "ann")
+			require.NoError(t, err)
+			unlock()
+			assert.Len(t, files(t, dir), 3)
 			assertMode(t, 0o600, pathOf(dir, "ann", ".json"))
 			assertMode(t, 0o600, pathOf(dir, "ann", ".lock"))
+			assertMode(t, 0o600, pathOf(dir, "ann", ".room"))
 			requireStored(t, store, "ann", "2")
 		})
 	}

@@ -129,7 +129,8 @@ func (s *Store) Format(f fmt.State, _ rune) {
 }
 
 // Load implements [reauth.Store]. It takes no lock, unless the session is written so
-// often meanwhile that it never reads a whole token.
+// often meanwhile that it never reads a whole token. Under a lock it is an error if that is
+// not held any more when the keychain has answered.
 func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, error) {
 	tok, ok, err := s.load(ctx, session)
 	if err != nil {
@@ -168,27 +169,43 @@ func (s *Store) load(ctx context.Context, session string) (reauth.Token, bool, e
 	if err != nil {
 		return reauth.Token{}, false, err
 	}
+	l := s.leaseOf(ctx, session)
+	if err := l.enter(); err != nil {
+		leave()
+		return reauth.Token{}, false, err
+	}
 	type found struct {
 		tok reauth.Token
 		ok  bool
 	}
 	got, err := await(ctx, func() (found, error) {
 		defer leave()
-		e := s.entries(session)
-		for range 3 {
-			if tok, ok, err := e.load(ctx); !errors.Is(err, errTorn) {
-				return found{tok, ok}, err
-			}
+		defer l.leave()
+		tok, ok, err := s.loadWhole(ctx, session)
+		if err == nil {
+			err = l.check()
 		}
-		release, err := s.acquire(ctx, s.writeLock(session))
 		if err != nil {
 			return found{}, err
 		}
-		defer release()
-		tok, ok, err := e.load(ctx)
-		return found{tok, ok}, err
+		return found{tok, ok}, nil
 	})
 	return got.tok, got.ok, err
+}
+
+func (s *Store) loadWhole(ctx context.Context, session string) (reauth.Token, bool, error) {
+	e := s.entries(session)
+	for range 3 {
+		if tok, ok, err := e.load(ctx); !errors.Is(err, errTorn) {
+			return tok, ok, err
+		}
+	}
+	release, err := s.acquire(ctx, s.writeLock(session))
+	if err != nil {
+		return reauth.Token{}, false, err
+	}
+	defer release()
+	return e.load(ctx)
 }
 
 // write calls change while no other process writes to session.

@@ -27,7 +27,7 @@ var (
 )
 
 // A lease is a lock that is held. The lock is released when its holder has given it back
-// and no write under it is in progress any more. Otherwise another process could load a
+// and no call under it is in progress any more. Otherwise another process could load a
 // token that is about to be replaced. A nil lease stands for a caller without one.
 type lease struct {
 	path string
@@ -35,7 +35,7 @@ type lease struct {
 	lose context.CancelCauseFunc // ends held
 
 	mu    sync.Mutex
-	users int // the holder, and the writes in progress
+	users int // the holder, and the calls in progress
 	over  bool
 }
 
@@ -44,14 +44,24 @@ type leaseKey struct{ path string }
 
 // Lock implements [reauth.Locker]. It locks a file, so the operating system releases the
 // lock when the process ends, for whatever reason. A process that is stopped keeps it.
-// The lock is lost only if the file is removed or replaced, which the next Save or
+// The lock is lost only if the file is removed or replaced, which the next Load, Save or
 // Delete under it notices. held is done from then on.
+//
+// Lock fails where a Save could not lock the file that it locks, and waits while a Save or
+// Delete without a lock is in progress. Whether the keychain will take the next token can't
+// be known: its user may refuse, and there is no way of keeping room in it.
 func (s *Store) Lock(ctx context.Context, session string) (held context.Context, unlock func(), err error) {
 	path := s.sessionLock(session)
 	file, err := s.lockFile(ctx, path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("keyringstore: lock: %w", err)
 	}
+	release, err := s.acquire(ctx, s.writeLock(session)) // as a Save does
+	if err != nil {
+		_ = file.Unlock()
+		return nil, nil, fmt.Errorf("keyringstore: lock: %w", err)
+	}
+	release()
 	held, lose := context.WithCancelCause(context.WithoutCancel(ctx))
 	l := &lease{path: path, file: file, lose: lose, users: 1}
 	return context.WithValue(held, leaseKey{path}, l), sync.OnceFunc(l.unlock), nil
@@ -134,7 +144,7 @@ func sameFile(file *flock.Flock, path string) error {
 	return err
 }
 
-// enter counts a write under the lease. Each enter needs a leave.
+// enter counts a call under the lease. Each enter needs a leave.
 func (l *lease) enter() error {
 	if l == nil {
 		return nil

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -109,6 +111,8 @@ func TestALockWhoseFileIsRemovedIsLost(t *testing.T) {
 	assert.EqualError(t, err, "keyringstore: save: the lock was lost, because its file was removed or replaced")
 	assert.EqualError(t, context.Cause(held), "the lock was lost, because its file was removed or replaced")
 	assert.Error(t, store.Delete(held, ""))
+	_, _, err = store.Load(held, "")
+	assert.EqualError(t, err, "keyringstore: load: the lock was lost, because its file was removed or replaced")
 	got, _, err := other.Load(t.Context(), "")
 	require.NoError(t, err)
 	same(t, ofSize(101), got)
@@ -123,16 +127,55 @@ func TestALostLockIsAnErrorAlsoWhereThereIsNothingToDelete(t *testing.T) {
 	assert.Error(t, held.Err())
 }
 
-func TestALockThatWasGivenBackWritesNothing(t *testing.T) {
+func TestALockThatWasGivenBackReadsAndWritesNothing(t *testing.T) {
 	store := openOn(t, new(memoryKeychain), lockDir(t))
 	held, unlock := lock(t, store, "")
 	require.NoError(t, store.Save(held, "another", ofSize(100)), "of a session that the lock is not of")
 	unlock()
 	assert.EqualError(t, store.Save(held, "", ofSize(100)), "keyringstore: save: the lock was released")
 	assert.Error(t, store.Delete(held, ""))
+	_, _, err := store.Load(held, "")
+	assert.EqualError(t, err, "keyringstore: load: the lock was released")
 	_, ok, err := store.Load(t.Context(), "")
 	require.NoError(t, err)
 	assert.False(t, ok)
+}
+
+// The user may take a while to unlock the keychain.
+func TestALockThatIsLostWhileTheKeychainIsReadHasReadNothing(t *testing.T) {
+	k := new(memoryKeychain)
+	store := openOn(t, k, lockDir(t))
+	require.NoError(t, store.Save(t.Context(), "", ofSize(100)))
+	held, unlock := lock(t, store, "")
+	defer unlock()
+	arrived, answer := k.hangAt("Get")
+	loaded := make(chan error, 1)
+	go func() {
+		_, _, err := store.Load(held, "")
+		loaded <- err
+	}()
+	<-arrived
+	removeFile(t, store.LockFile(""))
+	answer()
+	assert.ErrorContains(t, <-loaded, "the lock was lost")
+	assert.Error(t, held.Err())
+}
+
+// A Save would fail at the same file.
+func TestALockIsHadOnlyWhereTheFilesOfASaveCanBeLocked(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it would close a file that was left behind
+	store := openOn(t, new(memoryKeychain), lockDir(t))
+	path := strings.TrimSuffix(store.LockFile(""), ".lock") + ".write"
+	require.NoError(t, os.Mkdir(path, 0o700))
+	_, _, err := store.Lock(t.Context(), "")
+	require.ErrorContains(t, err, "keyringstore: lock: ")
+	fault, ok := errors.AsType[*os.PathError](err)
+	require.True(t, ok)
+	assert.Equal(t, path, fault.Path)
+	removeFile(t, path)
+	held, unlock := lock(t, store, "") // the first was not left behind
+	defer unlock()
+	require.NoError(t, store.Save(held, "", ofSize(100)))
 }
 
 func TestLeasesOfTwoSessionsInOneContext(t *testing.T) {

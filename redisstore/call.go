@@ -97,20 +97,20 @@ const (
 	longestPause = time.Second
 )
 
-// persist calls fn until it succeeds, fails for a permanent reason, or ctx is done. It
-// returns the last failure.
-func persist[T any](ctx context.Context, fn func(context.Context) (T, error)) (T, error) {
+// persist calls fn until it succeeds, fails with an error that is not worth a retry, or
+// ctx is done. It returns the last failure.
+func persist[T any](ctx context.Context, retry func(error) bool, fn func(context.Context) (T, error)) (T, error) {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		v, err := do(ctx, fn)
-		if err == nil || !passing(err) || !sleep(ctx, pause-rand.N(pause/2)) {
+		if err == nil || !retry(err) || !sleep(ctx, pause-rand.N(pause/2)) {
 			return v, err
 		}
 	}
 }
 
 // passing reports whether a failed call may succeed later. Errors about Redis itself
-// are temporary (LOADING, READONLY, CLUSTERDOWN, OOM and more). Errors about the command
-// or the user are not.
+// are temporary (LOADING, READONLY, CLUSTERDOWN, TRYAGAIN, OOM and more). Errors about the
+// command or the user are not.
 func passing(err error) bool {
 	if errors.Is(err, redis.ErrClosed) {
 		return false
@@ -118,12 +118,45 @@ func passing(err error) bool {
 	if redis.IsMaxClientsError(err) {
 		return true
 	}
-	for _, code := range []string{"ERR ", "NOPERM ", "NOAUTH ", "WRONGPASS ", "WRONGTYPE "} {
-		if strings.HasPrefix(err.Error(), code) {
-			return false
-		}
+	switch code(err) {
+	case "ERR", "NOPERM", "NOAUTH", "WRONGPASS", "WRONGTYPE", "CROSSSLOT":
+		return false
 	}
 	return true
+}
+
+// unready reports whether Redis has answered that it can't serve the keys for now: it
+// starts, fails over, or migrates their slot.
+func unready(err error) bool {
+	switch code(err) {
+	case "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN":
+		return true
+	}
+	return migrating(err)
+}
+
+// migrating reports whether a node of a cluster has answered that the keys are elsewhere,
+// some of them or all. A client follows such answers itself, but only a few in a row.
+func migrating(err error) bool {
+	switch code(err) {
+	case "TRYAGAIN", "MOVED", "ASK":
+		return true
+	}
+	return false
+}
+
+// code returns the first word of an answer that is an error, which tells its kind. Before
+// Redis 7 the error of a command in a script stands within another: "ERR Error running
+// script (call to f_…): @user_script:7: @user_script: 7: -READONLY You can't write …".
+func code(err error) string {
+	text := err.Error()
+	if strings.HasPrefix(text, "ERR Error running script") {
+		if _, inner, ok := strings.Cut(text, ": -"); ok {
+			text = inner
+		}
+	}
+	word, _, _ := strings.Cut(text, " ")
+	return word
 }
 
 // sleep waits for d. If ctx is done first, it reports false at once.

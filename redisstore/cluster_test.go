@@ -28,6 +28,13 @@ func TestStoreInACluster(t *testing.T) {
 			require.NoError(tb, err)
 			require.EqualValues(tb, 1, n)
 		},
+		Refuse: func(tb testing.TB) (accept func()) {
+			var nodes []*redis.Client
+			for _, addr := range addrs {
+				nodes = append(nodes, newClient(tb, &redis.Options{Addr: addr}))
+			}
+			return refuseWrites(tb, nodes...)
+		},
 		Lease: lease,
 	})
 }

@@ -196,5 +196,5 @@ func TestSoakWithCutConnections(t *testing.T) {
 	})
 	defer cutting.Wait()
 	defer close(done)
-	fleet.Soak(t, dsn(proxy.Addr(), 15*time.Second))
+	fleet.Soak(t, dsn(15*time.Second, proxy.Addr()))
 }

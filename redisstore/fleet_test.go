@@ -8,10 +8,10 @@ import (
 )
 
 func TestSoak(t *testing.T) {
-	fleet.Soak(t, dsn(startServer(t).addr, 15*time.Second))
+	fleet.Soak(t, dsn(15*time.Second, startServer(t).addr))
 }
 
 func TestAStoppedProcessDoesNotOverwriteANewerToken(t *testing.T) {
 	const lease = 500 * time.Millisecond
-	fleet.Stopped(t, dsn(startServer(t).addr, lease), lease)
+	fleet.Stopped(t, dsn(lease, startServer(t).addr), lease)
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // A lease is a lock that is held.
@@ -88,7 +90,9 @@ func (l *lease) end() time.Time {
 func (l *lease) extend(granted time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.until = granted.Add(l.store.lease)
+	if until := granted.Add(l.store.lease); until.After(l.until) {
+		l.until = until
+	}
 }
 
 // lost returns why the lease has ended, or nil if it has not. It also checks the clock,
@@ -106,18 +110,54 @@ func (l *lease) lose(why error) error {
 	return context.Cause(l.held)
 }
 
+// read returns the stored token if the lease still has the lock, or redis.Nil if there is
+// none. It retries while Redis can't serve the keys for now.
+func (l *lease) read(ctx context.Context) (string, error) {
+	if err := l.lost(); err != nil {
+		return "", err
+	}
+	ctx, cancel := l.bind(ctx)
+	defer cancel()
+	s, keys := l.store, []string{l.keys.token, l.keys.lock}
+	var sent time.Time
+	answer, err := persist(ctx, unready, func(ctx context.Context) ([]any, error) {
+		sent = time.Now()
+		return readScript.Run(ctx, s.client, keys, l.owner, s.lease.Milliseconds()).Slice()
+	})
+	if lost := l.lost(); lost != nil {
+		return "", lost
+	}
+	switch {
+	case err != nil:
+		return "", err
+	case len(answer) != 2:
+		return "", l.lose(errTaken)
+	}
+	l.extend(sent)
+	text, ok := answer[1].(string)
+	if !ok {
+		return "", redis.Nil
+	}
+	return text, nil
+}
+
+// bind returns ctx, which also ends with the lease.
+func (l *lease) bind(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(l.held, func() { cancel(context.Cause(l.held)) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
 // write replaces the stored token, or removes it, if the lease still has the lock. It
 // retries temporary failures while the lease lasts.
 func (l *lease) write(ctx context.Context, what string, token []byte) error {
 	if err := l.lost(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stop := context.AfterFunc(l.held, func() { cancel(context.Cause(l.held)) })
-	defer stop()
+	ctx, cancel := l.bind(ctx)
+	defer cancel()
 	s, keys, number := l.store, []string{l.keys.token, l.keys.lock}, l.writes.Add(1)
-	stands, err := persist(ctx, func(ctx context.Context) (int64, error) {
+	stands, err := persist(ctx, passing, func(ctx context.Context) (int64, error) {
 		return writeScript.Run(ctx, s.client, keys, l.owner, number, token, s.ttl.Milliseconds()).Int64()
 	})
 	if lost := l.lost(); err != nil && lost != nil {

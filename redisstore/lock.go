@@ -13,6 +13,11 @@ import (
 // Waiters use no connection of the client's pool. They share one of their own while
 // there are any. The lock is not granted in order of arrival.
 //
+// The call names the key of the token too. So Lock fails where Redis would refuse a Save:
+// on a replica, without memory or replicas enough, or where the user may not write the
+// token (since Redis 7). While a cluster migrates the slot of the keys it may be able to
+// serve each of them and not both, for which Lock waits.
+//
 // If Redis fails, and the client's own retries fail as well, Lock returns an error. It
 // may then be unknown whether the lock was taken, and also when ctx is done. In both
 // cases the lock is released in the background if possible, and expires otherwise.
@@ -24,15 +29,17 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 	if s.bad != nil {
 		return nil, nil, s.bad
 	}
-	key := s.keys(session).lock
-	owner := cryptorand.Text()
+	keys, owner := s.keys(session), cryptorand.Text()
+	key := keys.lock
 	var visit *visitor
 	var late *call[state]
 	for ctx.Err() == nil {
 		sent := time.Now()
-		taking := start(ctx, func(ctx context.Context) (state, error) { return s.take(ctx, key, owner) })
+		taking := start(ctx, func(ctx context.Context) (state, error) { return s.take(ctx, keys, owner) })
 		got, err := taking.wait(ctx)
 		switch {
+		case err != nil && migrating(err): // so the script did not run
+			sleep(ctx, firstPause)
 		case err != nil:
 			go s.undo(taking, key, owner) // ends within two leases
 			return nil, nil, failed("lock", key, err)
@@ -61,8 +68,8 @@ type state struct {
 	left time.Duration // of another's lease; negative if that does not expire
 }
 
-func (s *Store) take(ctx context.Context, key, owner string) (state, error) {
-	answer, err := lockScript.Run(ctx, s.client, []string{key}, owner, s.lease.Milliseconds()).Int64Slice()
+func (s *Store) take(ctx context.Context, keys keys, owner string) (state, error) {
+	answer, err := lockScript.Run(ctx, s.client, []string{keys.lock, keys.token}, owner, s.lease.Milliseconds()).Int64Slice()
 	if err != nil {
 		return state{}, err
 	}
@@ -98,7 +105,7 @@ func (s *Store) undo(taking *call[state], key, owner string) {
 func (s *Store) release(key, owner string, until time.Time) {
 	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
-	_, _ = persist(ctx, func(ctx context.Context) (int64, error) {
+	_, _ = persist(ctx, passing, func(ctx context.Context) (int64, error) {
 		return unlockScript.Run(ctx, s.client, []string{key}, owner).Int64()
 	})
 }

@@ -320,6 +320,8 @@ func TestALeaseThatCannotBeRenewedIsLost(t *testing.T) {
 	assert.Equal(t, lost, store.Save(held, "ann", reauth.Token{AccessToken: "after"}))
 	assert.Equal(t, lost, store.Save(context.WithoutCancel(held), "ann", reauth.Token{AccessToken: "after"}))
 	assert.Equal(t, lost, store.Delete(held, "ann"))
+	_, _, err := store.Load(held, "ann")
+	assert.ErrorIs(t, err, lost)
 	unlock()
 
 	proxy.Stall(false)
@@ -354,7 +356,7 @@ func TestALockThatIsGoneIsNotedByItsHolder(t *testing.T) {
 }
 
 // The script notices it, whether or not somebody else has the lock.
-func TestAHolderThatLostTheLockWritesNothing(t *testing.T) {
+func TestAHolderThatLostTheLockReadsAndWritesNothing(t *testing.T) {
 	s := startServer(t)
 	client := s.client(t)
 	store := newDeaf(client) // does not renew in a while
@@ -363,6 +365,10 @@ func TestAHolderThatLostTheLockWritesNothing(t *testing.T) {
 			return store.Save(held, session, reauth.Token{AccessToken: "lost"})
 		},
 		"Delete": store.Delete,
+		"Load": func(held context.Context, session string) error {
+			_, _, err := store.Load(held, session)
+			return err
+		},
 	} {
 		for _, owner := range []string{"", "another"} {
 			session := name + " " + owner

@@ -13,6 +13,10 @@ var (
 	loadLua    string
 	loadScript = redis.NewScript(loadLua)
 
+	//go:embed read.lua
+	readLua    string
+	readScript = redis.NewScript(readLua)
+
 	//go:embed write.lua
 	writeLua    string
 	writeScript = redis.NewScript(writeLua)

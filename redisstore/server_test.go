@@ -168,21 +168,23 @@ func eventually(tb testing.TB, what string, is func() bool) {
 	require.Eventually(tb, is, patience, 10*time.Millisecond, what)
 }
 
-// A dsn describes to a process of a fleet how to open the store.
-func dsn(addr string, lease time.Duration) string {
-	return "redis://" + addr + "?lease=" + lease.String()
+// A dsn describes to a process of a fleet how to open the store: on a server, or on a
+// cluster if there are several addresses.
+func dsn(lease time.Duration, addrs ...string) string {
+	return url.Values{"lease": {lease.String()}, "addr": addrs}.Encode()
 }
 
 func openFleet(dsn string) (reauth.Store, error) {
-	u, err := url.Parse(dsn)
+	q, err := url.ParseQuery(dsn)
 	if err != nil {
 		return nil, err
 	}
-	lease, err := time.ParseDuration(u.Query().Get("lease"))
+	lease, err := time.ParseDuration(q.Get("lease"))
 	if err != nil {
 		return nil, err
 	}
-	return redisstore.New(redis.NewClient(&redis.Options{Addr: u.Host}), &redisstore.Options{Lease: lease}), nil
+	client := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: q["addr"]})
+	return redisstore.New(client, &redisstore.Options{Lease: lease}), nil
 }
 
 func bounded(tb testing.TB) context.Context {

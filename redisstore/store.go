@@ -2,10 +2,10 @@
 // several machines. A [Store] is a reauth.Store and a reauth.Locker.
 //
 // A session has two keys, one for its token, as JSON, and one for its lock. The lock is a
-// lease, whose key expires and which the holder extends while it works. A Save or Delete
-// under a lease is one script that first checks whether the holder still has the lock.
-// Therefore a process that was stopped during a refresh, and continues after its lease
-// has expired, cannot replace the newer token that another has stored meanwhile.
+// lease, whose key expires and which the holder extends while it works. A Load, Save or
+// Delete under a lease is one script that first checks whether the holder still has the
+// lock. Therefore a process that was stopped during a refresh, and continues after its
+// lease has expired, cannot replace the newer token that another has stored meanwhile.
 //
 // Pub/Sub tells waiters that a lock was released. They also poll from time to time,
 // because such a message can be lost.
@@ -139,16 +139,23 @@ func (s *Store) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "*redisstore.Store[prefix %q]", s.prefix)
 }
 
-// Load implements reauth.Store. It never reads from a replica. A stored value that is
-// not a token is an error.
+// Load implements reauth.Store. It never reads from a replica of a cluster. With the
+// context of a lock it checks in the same step that the lock is still held, by Redis's own
+// account, and is refused by any replica. A stored value that is not a token is an error.
 func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, error) {
 	if s.bad != nil {
 		return reauth.Token{}, false, s.bad
 	}
 	key := s.keys(session).token
-	text, err := do(ctx, func(ctx context.Context) (string, error) {
-		return loadScript.Run(ctx, s.client, []string{key}).Text()
-	})
+	var text string
+	var err error
+	if l := s.leaseIn(ctx, session); l != nil {
+		text, err = l.read(ctx)
+	} else {
+		text, err = do(ctx, func(ctx context.Context) (string, error) {
+			return loadScript.Run(ctx, s.client, []string{key}).Text()
+		})
+	}
 	if errors.Is(err, redis.Nil) {
 		return reauth.Token{}, false, nil
 	}

@@ -32,7 +32,8 @@ func TestStore(t *testing.T) {
 			require.NoError(tb, err)
 			require.EqualValues(tb, 1, n)
 		},
-		Lease: lease,
+		Refuse: func(tb testing.TB) (accept func()) { return refuseWrites(tb, s.client(tb)) },
+		Lease:  lease,
 	})
 }
 

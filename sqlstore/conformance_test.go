@@ -31,7 +31,8 @@ func conform(t *testing.T, d database) {
 				Lose: func(tb testing.TB, session string) {
 					mustExec(tb, admin, "UPDATE "+d.table()+" SET owner = 'dead', deadline = 1 WHERE session = $1", session)
 				},
-				Lease: lease,
+				Refuse: func(tb testing.TB) (accept func()) { return refuseWrites(tb, d) },
+				Lease:  lease,
 			})
 		})
 	}

@@ -5,10 +5,10 @@
 //
 // A session is one row. The lock on it is a lease, written in the same row by the clock
 // of the database. Its holder renews it while it works. When a holder has died, or was
-// cut off for longer than [Options].Lease, another process may take it. A Save or Delete
-// under a lease checks, in the statement that writes, that nobody else has had the
-// session since. Therefore a process that was stopped during a refresh cannot overwrite
-// the token that another has stored.
+// cut off for longer than [Options].Lease, another process may take it. A Load, Save or
+// Delete under a lease checks, in its one statement, that nobody else has had the session
+// since. Therefore a process that was stopped during a refresh cannot overwrite the token
+// that another has stored.
 //
 // Everything is a single statement outside of any transaction. No connection is in use
 // while a lock is held or waited for. A pool of one connection is enough, and a pooler

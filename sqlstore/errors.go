@@ -89,11 +89,22 @@ func (d Dialect) contended(err error) bool {
 	return false
 }
 
+// demoted reports whether PostgreSQL has refused to write because it is a standby, or its
+// transactions are read-only (read_only_sql_transaction).
+func (d Dialect) demoted(err error) bool { return d == PostgreSQL && sqlState(err) == "25006" }
+
 // passing reports whether it makes sense to send a statement again soon, because others
-// used the database, or it could not be reached, or was shutting down or starting. It is
-// not known then whether the statement had an effect.
+// used the database, or it could not be reached, was shutting down or starting, or could
+// not write for now. It is not always known then whether the statement had an effect.
 func (d Dialect) passing(err error) bool {
 	if d == SQLite {
+		for _, text := range []string{
+			"attempt to write a readonly database", "database or disk is full", "disk I/O error",
+		} {
+			if strings.Contains(err.Error(), text) {
+				return true
+			}
+		}
 		return d.contended(err)
 	}
 	state := sqlState(err)
@@ -101,7 +112,7 @@ func (d Dialect) passing(err error) bool {
 		return true
 	}
 	class := state[:min(2, len(state))]
-	return d.contended(err) || class == "08" || class == "53" || class == "57" // connection, resources, operator
+	return d.contended(err) || d.demoted(err) || class == "08" || class == "53" || class == "57" // connection, resources, operator
 }
 
 // known reports whether a failed statement is known to have had no effect, because

@@ -80,6 +80,36 @@ func (l *lease) renew(granted time.Time) {
 	}
 }
 
+// read returns the token in the row, if the lease is still valid.
+func (l *lease) read(ctx context.Context) (token sql.NullString, err error) {
+	wait := newBackoff(firstRetry, min(longestRetry, l.store.lease/12))
+	for {
+		if err := l.lost(); err != nil {
+			return token, err
+		}
+		found, err := l.store.row(ctx, l.store.statements.read, []any{l.key, l.owner, l.version}, &token)
+		if err != nil {
+			return token, fmt.Errorf("sqlstore: load session %q: %w", l.key, caused(ctx, err))
+		}
+		if found {
+			return token, l.lost()
+		}
+		// Either it is another's, or the read came to a replica that lags. A write doesn't.
+		sent := time.Now()
+		n, err := l.store.exec(ctx, l.store.statements.renew, l.key, l.owner, l.version, l.store.lease.Milliseconds())
+		switch {
+		case err != nil:
+			return token, failed(ctx, "load", l.key, err, "")
+		case n == 0:
+			return token, l.lose(taken)
+		}
+		l.extend(sent)
+		if !sleep(ctx, wait.next()) {
+			return token, fmt.Errorf("sqlstore: load session %q: a read does not show the lock, as from a replica that lags: %w", l.key, context.Cause(ctx))
+		}
+	}
+}
+
 // write stores a token in the row, or removes it, if the lease is still valid.
 func (l *lease) write(ctx context.Context, what string, token sql.NullString) error {
 	select {
@@ -137,7 +167,7 @@ const taken = "the lock is gone, or another's"
 func (l *lease) extend(granted time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.held.Err() == nil {
+	if l.held.Err() == nil && granted.After(l.granted) {
 		l.granted, l.trouble = granted, nil
 		l.expiry.Reset(l.left())
 	}

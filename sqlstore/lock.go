@@ -20,6 +20,9 @@ const (
 // because nothing in database/sql would wake it. The lock is not granted in order of
 // arrival.
 //
+// The statement writes the columns that a Save writes. So Lock fails in a read-only or full
+// database, or with a role that may not write them.
+//
 // While other connections keep an SQLite database locked, Lock waits, also beyond the
 // driver's busy timeout. Any other failure of the database is an error at once. It may
 // then be unknown whether the lock was taken. In that case it is released in the

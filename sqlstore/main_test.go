@@ -23,10 +23,14 @@ const fleetLease = 2 * time.Second
 
 func TestMain(m *testing.M) { fleet.Main(m, open) }
 
-// open opens a store from the driver, table and address that fleetDSN returned.
+// open opens a store from the driver, table, lease and address that fleetDSN returned.
 func open(dsn string) (reauth.Store, error) {
-	parts := strings.SplitN(dsn, " ", 3)
-	db, err := sql.Open(parts[0], parts[2])
+	parts := strings.SplitN(dsn, " ", 4)
+	lease, err := time.ParseDuration(parts[2])
+	if err != nil {
+		return nil, err
+	}
+	db, err := sql.Open(parts[0], parts[3])
 	if err != nil {
 		return nil, err
 	}
@@ -34,14 +38,14 @@ func open(dsn string) (reauth.Store, error) {
 	if parts[0] == "sqlite" {
 		dialect = sqlstore.SQLite
 	}
-	return sqlstore.New(db, dialect, &sqlstore.Options{Table: parts[1], Lease: fleetLease})
+	return sqlstore.New(db, dialect, &sqlstore.Options{Table: parts[1], Lease: lease})
 }
 
 // A database is a table, and the ways to reach it.
 type database interface {
 	dialect() sqlstore.Dialect
 	table() string
-	fleetDSN() string
+	fleetDSN(lease time.Duration) string
 	connect(tb testing.TB) *sql.DB // a pool of its own, which is closed with the test
 	connector(tb testing.TB) connector
 }
@@ -139,8 +143,10 @@ func newSQLiteWith(tb testing.TB, pragmas string) sqlite {
 
 func (s sqlite) dialect() sqlstore.Dialect { return sqlstore.SQLite }
 func (s sqlite) table() string             { return "reauth_sessions" }
-func (s sqlite) fleetDSN() string          { return "sqlite " + s.table() + " " + s.dsn() }
-func (s sqlite) dsn() string               { return fmt.Sprintf("file:%s?%s", s.path, s.pragmas) }
+func (s sqlite) fleetDSN(lease time.Duration) string {
+	return fmt.Sprintf("sqlite %s %v %s", s.table(), lease, s.dsn())
+}
+func (s sqlite) dsn() string { return fmt.Sprintf("file:%s?%s", s.path, s.pragmas) }
 
 func (s sqlite) connect(tb testing.TB) *sql.DB {
 	tb.Helper()

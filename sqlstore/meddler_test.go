@@ -47,7 +47,8 @@ type meddler struct {
 	unlike map[string]int // transactions, and statements prepared explicitly
 	before func(purpose string) error
 	after  func(purpose string) error
-	detain string // the purpose of the statement that arrives late
+	reads  connector // where loads go, if not nil
+	detain string    // the purpose of the statement that arrives late
 	late   func() error
 }
 
@@ -124,6 +125,20 @@ func (m *meddler) leave(statement string) error {
 	return m.after(purpose(statement))
 }
 
+// readFrom makes loads go to another database, as with a pool that sends reads to a
+// replica.
+func (m *meddler) readFrom(reads connector) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reads = reads
+}
+
+func (m *meddler) readsFrom() connector {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.reads
+}
+
 // detainNext makes the next statement of a purpose fail, and returns a function that
 // lets it arrive after all.
 func (m *meddler) detainNext(purpose string) (release func() error) {
@@ -197,7 +212,15 @@ func (c *meddledConn) QueryContext(ctx context.Context, statement string, args [
 	if err := c.enter(statement); err != nil {
 		return nil, err
 	}
-	rows, err := c.Conn.(driver.QueryerContext).QueryContext(ctx, statement, args)
+	conn := c.Conn
+	if reads := c.readsFrom(); reads != nil && purpose(statement) == loads {
+		replica, err := reads.Connect(ctx)
+		if err != nil {
+			return nil, err
+		}
+		conn = replica
+	}
+	rows, err := conn.(driver.QueryerContext).QueryContext(ctx, statement, args)
 	if lost := c.leave(statement); err == nil && lost != nil {
 		_ = rows.Close()
 		return nil, lost

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -228,7 +229,9 @@ func newPostgresOn(tb testing.TB, s *server) postgres {
 
 func (p postgres) dialect() sqlstore.Dialect { return sqlstore.PostgreSQL }
 func (p postgres) table() string             { return p.name }
-func (p postgres) fleetDSN() string          { return "pgx " + p.name + " " + p.dsn("") }
+func (p postgres) fleetDSN(lease time.Duration) string {
+	return fmt.Sprintf("pgx %s %v %s", p.name, lease, p.dsn(""))
+}
 
 func (p postgres) connect(tb testing.TB) *sql.DB {
 	tb.Helper()

@@ -22,7 +22,7 @@ import (
 // the same one is stored once.
 type statements struct {
 	create, probe       string
-	load, save          string
+	load, read, save    string
 	clear, sweep        string
 	take, left, release string
 	renew, write        string
@@ -52,12 +52,13 @@ ON CONFLICT (session) DO UPDATE SET token = excluded.token`
 	sweepRow = `DELETE FROM {table}
 WHERE session = $1 AND token IS NULL AND COALESCE(deadline, 0) <= {now}`
 
-	// takeLock evaluates {now} again instead of using excluded.deadline, because it may
+	// takeLock names the token, so that a role which may not write that column gets no
+	// lock. It evaluates {now} again instead of using excluded.deadline, because it may
 	// have waited for another's write in between.
 	takeLock = `INSERT INTO {table} AS s (session, version, owner, deadline)
 VALUES ($1, 1, $2, {now} + CAST($3 AS BIGINT))
 ON CONFLICT (session) DO UPDATE
-SET version = s.version + 1, writes = 0, owner = excluded.owner, deadline = {now} + CAST($3 AS BIGINT)
+SET token = s.token, version = s.version + 1, writes = 0, owner = excluded.owner, deadline = {now} + CAST($3 AS BIGINT)
 WHERE s.owner = excluded.owner OR COALESCE(s.deadline, 0) <= {now}
 RETURNING version`
 
@@ -70,6 +71,8 @@ WHERE session = $1 AND owner = $2
 RETURNING token IS NULL`
 
 	underLease = `WHERE session = $1 AND owner = $2 AND version = $3`
+
+	readToken = `SELECT token FROM {table} ` + underLease
 
 	renewLease = `UPDATE {table} SET deadline = {now} + CAST($4 AS BIGINT) ` + underLease
 
@@ -90,7 +93,7 @@ func newStatements(d Dialect, quotedTable string) statements {
 	in := strings.NewReplacer("{table}", quotedTable, "{now}", now, "{key}", key, "$", parameter).Replace
 	return statements{
 		create: in(createTable), probe: in(probeTable),
-		load: in(loadToken), save: in(saveToken),
+		load: in(loadToken), read: in(readToken), save: in(saveToken),
 		clear: in(clearToken), sweep: in(sweepRow),
 		take: in(takeLock), left: in(lockLeft), release: in(releaseLock),
 		renew: in(renewLease), write: in(writeToken),

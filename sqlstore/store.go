@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -140,11 +141,18 @@ func (s *Store) CreateTable(ctx context.Context) error {
 	return nil
 }
 
-// Load implements reauth.Store. A stored value that is not a token is an error.
+// Load implements reauth.Store. With the context of a lock the statement also asks for the
+// lock. If reads go to a replica that lags, Load waits until that shows it. A stored value
+// that is not a token is an error.
 func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, error) {
 	key := rowKey(session)
 	var text sql.NullString
-	if _, err := s.row(ctx, s.statements.load, []any{key}, &text); err != nil {
+	if l := s.leaseIn(ctx, session); l != nil {
+		var err error
+		if text, err = l.read(ctx); err != nil {
+			return reauth.Token{}, false, err
+		}
+	} else if _, err := s.row(ctx, s.statements.load, []any{key}, &text); err != nil {
 		return reauth.Token{}, false, fmt.Errorf("sqlstore: load session %q: %w", key, caused(ctx, err))
 	}
 	if !text.Valid {
@@ -159,7 +167,7 @@ func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, e
 }
 
 // Save implements reauth.Store. With the context of a lock it writes only while the lease
-// lasts. While the database is away or busy it retries until the lease is lost or ctx is
+// lasts. While the database is away, busy, full or read-only it retries until the lease is lost or ctx is
 // done, because the stored token may be the one that was spent for tok, which no other
 // process can know. Without a lock it is one statement, even if somebody holds the lock.
 //
@@ -201,14 +209,24 @@ func encode(tok reauth.Token) (string, error) {
 func (s *Store) exec(ctx context.Context, statement string, args ...any) (int64, error) {
 	res, err := s.db.ExecContext(ctx, statement, args...)
 	if err != nil {
+		s.drop(ctx, err)
 		return 0, err
 	}
 	return res.RowsAffected()
 }
 
-// row runs a statement that returns one row or none. It reads to the end although no more
-// rows can come, because SQLite commits only then, and reports whether it could.
+// row runs a statement that returns one row or none.
 func (s *Store) row(ctx context.Context, statement string, args []any, into ...any) (found bool, err error) {
+	found, err = s.query(ctx, statement, args, into)
+	if err != nil {
+		s.drop(ctx, err)
+	}
+	return found, err
+}
+
+// query is part of row. It reads to the end although no more rows can come, because SQLite
+// commits only then, and reports whether it could.
+func (s *Store) query(ctx context.Context, statement string, args, into []any) (found bool, err error) {
 	rows, err := s.db.QueryContext(ctx, statement, args...)
 	if err != nil {
 		return false, err
@@ -224,4 +242,19 @@ func (s *Store) row(ctx context.Context, statement string, args []any, into ...a
 		return false, err
 	}
 	return found, rows.Close()
+}
+
+// drop closes a connection of the pool if err says that its server is read-only. After a
+// failover the pool still has connections to the server that was demoted, which work but
+// for writing, and hands out the one that was used last.
+func (s *Store) drop(ctx context.Context, err error) {
+	if !s.dialect.demoted(err) {
+		return
+	}
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return
+	}
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+	_ = conn.Close()
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -32,15 +33,21 @@ type leased struct {
 	locksNothing, locksAllAtOnce, waitsForEver, endsWithItsContext, losesValues,
 	runsOut, ignoresLoss, freesOthers, printsTokens, mixes, keepsAbandoned, keepsLate,
 	cutsLongTokens, replacesOddBytes, refusesTooLate, sharesWhatIsSaved, sharesWhatIsLoaded,
-	refusesPastALock, takesLocksByWriting bool
+	refusesPastALock, takesLocksByWriting,
+	keepsFourFields, readsWhenLost, lags, goesOnAfterUnlock, grantsInVain, unlocksAfterFailure bool
+
+	refusing atomic.Bool // all writes
 }
 
 const leaseTime = 30 * time.Millisecond
 
 type lease struct {
-	held context.Context
-	lose context.CancelCauseFunc
+	held  context.Context
+	lose  context.CancelCauseFunc
+	given atomic.Bool // back
 }
+
+var errRefused = errors.New("no writes are accepted")
 
 type leaseKey struct{}
 
@@ -58,6 +65,13 @@ func (s *leased) name(session string) string {
 func (s *leased) check(ctx context.Context, session string) error {
 	l, ok := ctx.Value(leaseKey{}).(*lease)
 	switch {
+	case s.refusing.Load():
+		if ok && s.unlocksAfterFailure {
+			l.lose(errors.New("unlocked"))
+		}
+		return errRefused
+	case ok && s.goesOnAfterUnlock && l.given.Load():
+		return nil
 	case !ok && s.refusesPastALock && s.isLocked(session):
 		return errors.New("another has the lock")
 	case !ok && s.takesLocksByWriting:
@@ -89,6 +103,15 @@ func (s *leased) kept(session string) reauth.Token {
 }
 
 func (s *leased) Load(ctx context.Context, session string) (reauth.Token, bool, error) {
+	l, leased := ctx.Value(leaseKey{}).(*lease)
+	if leased && !s.readsWhenLost && !(s.goesOnAfterUnlock && l.given.Load()) && l.held.Err() != nil {
+		return reauth.Token{}, false, context.Cause(l.held)
+	}
+	if leased && s.lags {
+		if tok := s.kept(session); tok.AccessToken != "" {
+			return tok, true, nil
+		}
+	}
 	tok, ok, err := s.MemoryStore.Load(ctx, s.name(session))
 	if s.forgetsExpiry {
 		tok.Expiry = time.Time{}
@@ -114,7 +137,13 @@ func (s *leased) Save(ctx context.Context, session string, tok reauth.Token) err
 	if err := s.check(ctx, session); err != nil {
 		return err
 	}
+	if s.keepsFourFields {
+		tok = reauth.Token{AccessToken: tok.AccessToken, TokenType: tok.TokenType, RefreshToken: tok.RefreshToken, Expiry: tok.Expiry}
+	}
 	switch {
+	case s.lags:
+		before, _, _ := s.MemoryStore.Load(ctx, session)
+		s.keep(session, before)
 	case s.printsTokens, s.sharesWhatIsSaved:
 		s.keep(session, tok)
 	case s.sharesWhatIsLoaded:
@@ -168,6 +197,9 @@ func (s *leased) Lock(ctx context.Context, session string) (context.Context, fun
 	if s.waitsForEver {
 		ctx = context.WithoutCancel(ctx)
 	}
+	if s.refusing.Load() && !s.grantsInVain {
+		return nil, nil, errRefused
+	}
 	for {
 		if ctx.Err() != nil {
 			return nil, nil, context.Cause(ctx)
@@ -210,6 +242,7 @@ func (s *leased) Lock(ctx context.Context, session string) (context.Context, fun
 		if s.freesOthers {
 			s.lose(session)
 		}
+		l.given.Store(true)
 		l.lose(errors.New("unlocked"))
 	}, nil
 }
@@ -225,8 +258,12 @@ func (s *leased) lose(session string) {
 func (s *leased) storage() storetest.Storage {
 	s.leases, s.given = make(map[string]*lease), make(map[string]reauth.Token)
 	return storetest.Storage{
-		Open:  func(testing.TB) reauth.Store { return s },
-		Lose:  func(_ testing.TB, session string) { s.lose(session) },
+		Open: func(testing.TB) reauth.Store { return s },
+		Lose: func(_ testing.TB, session string) { s.lose(session) },
+		Refuse: func(testing.TB) func() {
+			s.refusing.Store(true)
+			return func() { s.refusing.Store(false) }
+		},
 		Lease: leaseTime,
 	}
 }
@@ -246,6 +283,7 @@ var defects = map[string]struct {
 }{
 	"absence is an error":                      {&leased{saysNothingOfErrors: true}, "AbsentIsNotAnError", false},
 	"the expiry is lost":                       {&leased{forgetsExpiry: true}, "WhatIsSavedIsLoaded", false},
+	"only four fields are kept":                {&leased{keepsFourFields: true}, "WhatIsSavedIsLoaded", false},
 	"what was there is merged":                 {&leased{mergesExtra: true}, "SaveReplacesAll", false},
 	"deleted tokens stay":                      {&leased{keepsDeleted: true}, "DeleteIsForEverybody", false},
 	"names differ by case alone":               {&leased{ignoresCase: true}, "SessionsAreKeptApart", false},
@@ -268,6 +306,12 @@ var defects = map[string]struct {
 	"a lease is not renewed":                   {&leased{runsOut: true}, "Locker/LastsAsLongAsItIsHeld", false},
 	"only the holder of the lock may write":    {&leased{refusesPastALock: true}, "Locker/IsNotNeededToWrite", false},
 	"writing takes the lock away":              {&leased{takesLocksByWriting: true}, "Locker/IsNotNeededToWrite", false},
+	"a lock goes on after it was given back":   {&leased{goesOnAfterUnlock: true}, "Locker/ALockThatWasGivenBackIsOver", false},
+	"reads under a lease lag":                  {&leased{lags: true}, "Locker/KeepsOthersOff", false},
+	"a lost lease reads":                       {&leased{readsWhenLost: true}, "Locker/ALostLeaseReadsNothing", false},
+	"a lock is granted to save in vain":        {&leased{grantsInVain: true}, "Locker/IsGrantedOnlyWhereASaveCanBeDone", false},
+	"a save that fails unlocks":                {&leased{unlocksAfterFailure: true}, "Locker/OutlastsASaveThatFails", false},
+	"a save that fails signs out":              {&leased{unlocksAfterFailure: true, grantsInVain: true}, "ARefusedSaveSignsNobodyOut", false},
 	"a lost lease writes":                      {&leased{ignoresLoss: true}, "Locker/ALostLeaseWritesNothing", false},
 	"a lost lease frees another's":             {&leased{freesOthers: true}, "Locker/ALostLeaseFreesNobodyElses", false},
 }

@@ -275,6 +275,56 @@ func lockIsNotNeededToWrite(t *testing.T, s Storage) {
 	assert.NoError(t, held.Err(), "a write without the lock took it from its holder")
 }
 
+// aLockThatWasGivenBackIsOver tests that a call which comes too late changes nothing, and
+// finds nothing that its caller could act upon.
+func aLockThatWasGivenBackIsOver(t *testing.T, s Storage) {
+	session := "storetest given back"
+	store := openLocker(t, s)
+	held, unlock := mustLock(t, store, session)
+	require.NoError(t, store.Save(held, session, full("before")))
+	unlock()
+	held = context.WithoutCancel(held) // the store must not rely on its end
+	_, _, err := store.Load(held, session)
+	assert.Error(t, err, "loaded under a lock that was given back")
+	assert.Error(t, store.Save(held, session, full("late")), "saved under a lock that was given back")
+	assert.Error(t, store.Delete(held, session), "deleted under a lock that was given back")
+	same(t, full("before"), mustLoad(t, store, session), "after calls under a lock that was given back")
+	require.NoError(t, store.Delete(t.Context(), session))
+}
+
+// aLostLeaseReadsNothing tests that the previous holder can't load the token that it would
+// spend.
+func aLostLeaseReadsNothing(t *testing.T, s Storage) {
+	if s.Lose == nil {
+		return
+	}
+	session := "storetest lost for reading"
+	loser, other := openLocker(t, s), openLocker(t, s)
+	require.NoError(t, loser.Save(t.Context(), session, full("before")))
+	held, unlockLost := mustLock(t, loser, session)
+	defer unlockLost()
+	held = context.WithoutCancel(held) // the store must not rely on its end
+	_, _, err := loser.Load(held, session)
+	require.NoError(t, err, "before it is lost")
+	s.Lose(t, session)
+	_, _, err = loser.Load(held, session)
+	assert.Error(t, err, "loaded under a lost lease, while nobody has another")
+	otherHeld, unlock := mustLock(t, other, session)
+	defer unlock()
+	_, _, err = loser.Load(held, session)
+	assert.Error(t, err, "loaded under a lost lease")
+	require.NoError(t, other.Save(otherHeld, session, full("newer")))
+	_, _, err = loser.Load(held, session)
+	assert.Error(t, err, "loaded a newer token under a lost lease")
+	require.NoError(t, other.Delete(otherHeld, session))
+	_, _, err = loser.Load(held, session)
+	assert.Error(t, err, "loaded under a lost lease, after a sign-out")
+	tok, ok, err := loser.Load(t.Context(), session)
+	require.NoError(t, err, "without a lease")
+	assert.False(t, ok)
+	same(t, reauth.Token{}, tok, "after a sign-out")
+}
+
 func aLostLeaseWritesNothing(t *testing.T, s Storage) {
 	if s.Lose == nil {
 		return

@@ -3,6 +3,8 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"iter"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -14,9 +16,9 @@ import (
 	"github.com/reauth-go/reauth"
 )
 
-// full returns a token with all fields set to values that are hard to store.
+// full returns a token with all fields set, to values that are hard to store.
 func full(id string) reauth.Token {
-	return reauth.Token{
+	tok := reauth.Token{
 		AccessToken:  "access-" + id,
 		TokenType:    "Some-Type",
 		RefreshToken: "refresh-" + id,
@@ -26,21 +28,58 @@ func full(id string) reauth.Token {
 			"odd": "quotes \" ' ` \\ and \n\t lines, $1 ? %s {} and ünïcödé 🔑",
 		},
 	}
+	for field, name := range fields(&tok) {
+		if field.IsZero() { // one that is newer than this function
+			fill(field, name+" "+id)
+		}
+	}
+	return tok
+}
+
+// fields returns the fields of a token and their names.
+func fields(tok *reauth.Token) iter.Seq2[reflect.Value, string] {
+	return func(yield func(reflect.Value, string) bool) {
+		v := reflect.ValueOf(tok).Elem()
+		for i := range v.NumField() {
+			if !yield(v.Field(i), v.Type().Field(i).Name) {
+				return
+			}
+		}
+	}
+}
+
+func fill(field reflect.Value, text string) {
+	switch field.Interface().(type) {
+	case string:
+		field.SetString(text)
+	case time.Time:
+		field.Set(reflect.ValueOf(time.Date(2032, 2, 29, 1, 2, 3, 456789, time.UTC)))
+	default:
+		panic(fmt.Sprintf("storetest: no value is known for a field of type %v", field.Type()))
+	}
 }
 
 // same checks that two tokens are the same, and shows neither of them.
 func same(t *testing.T, want, got reauth.Token, msg string, args ...any) {
 	t.Helper()
 	msg = fmt.Sprintf(msg, args...)
-	assert.True(t, want.AccessToken == got.AccessToken, "%s: AccessToken differs", msg)
-	assert.True(t, want.TokenType == got.TokenType, "%s: TokenType differs", msg)
-	assert.True(t, want.RefreshToken == got.RefreshToken, "%s: RefreshToken differs", msg)
-	assert.True(t, want.Expiry.Equal(got.Expiry), "%s: Expiry is %v, not %v", msg, got.Expiry, want.Expiry)
-	assert.Equal(t, want.Expiry.IsZero(), got.Expiry.IsZero(), "%s: whether the Expiry is known", msg)
-	assert.Len(t, got.Extra, len(want.Extra), "%s: Extra", msg)
-	for name, value := range want.Extra {
-		found, ok := got.Extra[name]
-		assert.True(t, ok && value == found, "%s: Extra[%q] differs", msg, name)
+	wanted := reflect.ValueOf(want)
+	for field, name := range fields(&got) {
+		switch w := wanted.FieldByName(name).Interface().(type) {
+		case time.Time:
+			is := field.Interface().(time.Time)
+			assert.True(t, w.Equal(is), "%s: %s is %v, not %v", msg, name, is, w)
+			assert.Equal(t, w.IsZero(), is.IsZero(), "%s: whether %s is known", msg, name)
+		case map[string]string:
+			is := field.Interface().(map[string]string)
+			assert.Len(t, is, len(w), "%s: %s", msg, name)
+			for key, value := range w {
+				found, ok := is[key]
+				assert.True(t, ok && value == found, "%s: %s[%q] differs", msg, name, key)
+			}
+		default:
+			assert.True(t, w == field.Interface(), "%s: %s differs", msg, name)
+		}
 	}
 }
 
@@ -76,12 +115,19 @@ func absentIsNotAnError(t *testing.T, s Storage) {
 
 func whatIsSavedIsLoaded(t *testing.T, s Storage) {
 	store := s.Open(t)
-	for name, tok := range map[string]reauth.Token{
+	tokens := map[string]reauth.Token{
 		"storetest full":         full("1"),
 		"storetest access only":  {AccessToken: "a"},
 		"storetest refresh only": {RefreshToken: "r"},
 		"storetest nil extra":    {AccessToken: "a", RefreshToken: "r", Expiry: time.Now().Add(time.Hour)},
-	} {
+	}
+	all := full("1")
+	for field, name := range fields(&all) {
+		tok := reauth.Token{AccessToken: "a"}
+		reflect.ValueOf(&tok).Elem().FieldByName(name).Set(field)
+		tokens["storetest with "+name] = tok
+	}
+	for name, tok := range tokens {
 		require.NoError(t, store.Save(t.Context(), name, tok))
 		same(t, tok, mustLoad(t, store, name), "%s", name)
 		same(t, tok, mustLoad(t, s.Open(t), name), "%s, by another process", name)

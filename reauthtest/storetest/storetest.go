@@ -30,6 +30,12 @@ type Storage struct {
 	// does not test that case.
 	Lose func(tb testing.TB, session string)
 
+	// Refuse makes the storage refuse what is written to it, like a full disk or a
+	// database that has become read-only, until accept is called. The suite calls accept
+	// after a tenth of a second to a second, and within half a Lease. Nil if a test can't
+	// do that; then the suite does not test those cases.
+	Refuse func(tb testing.TB) (accept func())
+
 	// Lease is how long a lock is granted at a time. The suite holds a lock for three
 	// times that long, so open the store with a short lease, but not shorter than a busy
 	// machine may need to take a lock, which is about half a second. 0 means that locks
@@ -60,6 +66,7 @@ func Run(t *testing.T, s Storage) {
 		{"TokensAreLoadedWhole", tokensAreLoadedWhole},
 		{"NoSecretIsPrinted", noSecretIsPrinted},
 		{"TransportsOfManyProcesses", transportsOfManyProcesses},
+		{"ARefusedSaveSignsNobodyOut", aRefusedSaveSignsNobodyOut},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, s) })
 	}
@@ -80,6 +87,10 @@ func runLocker(t *testing.T, s Storage) {
 		{"HeldHasTheValuesOfItsContextButNotItsEnd", heldHasTheValuesOfItsContextButNotItsEnd},
 		{"LastsAsLongAsItIsHeld", lockLastsAsLongAsItIsHeld},
 		{"IsNotNeededToWrite", lockIsNotNeededToWrite},
+		{"ALockThatWasGivenBackIsOver", aLockThatWasGivenBackIsOver},
+		{"IsGrantedOnlyWhereASaveCanBeDone", lockIsGrantedOnlyWhereASaveCanBeDone},
+		{"OutlastsASaveThatFails", lockOutlastsASaveThatFails},
+		{"ALostLeaseReadsNothing", aLostLeaseReadsNothing},
 		{"ALostLeaseWritesNothing", aLostLeaseWritesNothing},
 		{"ALostLeaseFreesNobodyElses", aLostLeaseFreesNobodyElses},
 	} {
