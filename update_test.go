@@ -213,7 +213,7 @@ func TestAFailedUpdateStartsNoPause(t *testing.T) {
 		w.Store.On(nil)
 		w.Revoke()
 		w.MustGet(t, http.StatusOK)
-		assert.Zero(t, w.Events.Count(reauth.EventRefreshFailed))
+		assert.Equal(t, 3, w.Events.Count(reauth.EventRefreshFailed), "of the functions")
 	})
 }
 
