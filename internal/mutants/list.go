@@ -94,7 +94,7 @@ var mutants = []mutant{
 		file:   "lease.go",
 		line:   "joined := l != nil && !l.lost() &&",
 		broken: "joined := l != nil &&",
-		tests:  "SignInAndSignOutDoNotWait",
+		tests:  "APendingSaveWhoseLockIsLost|SignInAndSignOutDoNotWait",
 	},
 	{
 		name:   "P1 a lock ends with the first call that waits for it",
@@ -2506,13 +2506,11 @@ var mutants = []mutant{
 		tests:  "GetBodyIs|RandomSchedules",
 	},
 	{
-		name: "GetBody is called during the call of another",
-		file: "internal/body/rewind.go",
-		line: `		b.opening = true
-	}
-	b.halt`,
-		broken: "\t}\n\tb.halt",
-		tests:  "WaitsForACallOfGetBody|GetBodyIs",
+		name:   "GetBody is called during the call of another",
+		file:   "internal/body/rewind.go",
+		line:   "\t\tb.opening = b.opening || quiet && !over\n",
+		broken: "",
+		tests:  "WaitsForACallOfGetBody",
 	},
 	{
 		name:   "a caller's body is closed twice",
