@@ -32,8 +32,8 @@ func refuseWrites(tb testing.TB, nodes ...*redis.Client) (accept func()) {
 // master. It keeps its data.
 func demote(tb testing.TB, node *redis.Client) (promote func()) {
 	tb.Helper()
-	require.NoError(tb, node.SlaveOf(context.Background(), "127.0.0.1", "1").Err())
-	return func() { require.NoError(tb, node.SlaveOf(context.Background(), "no", "one").Err()) }
+	require.NoError(tb, node.ReplicaOf(context.Background(), "127.0.0.1", "1").Err())
+	return func() { require.NoError(tb, node.ReplicaOf(context.Background(), "no", "one").Err()) }
 }
 
 func TestWithARedisThatRefusesWritesNoTokenIsSpentTwice(t *testing.T) {
