@@ -47,6 +47,9 @@ func (f *flight) salvage(l *lease, stored, from, tok Token, cause error) *outcom
 	s := f.session
 	o := f.failure(cause)
 	fail := o.change
+	if f.update != nil {
+		o, fail = f.notUpdated(cause), func(*state, time.Duration) {}
+	}
 	kept := from.clone()
 	kept.RefreshToken, kept.RefreshExpiry = tok.RefreshToken, tok.RefreshExpiry
 	if look(s, func(*state) bool { return f.needed != nil }) {

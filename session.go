@@ -196,8 +196,9 @@ func (s *Session) Refresh(ctx context.Context, refused Token) (Token, error) {
 // returns is stored unchanged and then used. Requests that need a refresh meanwhile wait
 // for it. Use it for a token with other rights, for a second audience, or for an import.
 //
-// An error of fn reaches the caller of Update alone, and changes nothing. If a sign-in or
-// sign-out comes meanwhile, the result is dropped, and after a sign-out it is revoked. fn
+// An error of fn reaches the caller of Update alone, and changes nothing, except that a new
+// RefreshToken which fn returns with it is stored, as that of a [Refresher] is. If a sign-in
+// or sign-out comes meanwhile, the result is dropped, and after a sign-out it is revoked. fn
 // must not call Token, Refresh, Update or Wait for this session with the context that it
 // receives. That ends after [Config.RefreshTimeout], and not with ctx.
 func (s *Session) Update(ctx context.Context, fn func(context.Context, Token) (Token, error)) (Token, error) {
