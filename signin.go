@@ -309,6 +309,10 @@ func (s *cachedSession) signInAgain(ctx context.Context, cause error) (again boo
 		return false, cause
 	}
 	s.mu.Lock()
+	if s.state.current != nil { // somebody has signed in since cause was found
+		s.mu.Unlock()
+		return true, nil
+	}
 	run := s.signing
 	if run != nil && run.until != 0 && m.now() >= run.until {
 		run = nil

@@ -68,6 +68,19 @@ func TestTwentyRequestsThatNeedASignInShareOne(t *testing.T) {
 	})
 }
 
+func TestARequestThatComesLateToASignInDoesNotOpenAnother(t *testing.T) {
+	withBrowser(t, time.Minute, func(t *testing.T, w *testworld.World, b *browser) {
+		var held atomic.Bool
+		w.Events.OnKind(reauth.EventWaited, func(context.Context) {
+			if held.CompareAndSwap(false, true) {
+				time.Sleep(2 * time.Minute) // between the news that a sign-in is required and the sign-in
+			}
+		})
+		testworld.AssertAllOK(t, w.Storm(t.Context(), 2))
+		assert.EqualValues(t, 1, b.opened.Load())
+	})
+}
+
 func TestEachSessionHasASignInOfItsOwn(t *testing.T) {
 	withBrowser(t, time.Minute, func(t *testing.T, w *testworld.World, b *browser) {
 		ann, bob := w.Start(as(t, "ann")), w.Start(as(t, "bob"))
