@@ -254,3 +254,31 @@ func (s *cachedSession) token(ctx context.Context) (Token, error) {
 	}
 	return g.tok.clone(), nil
 }
+
+// signedIn reports whether there is a token. It asks the store if that isn't known here.
+func (s *cachedSession) signedIn(ctx context.Context) (bool, error) {
+	m := s.owner
+	var known, ask bool
+	var gone *signedOut
+	s.inspect(func(st *state) {
+		known, gone = st.current != nil, st.signedOut
+		ask = !known && (gone == nil || m.now() >= gone.nextLook)
+	})
+	if !ask {
+		return known, nil
+	}
+	got, err := callBounded(m.inherit(ctx, s.name), m, "the store's Load", errStoreBusy, func(ctx context.Context) (found, error) {
+		return m.load(ctx, s.name)
+	})
+	switch {
+	case err != nil:
+		if gone != nil {
+			s.lookLater(gone)
+		}
+		return false, wrap("the store's Load", err)
+	case gone != nil && s.holds(gone, got.tok, got.ok):
+		s.lookLater(gone)
+		return false, nil
+	}
+	return got.ok, nil
+}

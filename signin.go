@@ -17,28 +17,39 @@ var errSignedOut = fmt.Errorf("signed out: %w", ErrSignInRequired)
 
 // signIn makes tok the session's token, in the store and then here.
 func (s *cachedSession) signIn(ctx context.Context, tok Token) error {
+	_, err := s.signInUnless(ctx, tok, func() bool { return false })
+	return err
+}
+
+// signInUnless is signIn, except that it does nothing and reports false if void reports
+// true.
+func (s *cachedSession) signInUnless(ctx context.Context, tok Token, void func() bool) (done bool, err error) {
 	now := time.Now()
 	tok = tok.clone()
 	tok.SignInID = rand.Text()
 	delete(tok.Extra, extraPrevious)
 	tok.Expiry = expiry.Stored(tok.AccessToken, tok.Expiry, now)
 	if err := s.owner.validateToken(tok); err != nil {
-		return err
+		return false, err
 	}
 	g := s.newGeneration(tok, now, false)
 	lease, err := s.acquireSettled(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	_, err = write(s, ctx, lease, "the store's Save", func(ctx context.Context) (saved bool, err error) {
-		if s.isRefreshing(tok) {
+	type written struct{ saved, void bool }
+	w, err := write(s, ctx, lease, "the store's Save", func(ctx context.Context) (written, error) {
+		switch {
+		case void():
+			return written{void: true}, nil
+		case s.isRefreshing(tok):
 			// The flight brings the token after this very one. Replacing that would
 			// spend this one twice.
-			return false, nil
+			return written{}, nil
 		}
-		return true, s.owner.store.Save(ctx, s.name, g.tok.clone())
-	}, func(saved bool, err error) {
-		if saved && err == nil {
+		return written{saved: true}, s.owner.store.Save(ctx, s.name, g.tok.clone())
+	}, func(w written, err error) {
+		if w.saved && err == nil {
 			s.change(func(st *state, _ time.Duration) {
 				st.turn(g, nil)
 				st.pending = nil
@@ -46,10 +57,10 @@ func (s *cachedSession) signIn(ctx context.Context, tok Token) error {
 		}
 	})
 	s.release(lease)
-	if err == nil {
+	if err == nil && !w.void {
 		s.owner.emit(ctx, s.name, Event{Kind: EventSignedIn})
 	}
-	return err
+	return !w.void, err
 }
 
 // acquireSettled is acquire for a write of its own. What is pending is saved first: a
@@ -215,34 +226,6 @@ func (s *cachedSession) revoke(ctx context.Context, tok Token) error {
 	return err
 }
 
-// signedIn reports whether there is a token. It asks the store if that isn't known here.
-func (s *cachedSession) signedIn(ctx context.Context) (bool, error) {
-	m := s.owner
-	var known, ask bool
-	var gone *signedOut
-	s.inspect(func(st *state) {
-		known, gone = st.current != nil, st.signedOut
-		ask = !known && (gone == nil || m.now() >= gone.nextLook)
-	})
-	if !ask {
-		return known, nil
-	}
-	got, err := callBounded(m.inherit(ctx, s.name), m, "the store's Load", errStoreBusy, func(ctx context.Context) (found, error) {
-		return m.load(ctx, s.name)
-	})
-	switch {
-	case err != nil:
-		if gone != nil {
-			s.lookLater(gone)
-		}
-		return false, wrap("the store's Load", err)
-	case gone != nil && s.holds(gone, got.tok, got.ok):
-		s.lookLater(gone)
-		return false, nil
-	}
-	return got.ok, nil
-}
-
 // unrevoked are the tokens whose revocation failed. The next SignOut of the session tries
 // again.
 type unrevoked struct {
@@ -295,6 +278,7 @@ func (u *unrevoked) again(ctx context.Context, s *cachedSession) error {
 type signing struct {
 	*promise[error]
 	cancel  context.CancelFunc
+	epoch   uint32        // the session's when it started
 	waiters int           // guarded by session.mu; once none is left the run is cancelled
 	until   time.Duration // guarded by session.mu: it has failed, and until then there is no other
 }
@@ -318,7 +302,7 @@ func (s *cachedSession) signInAgain(ctx context.Context, cause error) (again boo
 		run = nil
 	}
 	if run == nil {
-		run = &signing{promise: newPromise[error]()}
+		run = &signing{promise: newPromise[error](), epoch: s.state.epoch}
 		var own context.Context
 		own, run.cancel = context.WithCancel(m.forFlight(ctx, s.name))
 		s.signing = run
@@ -365,6 +349,8 @@ func (s *cachedSession) obtain(ctx context.Context, patient bool) (*generation, 
 	}
 }
 
+// runSignIn runs Config.SignIn, and signs in with what it brings, whether or not anybody
+// still waits: the user has signed in. A SignIn or SignOut that came meanwhile wins.
 func (s *cachedSession) runSignIn(ctx context.Context, run *signing) {
 	m := s.owner
 	defer m.end()
@@ -372,8 +358,10 @@ func (s *cachedSession) runSignIn(ctx context.Context, run *signing) {
 	if err == nil && tok.isZero() {
 		err = errors.New("Config.SignIn returned neither a token nor an error")
 	}
+	done := true
 	if err == nil {
-		err = s.signIn(ctx, tok)
+		ctx = context.WithoutCancel(ctx)
+		done, err = s.signInUnless(ctx, tok, func() bool { return look(s, func(st *state) bool { return st.epoch != run.epoch }) })
 	}
 	var failed error
 	if err != nil {
@@ -381,8 +369,13 @@ func (s *cachedSession) runSignIn(ctx context.Context, run *signing) {
 		chain := errors.Join(ErrSignInRequired, redact.Without(redact.Without(err, context.Canceled), context.DeadlineExceeded))
 		failed = refreshError(s.name, &redact.Error{Text: text, Chain: chain})
 	}
+	gone := look(s, func(st *state) *signedOut { return st.signedOut })
+	if err == nil && !done && gone != nil { // by a SignOut, after which nobody else knows of this token
+		_ = s.revokeOrKeep(ctx, tok)
+		failed = gone.err
+	}
 	s.mu.Lock()
-	if cancelled := run.waiters < 0; failed != nil && !cancelled {
+	if cancelled := run.waiters < 0; err != nil && !cancelled {
 		run.until = m.now() + max(m.refreshPause, 1)
 	} else if s.signing == run {
 		s.signing = nil

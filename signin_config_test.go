@@ -384,3 +384,61 @@ func TestWaitWaitsForASignIn(t *testing.T) {
 		require.NoError(t, (<-request).Err)
 	})
 }
+
+func TestASignInThatSucceedsIsStoredThoughNobodyWaitsAnyLonger(t *testing.T) {
+	withBrowser(t, time.Minute, func(t *testing.T, w *testworld.World, b *browser) {
+		b.signIn = func(context.Context) (reauth.Token, error) { // the user is quicker than the cancellation
+			time.Sleep(time.Minute)
+			return w.Issue(), nil
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		_, err := w.Get(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		w.Wait(t)
+		w.AssertStored(t, "secret-access-1")
+		w.MustGet(t, http.StatusOK)
+		assert.EqualValues(t, 1, b.opened.Load())
+	})
+}
+
+func TestWhatASignInBringsAfterASignOutIsNotUsed(t *testing.T) {
+	for _, waits := range []bool{true, false} {
+		var revoked []string
+		withBrowser(t, time.Minute, func(t *testing.T, w *testworld.World, b *browser) {
+			b.signIn = func(context.Context) (reauth.Token, error) {
+				time.Sleep(time.Minute)
+				return w.Issue(), nil
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := w.Start(ctx)
+			if !waits {
+				cancel()
+			}
+			require.NoError(t, w.Transport.SignOut(t.Context()))
+			err := (<-done).Err
+			if waits {
+				require.ErrorIs(t, err, reauth.ErrSignInRequired)
+			}
+			w.Wait(t)
+			w.AssertStored(t, "")
+			w.AssertSignedIn(t, false)
+			assert.Equal(t, []string{"secret-refresh-1"}, revoked)
+			assert.EqualValues(t, 1, b.opened.Load())
+			assert.Zero(t, w.Events.Count(reauth.EventSignedIn))
+		}, testworld.RevokingInto(&revoked))
+	}
+}
+
+func TestASignInOfTheProgramMeanwhileWins(t *testing.T) {
+	withBrowser(t, time.Minute, func(t *testing.T, w *testworld.World, b *browser) {
+		w.Everybody()
+		done := w.Start(t.Context())
+		own := w.SignIn(t)
+		require.NoError(t, (<-done).Err)
+		assert.Equal(t, []string{own.AccessToken}, bearers(w))
+		w.AssertStored(t, own.AccessToken)
+		assert.Equal(t, 1, w.Events.Count(reauth.EventSignedIn))
+	})
+}
