@@ -174,9 +174,11 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 	last := had.tok
 	if before != nil {
 		secrets = append(secrets, before.tok.secrets()...)
-		if !had.ok {
-			last = before.tok
-		}
+		s.inspect(func(st *state) {
+			if _, spent := st.recalls(had.tok); !had.ok || spent { // the store has forgotten a save
+				last = before.tok
+			}
+		})
 	}
 	if pending != nil {
 		secrets = append(secrets, pending.tok.secrets()...)
@@ -201,11 +203,17 @@ func (s *cachedSession) revokeOrKeep(ctx context.Context, tok Token) error {
 	if tok.isZero() {
 		return nil
 	}
+	var before error
+	if previous, ok := tok.previous(); ok { // one of the two is good
+		before = s.revokeOrKeep(ctx, previous)
+		tok = tok.clone()
+		delete(tok.Extra, extraPrevious)
+	}
 	err := s.revoke(ctx, tok)
 	if err != nil {
 		s.owner.unrevoked.keep(s.owner.now(), s.name, tok)
 	}
-	return err
+	return errors.Join(before, err)
 }
 
 // revoke tells the token server that tok isn't needed any more, if the refresher can.
