@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/reauth-go/reauth/internal/ascii"
 	"github.com/reauth-go/reauth/internal/evidence"
 	"github.com/reauth-go/reauth/internal/expiry"
 	"github.com/reauth-go/reauth/internal/redact"
@@ -325,7 +326,7 @@ func (s *cachedSession) newGeneration(tok Token, counted time.Time, fetched bool
 	g := &generation{tok: tok.clone(), obtained: now, early: never, urgent: never, expires: never, certain: never, fetched: fetched}
 	at := func(t time.Time) time.Duration { return counted.Sub(m.base) + t.Sub(counted) }
 	switch {
-	case tok.AccessToken == "":
+	case tok.AccessToken == "", !ascii.IsFieldValue(tok.AccessToken):
 		g.early, g.urgent, g.expires, g.certain = now, now, now, now // there is nothing to send before a refresh
 	case !tok.Expiry.IsZero():
 		lifetime := max(tok.Expiry.Sub(counted), 0)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/reauth-go/reauth/internal/ascii"
 	"github.com/reauth-go/reauth/internal/expiry"
 )
 
@@ -338,6 +339,8 @@ func (f *flight) exchange(from Token) (tok Token, final bool, err error) {
 	switch {
 	case f.update != nil && tok.isZero(), f.update == nil && tok.AccessToken == "":
 		return tok, false, errNoToken
+	case f.update == nil && !ascii.IsFieldValue(tok.AccessToken):
+		return tok, false, errUnusable // its refresh token is worth keeping
 	}
 	if tok.SignInID == "" {
 		tok.SignInID = from.SignInID
