@@ -54,6 +54,7 @@ type generation struct {
 	epoch    uint32
 	number   uint16        // of the generations of this session
 	fetched  bool          // by a refresh or an adoption
+	claimed  bool          // the refresher was told of claims that an API asks for
 	tok      Token         // Expiry filled in if it is known
 	obtained time.Duration // like all times here on the clock of sessions.now
 	early    time.Duration // from here on it is refreshed in the background

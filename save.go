@@ -16,6 +16,7 @@ func (f *flight) keepNew(l *lease, stored, from, tok Token) *outcome {
 	s := f.session
 	took := time.Since(f.asked)
 	g := s.newGeneration(tok, f.asked, true)
+	g.claimed = f.claims != ""
 	if from.isZero() && f.update == nil {
 		s.owner.selfStarting.Store(true)
 	}
