@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/reauth-go/reauth/internal/ascii"
 	"github.com/reauth-go/reauth/internal/evidence"
 	"github.com/reauth-go/reauth/internal/expiry"
 	"github.com/reauth-go/reauth/internal/redact"
@@ -53,6 +54,7 @@ type generation struct {
 	epoch    uint32
 	number   uint16        // of the generations of this session
 	fetched  bool          // by a refresh or an adoption
+	claimed  bool          // the refresher was told of claims that an API asks for
 	tok      Token         // Expiry filled in if it is known
 	obtained time.Duration // like all times here on the clock of sessions.now
 	early    time.Duration // from here on it is refreshed in the background
@@ -325,7 +327,7 @@ func (s *cachedSession) newGeneration(tok Token, counted time.Time, fetched bool
 	g := &generation{tok: tok.clone(), obtained: now, early: never, urgent: never, expires: never, certain: never, fetched: fetched}
 	at := func(t time.Time) time.Duration { return counted.Sub(m.base) + t.Sub(counted) }
 	switch {
-	case tok.AccessToken == "":
+	case tok.AccessToken == "", !ascii.IsFieldValue(tok.AccessToken):
 		g.early, g.urgent, g.expires, g.certain = now, now, now, now // there is nothing to send before a refresh
 	case !tok.Expiry.IsZero():
 		lifetime := max(tok.Expiry.Sub(counted), 0)

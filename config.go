@@ -100,8 +100,10 @@ type Config struct {
 	// time for a session, and shared by all requests and calls that need it. Each waits on
 	// its own context. The context of SignIn ends when nobody waits any more; it isn't
 	// bounded by RefreshTimeout. [SessionFromContext] and [RefusalFromContext] tell what it
-	// is for. Requests that were refused are then replayed with the new token. After an
-	// error it isn't called again for RefreshPause. It is not called with Anonymous.
+	// is for. The token that it returns is stored even if nobody waits any more, unless a
+	// sign-in or sign-out of the program came meanwhile. Requests that were refused are then
+	// replayed with the new token. After an error it isn't called again for RefreshPause. It
+	// is not called with Anonymous.
 	SignIn func(context.Context) (Token, error)
 }
 

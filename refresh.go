@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/reauth-go/reauth/internal/ascii"
 	"github.com/reauth-go/reauth/internal/expiry"
 )
 
@@ -146,14 +147,10 @@ func (f *flight) run() *outcome {
 		switch {
 		case err == nil:
 			return f.keepNew(l, stored, from, tok)
-		case f.update != nil:
-			o := &outcome{landing: landing{again: true, fault: err}}
-			if !f.asked.IsZero() {
-				o.events = []Event{{Kind: EventRefreshFailed, Err: refreshError(s.name, err, f.secrets...), Took: time.Since(f.asked)}}
-			}
-			return o
 		case tok.RefreshToken != "" && tok.RefreshToken != from.RefreshToken:
 			return f.salvage(l, stored, from, tok, err)
+		case f.update != nil:
+			return f.notUpdated(err)
 		case !final:
 			return f.failure(err)
 		}
@@ -227,6 +224,16 @@ func (f *flight) glance(cur *generation) *outcome {
 	return nil
 }
 
+// notUpdated is the outcome of an Update whose function has failed. Nothing has changed
+// for others.
+func (f *flight) notUpdated(err error) *outcome {
+	o := &outcome{landing: landing{again: true, fault: err}}
+	if !f.asked.IsZero() {
+		o.events = []Event{{Kind: EventRefreshFailed, Err: refreshError(f.session.name, err, f.secrets...), Took: time.Since(f.asked)}}
+	}
+	return o
+}
+
 // nothing is the outcome of a flight that has found nothing new.
 func (f *flight) nothing() *outcome {
 	return &outcome{landing: landing{again: true}}
@@ -296,7 +303,7 @@ func (f *flight) ask(l *lease, from Token) (tok Token, final bool, err error) {
 		return Token{}, false, errLockLost
 	}
 	tok, final, err = f.exchange(from)
-	if previous, ok := from.previous(); ok && final {
+	if previous, ok := from.previous(); ok && final && f.update == nil {
 		// It was not certain that this is the refresh token that the server meant. The one
 		// from before is tried once.
 		tok, final, err = f.exchange(previous)
@@ -318,7 +325,7 @@ func (f *flight) exchange(from Token) (tok Token, final bool, err error) {
 		return fn(s.owner.within(ctx, s.name), visible)
 	})
 	if err != nil {
-		if final = requiresSignIn(err); final && from.isZero() {
+		if final = requiresSignIn(err); final && from.isZero() && f.update == nil {
 			s.owner.needsToken.Store(true)
 		}
 		if !final {
@@ -333,6 +340,8 @@ func (f *flight) exchange(from Token) (tok Token, final bool, err error) {
 	switch {
 	case f.update != nil && tok.isZero(), f.update == nil && tok.AccessToken == "":
 		return tok, false, errNoToken
+	case f.update == nil && !ascii.IsFieldValue(tok.AccessToken):
+		return tok, false, errUnusable // its refresh token is worth keeping
 	}
 	if tok.SignInID == "" {
 		tok.SignInID = from.SignInID

@@ -579,3 +579,31 @@ func TestAPendingSaveThatHangsIsAFailedRefreshOnlyIfARequestNeedsOne(t *testing.
 		})
 	}
 }
+
+func TestTheRefreshTokenBesideAnAccessTokenThatNoHeaderCanCarryIsKept(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.Answer(func(context.Context) (reauth.Token, error) {
+			tok := w.Issue()
+			tok.AccessToken += "\n"
+			return tok, nil
+		})
+		w.AssertTemporaryFailure(t)
+		stored, _ := w.Store.Stored(t, "")
+		assert.Equal(t, "secret-refresh-2", stored.RefreshToken)
+		time.Sleep(time.Minute)
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, []string{"secret-refresh-1", "secret-refresh-2"}, w.Spent())
+	})
+}
+
+func TestAStoredAccessTokenThatNoHeaderCanCarryIsRefreshedBeforeItsFirstUse(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		tok := w.Issue()
+		tok.AccessToken += "\n" // as a tool might have stored it
+		w.Store.Put(t, tok)
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, []string{"secret-refresh-1"}, w.Spent())
+		assert.Equal(t, 1, w.API.Requests())
+	})
+}

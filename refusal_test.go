@@ -437,3 +437,53 @@ func TestAFinalErrorTellsNotToTryAgain(t *testing.T) {
 		assert.Zero(t, failure.RetryAfter)
 	})
 }
+
+// demandingClaims is an API that wants claims, of which the token must have been made, for
+// each request to /claims.
+func demandingClaims(heard *[]reauth.Refusal, claims func() string) testworld.Setting {
+	made := map[string]string{} // the challenge that each access token is the answer to
+	return func(c *reauth.Config, w *testworld.World) {
+		c.Refresher = reauth.RefresherFunc(func(ctx context.Context, old reauth.Token) (reauth.Token, error) {
+			tok, err := w.Refresh(ctx, old)
+			r, _ := reauth.RefusalFromContext(ctx)
+			*heard = append(*heard, r)
+			made["Bearer "+tok.AccessToken] = r.Header.Get("Www-Authenticate")
+			return tok, err
+		})
+		c.Base = testworld.RoundTripper(func(req *http.Request) (*http.Response, error) {
+			resp, err := w.API.RoundTrip(req)
+			want := fmt.Sprintf("Bearer claims=%q", claims())
+			if err == nil && req.URL.Path == "/claims" && made[req.Header.Get("Authorization")] != want {
+				resp.StatusCode = http.StatusUnauthorized
+				resp.Header.Set("Www-Authenticate", want)
+			}
+			return resp, err
+		})
+	}
+}
+
+func TestAnAPIThatDemandsClaimsOfATokenThatIsNewGetsThem(t *testing.T) {
+	var heard []reauth.Refusal
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, http.StatusOK, getFrom(t, w, "/claims"))
+		require.Len(t, heard, 2)
+		assert.Equal(t, `Bearer claims="abc"`, heard[1].Header.Get("Www-Authenticate"))
+		assert.Equal(t, http.StatusOK, getFrom(t, w, "/claims"))
+		assert.Len(t, heard, 2)
+	}, demandingClaims(&heard, func() string { return "abc" }))
+}
+
+func TestAnAPIThatDemandsOtherClaimsEachTimeCostsAHandfulOfRefreshes(t *testing.T) {
+	var heard []reauth.Refusal
+	n := 0
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		for range 100 {
+			assert.Equal(t, http.StatusUnauthorized, getFrom(t, w, "/claims"))
+			time.Sleep(100 * time.Millisecond)
+		}
+		assert.LessOrEqual(t, len(heard), 3)
+	}, demandingClaims(&heard, func() string { n++; return fmt.Sprint(n) }))
+}

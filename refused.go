@@ -66,7 +66,8 @@ type attempt struct {
 	gen      *generation
 	at       evidence.Endpoint // 0: not known
 	origin   evidence.Endpoint
-	fallback bool // gen was the generation before the current one
+	claims   string // that the refusal asks for
+	fallback bool   // gen was the generation before the current one
 }
 
 const (
@@ -92,12 +93,14 @@ func (st *state) refused(now time.Duration, a attempt, pause time.Duration) step
 	if g == st.previous {
 		st.previous = nil
 	}
+	// A token that was made without claims is refused for want of them, however new it is.
+	lacking := cur != nil && a.claims != "" && !cur.claimed
 	switch {
 	case g.epoch != st.epoch:
 		return step{own: errOtherSignIn}
 	case cur == nil:
 		return st.find(now)
-	case cur != g && now < cur.expires:
+	case cur != g && now < cur.expires && !lacking:
 		return step{use: cur}
 	case cur != g || st.isRefreshing():
 		return st.replace(now)
@@ -106,7 +109,7 @@ func (st *state) refused(now time.Duration, a attempt, pause time.Duration) step
 	case st.rejected != nil && st.rejected.kept && now < min(cur.expires, st.rejected.look):
 		return step{own: errNotRenewable, held: st.rejected.look - now}
 	}
-	if prev := st.previous; prev != nil && a.origin != 0 && now < min(prev.expires, cur.obtained+pause) &&
+	if prev := st.previous; prev != nil && !lacking && a.origin != 0 && now < min(prev.expires, cur.obtained+pause) &&
 		!st.evidence.Accepted(a.origin, cur.number, 0) {
 		return step{use: prev, fallback: true} // the API may not know the new token yet
 	}
@@ -116,7 +119,7 @@ func (st *state) refused(now time.Duration, a attempt, pause time.Duration) step
 	// A token this new has not been revoked, so the refusal is about permission. But where
 	// it was accepted before, or the one before, the refusal is about the token.
 	fresh := cur.obtained + st.futile.stretch(pause)
-	if cur.fetched && now < min(cur.certain, fresh) && !st.evidence.Accepted(a.at, cur.number, 1) {
+	if cur.fetched && !lacking && now < min(cur.certain, fresh) && !st.evidence.Accepted(a.at, cur.number, 1) {
 		return step{own: errPermission, held: fresh - now}
 	}
 	return st.replace(now)

@@ -17,6 +17,7 @@ func (f *flight) keepNew(l *lease, stored, from, tok Token) *outcome {
 	s := f.session
 	took := time.Since(f.asked)
 	g := s.newGeneration(tok, f.asked, true)
+	g.claimed = f.claims != ""
 	if from.isZero() && f.update == nil {
 		s.owner.selfStarting.Store(true)
 	}
@@ -48,6 +49,9 @@ func (f *flight) salvage(l *lease, stored, from, tok Token, cause error) *outcom
 	s := f.session
 	o := f.failure(cause)
 	fail := o.change
+	if f.update != nil {
+		o, fail = f.notUpdated(cause), func(*state, time.Duration) {}
+	}
 	kept := from.clone()
 	kept.RefreshToken, kept.RefreshExpiry = tok.RefreshToken, tok.RefreshExpiry
 	if look(s, func(*state) bool { return f.needed != nil }) {

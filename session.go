@@ -196,8 +196,9 @@ func (s *Session) Refresh(ctx context.Context, refused Token) (Token, error) {
 // returns is stored unchanged and then used. Requests that need a refresh meanwhile wait
 // for it. Use it for a token with other rights, for a second audience, or for an import.
 //
-// An error of fn reaches the caller of Update alone, and changes nothing. If a sign-in or
-// sign-out comes meanwhile, the result is dropped, and after a sign-out it is revoked. fn
+// An error of fn reaches the caller of Update alone, and changes nothing, except that a new
+// RefreshToken which fn returns with it is stored, as that of a [Refresher] is. If a sign-in
+// or sign-out comes meanwhile, the result is dropped, and after a sign-out it is revoked. fn
 // must not call Token, Refresh, Update or Wait for this session with the context that it
 // receives. That ends after [Config.RefreshTimeout], and not with ctx.
 func (s *Session) Update(ctx context.Context, fn func(context.Context, Token) (Token, error)) (Token, error) {
@@ -252,4 +253,32 @@ func (s *cachedSession) token(ctx context.Context) (Token, error) {
 		}
 	}
 	return g.tok.clone(), nil
+}
+
+// signedIn reports whether there is a token. It asks the store if that isn't known here.
+func (s *cachedSession) signedIn(ctx context.Context) (bool, error) {
+	m := s.owner
+	var known, ask bool
+	var gone *signedOut
+	s.inspect(func(st *state) {
+		known, gone = st.current != nil, st.signedOut
+		ask = !known && (gone == nil || m.now() >= gone.nextLook)
+	})
+	if !ask {
+		return known, nil
+	}
+	got, err := callBounded(m.inherit(ctx, s.name), m, "the store's Load", errStoreBusy, func(ctx context.Context) (found, error) {
+		return m.load(ctx, s.name)
+	})
+	switch {
+	case err != nil:
+		if gone != nil {
+			s.lookLater(gone)
+		}
+		return false, wrap("the store's Load", err)
+	case gone != nil && s.holds(gone, got.tok, got.ok):
+		s.lookLater(gone)
+		return false, nil
+	}
+	return got.ok, nil
 }

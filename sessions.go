@@ -280,3 +280,42 @@ func (s *cachedSession) saveIfDue(ctx context.Context) time.Duration {
 	})
 	return in
 }
+
+// unrevoked are the tokens whose revocation failed. The next SignOut of the session tries
+// again.
+type unrevoked struct {
+	mu   sync.Mutex
+	kept []unrevokedToken // the oldest first
+}
+
+type unrevokedToken struct {
+	session string
+	tok     Token
+	since   time.Duration
+}
+
+const (
+	mostUnrevoked    = 1024
+	longestUnrevoked = time.Hour
+)
+
+func (u *unrevoked) keep(now time.Duration, session string, tok Token) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.kept = slices.DeleteFunc(u.kept, func(k unrevokedToken) bool { return now-k.since > longestUnrevoked })
+	u.kept = slices.Delete(u.kept, 0, max(0, len(u.kept)-mostUnrevoked+1))
+	u.kept = append(u.kept, unrevokedToken{session, tok.clone(), now})
+}
+
+// take removes the tokens of a session and returns those that are not too old.
+func (u *unrevoked) take(now time.Duration, session string) (toks []Token) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.kept = slices.DeleteFunc(u.kept, func(k unrevokedToken) bool {
+		if k.session == session && now-k.since <= longestUnrevoked {
+			toks = append(toks, k.tok)
+		}
+		return k.session == session
+	})
+	return toks
+}

@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/reauth-go/reauth/internal/expiry"
@@ -17,33 +15,44 @@ var errSignedOut = fmt.Errorf("signed out: %w", ErrSignInRequired)
 
 // signIn makes tok the session's token, in the store and then here.
 func (s *cachedSession) signIn(ctx context.Context, tok Token) error {
+	_, err := s.signInUnless(ctx, tok, func() bool { return false })
+	return err
+}
+
+// signInUnless is signIn, except that it does nothing and reports false if void reports
+// true.
+func (s *cachedSession) signInUnless(ctx context.Context, tok Token, void func() bool) (done bool, err error) {
 	now := time.Now()
 	tok = tok.clone()
 	tok.SignInID = rand.Text()
 	delete(tok.Extra, extraPrevious)
 	tok.Expiry = expiry.Stored(tok.AccessToken, tok.Expiry, now)
 	if err := s.owner.validateToken(tok); err != nil {
-		return err
+		return false, err
 	}
 	g := s.newGeneration(tok, now, false)
-	err := errUnsettled
+	type written struct{ saved, void bool }
+	var w written
+	err = errUnsettled
 	for errors.Is(err, errUnsettled) {
 		var l *lease
 		if l, err = s.acquireSettled(ctx); err != nil {
-			return err
+			return false, err
 		}
-		_, err = write(s, ctx, l, "the store's Save", func(ctx context.Context) (saved bool, err error) {
+		w, err = write(s, ctx, l, "the store's Save", func(ctx context.Context) (written, error) {
 			switch {
 			case s.isUnsettled(l): // by a write that this one waited for
-				return false, errUnsettled
+				return written{}, errUnsettled
+			case void():
+				return written{void: true}, nil
 			case s.isRefreshing(tok):
 				// The flight brings the token after this very one. Replacing that would
 				// spend this one twice.
-				return false, nil
+				return written{}, nil
 			}
-			return true, s.owner.store.Save(ctx, s.name, g.tok.clone())
-		}, func(saved bool, err error) {
-			if saved && err == nil {
+			return written{saved: true}, s.owner.store.Save(ctx, s.name, g.tok.clone())
+		}, func(w written, err error) {
+			if w.saved && err == nil {
 				s.change(func(st *state, _ time.Duration) {
 					st.turn(g, nil)
 					st.pending = nil
@@ -52,10 +61,10 @@ func (s *cachedSession) signIn(ctx context.Context, tok Token) error {
 		})
 		s.release(l)
 	}
-	if err == nil {
+	if err == nil && !w.void {
 		s.owner.emit(ctx, s.name, Event{Kind: EventSignedIn})
 	}
-	return err
+	return !w.void, err
 }
 
 // acquireSettled is acquire for a write of its own. What is pending is saved first: a
@@ -177,9 +186,11 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 	last := had.tok
 	if before != nil {
 		secrets = append(secrets, before.tok.secrets()...)
-		if !had.ok {
-			last = before.tok
-		}
+		s.inspect(func(st *state) {
+			if _, spent := st.recalls(had.tok); !had.ok || spent { // the store has forgotten a save
+				last = before.tok
+			}
+		})
 	}
 	if pending != nil {
 		secrets = append(secrets, pending.tok.secrets()...)
@@ -188,7 +199,7 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 	if err != nil && redact.Text(err.Error(), secrets) != err.Error() {
 		err = harmless(err, secrets)
 	}
-	if notRevoked := errors.Join(m.unrevoked.again(ctx, s), s.revokeOrKeep(ctx, last)); notRevoked != nil {
+	if notRevoked := errors.Join(s.revokeAgain(ctx), s.revokeOrKeep(ctx, last)); notRevoked != nil {
 		what := "the token could not be revoked"
 		if err == nil {
 			what = "signed out, but " + what
@@ -204,11 +215,26 @@ func (s *cachedSession) revokeOrKeep(ctx context.Context, tok Token) error {
 	if tok.isZero() {
 		return nil
 	}
+	var before error
+	if previous, ok := tok.previous(); ok { // one of the two is good
+		before = s.revokeOrKeep(ctx, previous)
+		tok = tok.clone()
+		delete(tok.Extra, extraPrevious)
+	}
 	err := s.revoke(ctx, tok)
 	if err != nil {
 		s.owner.unrevoked.keep(s.owner.now(), s.name, tok)
 	}
-	return err
+	return errors.Join(before, err)
+}
+
+// revokeAgain revokes what earlier calls of SignOut could not.
+func (s *cachedSession) revokeAgain(ctx context.Context) error {
+	var errs []error
+	for _, tok := range s.owner.unrevoked.take(s.owner.now(), s.name) {
+		errs = append(errs, s.revokeOrKeep(ctx, tok))
+	}
+	return errors.Join(errs...)
 }
 
 // revoke tells the token server that tok isn't needed any more, if the refresher can.
@@ -229,84 +255,12 @@ func (s *cachedSession) revoke(ctx context.Context, tok Token) error {
 	return err
 }
 
-// signedIn reports whether there is a token. It asks the store if that isn't known here.
-func (s *cachedSession) signedIn(ctx context.Context) (bool, error) {
-	m := s.owner
-	var known, ask bool
-	var gone *signedOut
-	s.inspect(func(st *state) {
-		known, gone = st.current != nil, st.signedOut
-		ask = !known && (gone == nil || m.now() >= gone.nextLook)
-	})
-	if !ask {
-		return known, nil
-	}
-	got, err := callBounded(m.inherit(ctx, s.name), m, "the store's Load", errStoreBusy, func(ctx context.Context) (found, error) {
-		return m.load(ctx, s.name)
-	})
-	switch {
-	case err != nil:
-		if gone != nil {
-			s.lookLater(gone)
-		}
-		return false, wrap("the store's Load", err)
-	case gone != nil && s.holds(gone, got.tok, got.ok):
-		s.lookLater(gone)
-		return false, nil
-	}
-	return got.ok, nil
-}
-
-// unrevoked are the tokens whose revocation failed. The next SignOut of the session tries
-// again.
-type unrevoked struct {
-	mu   sync.Mutex
-	kept []unrevokedToken // the oldest first
-}
-
-type unrevokedToken struct {
-	session string
-	tok     Token
-	since   time.Duration
-}
-
-const (
-	mostUnrevoked    = 1024
-	longestUnrevoked = time.Hour
-)
-
-func (u *unrevoked) keep(now time.Duration, session string, tok Token) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.kept = slices.DeleteFunc(u.kept, func(k unrevokedToken) bool { return now-k.since > longestUnrevoked })
-	u.kept = slices.Delete(u.kept, 0, max(0, len(u.kept)-mostUnrevoked+1))
-	u.kept = append(u.kept, unrevokedToken{session, tok.clone(), now})
-}
-
-// again revokes what is kept of the session. What fails again stays.
-func (u *unrevoked) again(ctx context.Context, s *cachedSession) error {
-	now := s.owner.now()
-	var mine []unrevokedToken
-	u.mu.Lock()
-	u.kept = slices.DeleteFunc(u.kept, func(k unrevokedToken) bool {
-		if k.session == s.name && now-k.since <= longestUnrevoked {
-			mine = append(mine, k)
-		}
-		return k.session == s.name
-	})
-	u.mu.Unlock()
-	var errs []error
-	for _, k := range mine {
-		errs = append(errs, s.revokeOrKeep(ctx, k.tok))
-	}
-	return errors.Join(errs...)
-}
-
 // A signing is one run of Config.SignIn, shared by all who wait for it. It is kept once it
 // is over, with its error.
 type signing struct {
 	*promise[error]
 	cancel  context.CancelFunc
+	epoch   uint32        // the session's when it started
 	waiters int           // guarded by session.mu; once none is left the run is cancelled
 	until   time.Duration // guarded by session.mu: it has failed, and until then there is no other
 }
@@ -321,12 +275,16 @@ func (s *cachedSession) signInAgain(ctx context.Context, cause error) (again boo
 		return false, cause
 	}
 	s.mu.Lock()
+	if s.state.current != nil { // somebody has signed in since cause was found
+		s.mu.Unlock()
+		return true, nil
+	}
 	run := s.signing
 	if run != nil && run.until != 0 && m.now() >= run.until {
 		run = nil
 	}
 	if run == nil {
-		run = &signing{promise: newPromise[error]()}
+		run = &signing{promise: newPromise[error](), epoch: s.state.epoch}
 		var own context.Context
 		own, run.cancel = context.WithCancel(m.forFlight(ctx, s.name))
 		s.signing = run
@@ -373,6 +331,8 @@ func (s *cachedSession) obtain(ctx context.Context, patient bool) (*generation, 
 	}
 }
 
+// runSignIn runs Config.SignIn, and signs in with what it brings, whether or not anybody
+// still waits: the user has signed in. A SignIn or SignOut that came meanwhile wins.
 func (s *cachedSession) runSignIn(ctx context.Context, run *signing) {
 	m := s.owner
 	defer m.end()
@@ -380,8 +340,10 @@ func (s *cachedSession) runSignIn(ctx context.Context, run *signing) {
 	if err == nil && tok.isZero() {
 		err = errors.New("Config.SignIn returned neither a token nor an error")
 	}
+	done := true
 	if err == nil {
-		err = s.signIn(ctx, tok)
+		ctx = context.WithoutCancel(ctx)
+		done, err = s.signInUnless(ctx, tok, func() bool { return look(s, func(st *state) bool { return st.epoch != run.epoch }) })
 	}
 	var failed error
 	if err != nil {
@@ -389,8 +351,13 @@ func (s *cachedSession) runSignIn(ctx context.Context, run *signing) {
 		chain := errors.Join(ErrSignInRequired, redact.Without(redact.Without(err, context.Canceled), context.DeadlineExceeded))
 		failed = refreshError(s.name, &redact.Error{Text: text, Chain: chain})
 	}
+	gone := look(s, func(st *state) *signedOut { return st.signedOut })
+	if err == nil && !done && gone != nil { // by a SignOut, after which nobody else knows of this token
+		_ = s.revokeOrKeep(ctx, tok)
+		failed = gone.err
+	}
 	s.mu.Lock()
-	if cancelled := run.waiters < 0; failed != nil && !cancelled {
+	if cancelled := run.waiters < 0; err != nil && !cancelled {
 		run.until = m.now() + max(m.refreshPause, 1)
 	} else if s.signing == run {
 		s.signing = nil

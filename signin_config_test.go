@@ -68,6 +68,19 @@ func TestTwentyRequestsThatNeedASignInShareOne(t *testing.T) {
 	})
 }
 
+func TestARequestThatComesLateToASignInDoesNotOpenAnother(t *testing.T) {
+	withBrowser(t, time.Minute, func(t *testing.T, w *testworld.World, b *browser) {
+		var held atomic.Bool
+		w.Events.OnKind(reauth.EventWaited, func(context.Context) {
+			if held.CompareAndSwap(false, true) {
+				time.Sleep(2 * time.Minute) // between the news that a sign-in is required and the sign-in
+			}
+		})
+		testworld.AssertAllOK(t, w.Storm(t.Context(), 2))
+		assert.EqualValues(t, 1, b.opened.Load())
+	})
+}
+
 func TestEachSessionHasASignInOfItsOwn(t *testing.T) {
 	withBrowser(t, time.Minute, func(t *testing.T, w *testworld.World, b *browser) {
 		ann, bob := w.Start(as(t, "ann")), w.Start(as(t, "bob"))
@@ -369,5 +382,63 @@ func TestWaitWaitsForASignIn(t *testing.T) {
 		w.Wait(t)
 		assert.Equal(t, time.Minute, time.Since(began))
 		require.NoError(t, (<-request).Err)
+	})
+}
+
+func TestASignInThatSucceedsIsStoredThoughNobodyWaitsAnyLonger(t *testing.T) {
+	withBrowser(t, time.Minute, func(t *testing.T, w *testworld.World, b *browser) {
+		b.signIn = func(context.Context) (reauth.Token, error) { // the user is quicker than the cancellation
+			time.Sleep(time.Minute)
+			return w.Issue(), nil
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		_, err := w.Get(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		w.Wait(t)
+		w.AssertStored(t, "secret-access-1")
+		w.MustGet(t, http.StatusOK)
+		assert.EqualValues(t, 1, b.opened.Load())
+	})
+}
+
+func TestWhatASignInBringsAfterASignOutIsNotUsed(t *testing.T) {
+	for _, waits := range []bool{true, false} {
+		var revoked []string
+		withBrowser(t, time.Minute, func(t *testing.T, w *testworld.World, b *browser) {
+			b.signIn = func(context.Context) (reauth.Token, error) {
+				time.Sleep(time.Minute)
+				return w.Issue(), nil
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := w.Start(ctx)
+			if !waits {
+				cancel()
+			}
+			require.NoError(t, w.Transport.SignOut(t.Context()))
+			err := (<-done).Err
+			if waits {
+				require.ErrorIs(t, err, reauth.ErrSignInRequired)
+			}
+			w.Wait(t)
+			w.AssertStored(t, "")
+			w.AssertSignedIn(t, false)
+			assert.Equal(t, []string{"secret-refresh-1"}, revoked)
+			assert.EqualValues(t, 1, b.opened.Load())
+			assert.Zero(t, w.Events.Count(reauth.EventSignedIn))
+		}, testworld.RevokingInto(&revoked))
+	}
+}
+
+func TestASignInOfTheProgramMeanwhileWins(t *testing.T) {
+	withBrowser(t, time.Minute, func(t *testing.T, w *testworld.World, b *browser) {
+		w.Everybody()
+		done := w.Start(t.Context())
+		own := w.SignIn(t)
+		require.NoError(t, (<-done).Err)
+		assert.Equal(t, []string{own.AccessToken}, bearers(w))
+		w.AssertStored(t, own.AccessToken)
+		assert.Equal(t, 1, w.Events.Count(reauth.EventSignedIn))
 	})
 }

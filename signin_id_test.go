@@ -413,3 +413,28 @@ func TestNamesOfSessionsDoNotReachTheTransportsOfAStoreOrARefresher(t *testing.T
 		})
 	}
 }
+
+func TestASignOutRevokesBothRefreshTokensWhileItIsNotCertainWhichIsGood(t *testing.T) {
+	withRevoking(t, func(t *testing.T, w *testworld.World, r *revoking) {
+		r.fails = false
+		signedInAndRefused(t, w)
+		w.Answer(func(context.Context) (reauth.Token, error) {
+			return reauth.Token{RefreshToken: "secret-refresh-salvaged"}, testworld.ErrFault
+		})
+		w.AssertTemporaryFailure(t)
+		require.NoError(t, w.Transport.SignOut(t.Context()))
+		assert.Equal(t, []string{"secret-refresh-1", "secret-refresh-salvaged"}, r.revoked)
+	})
+}
+
+func TestASignOutRevokesTheNewestTokenThoughTheStoreHasForgottenIt(t *testing.T) {
+	withRevoking(t, func(t *testing.T, w *testworld.World, r *revoking) {
+		r.fails = false
+		signedInAndRefused(t, w)
+		first, _ := w.Store.Stored(t, "")
+		w.MustGet(t, http.StatusOK)
+		w.Store.Put(t, first)
+		require.NoError(t, w.Transport.SignOut(t.Context()))
+		assert.Equal(t, []string{"secret-refresh-2"}, r.revoked)
+	})
+}

@@ -208,7 +208,7 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 	ctx := naming(req.Context(), s.name)
 	began := time.Now()
 	defer closeOnPanic(resp.Body)()
-	a := attempt{gen: g}
+	a := attempt{gen: g, claims: claimsOf(resp.Header)}
 	a.at, a.origin = evidence.EndpointOf(req)
 	cause := t.sessions.withRefusal(ctx, resp)
 	next, f := s.refused(cause, a)
@@ -257,7 +257,7 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 			s.accepted(r.gen, table, req)
 		}
 		if refused || accepted {
-			s.judge(cause, attempt{r.gen, a.at, a.origin, r.fallback}, refused)
+			s.judge(cause, attempt{gen: r.gen, at: a.at, origin: a.origin, fallback: r.fallback}, refused)
 		}
 	}
 	if cookies := resp.Header["Set-Cookie"]; len(cookies) > 0 { // those of a response that no jar will see
@@ -271,7 +271,7 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 // replacement returns what a refused request is sent again with. next and f are what the
 // rules said; while a flight finds nothing out they are asked again.
 func (t *Transport) replacement(ctx context.Context, s *cachedSession, a attempt, next step, f *flight) (replacement, error) {
-	claims := claimsOf(scopeOf(ctx).refusal.Header)
+	claims := a.claims
 	for {
 		var r replacement
 		var err error

@@ -369,3 +369,41 @@ func TestAnUpdateThatCannotBeSavedIsUsedAllTheSame(t *testing.T) {
 		w.AssertStored(t, "secret-access-2")
 	})
 }
+
+func TestANewRefreshTokenThatComesWithAnErrorOfAnUpdateIsKept(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		odd := errors.New("an odd answer")
+		_, err := w.Transport.Update(t.Context(), func(context.Context, reauth.Token) (reauth.Token, error) {
+			return reauth.Token{RefreshToken: "secret-refresh-rotated"}, odd
+		})
+		assert.ErrorIs(t, err, odd)
+		stored, _ := w.Store.Stored(t, "")
+		assert.Equal(t, "secret-refresh-rotated", stored.RefreshToken)
+		assert.Equal(t, 1, w.Events.Count(reauth.EventRefreshFailed))
+
+		w.MustGet(t, http.StatusOK)
+		w.Revoke()
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, []string{"secret-refresh-rotated"}, w.Spent())
+	})
+}
+
+func TestTheFunctionOfAnUpdateIsCalledOnceThoughItIsNotCertainWhichRefreshTokenIsGood(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		odd := errors.New("an odd answer")
+		rotate := func(context.Context, reauth.Token) (reauth.Token, error) {
+			return reauth.Token{RefreshToken: "secret-refresh-rotated"}, odd
+		}
+		_, err := w.Transport.Update(t.Context(), rotate)
+		require.ErrorIs(t, err, odd)
+		var given []string
+		_, err = w.Transport.Update(t.Context(), func(_ context.Context, old reauth.Token) (reauth.Token, error) {
+			given = append(given, old.RefreshToken)
+			return reauth.Token{}, testworld.ErrFinal
+		})
+		assert.ErrorIs(t, err, reauth.ErrSignInRequired)
+		assert.Equal(t, []string{"secret-refresh-rotated"}, given)
+	})
+}

@@ -61,16 +61,28 @@ func ReadJSON(a *Answer) *JSONAnswer {
 	return j
 }
 
+var harmlessErrors = [...]string{
+	"", "none", "ok", "null", "nil", "undefined", "n/a", "no", "false", "success", "no_error", "no error",
+}
+
+// isHarmlessNumber reports whether text is zero, however many digits it has, or the status
+// of a success.
+func isHarmlessNumber(text string) bool {
+	n, err := strconv.ParseFloat(text, 64)
+	return err == nil && (n == 0 || n >= 200 && n < 300)
+}
+
 // isHarmless reports whether an error member says that there is no error.
 func isHarmless(raw json.RawMessage) bool {
 	var text string
 	var members map[string]json.RawMessage
 	var list []json.RawMessage
 	switch {
-	case len(raw) == 0 || string(raw) == "false" || string(raw) == "0":
+	case len(raw) == 0 || string(raw) == "false" || isHarmlessNumber(string(raw)):
 		return true
 	case json.Unmarshal(raw, &text) == nil: // "" for null
-		return slices.Contains([]string{"", "0", "none", "ok", "null", "false", "success", "no_error", "no error"}, ascii.Lower(text))
+		text = strings.TrimSuffix(strings.TrimSpace(ascii.Lower(text)), ".")
+		return isHarmlessNumber(text) || slices.Contains(harmlessErrors[:], text)
 	case json.Unmarshal(raw, &list) == nil:
 		return !slices.ContainsFunc(list, func(r json.RawMessage) bool { return !isHarmless(r) })
 	case json.Unmarshal(raw, &members) == nil:

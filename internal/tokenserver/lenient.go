@@ -22,13 +22,16 @@ type reading struct {
 
 // readText reads the text of an answer. brokeOff is whether its end is missing.
 func readText(text []byte, brokeOff bool) reading {
-	text = bytes.TrimSpace(withoutByteOrderMark(text))
+	text = withoutByteOrderMark(text)
+	text = bytes.TrimLeft(bytes.TrimSpace(text), "\ufeff \t\r\n") // each file that a page is made of may begin with one
 	if json.Valid(text) {
 		return reading{members: soleObject(text), whole: true, isJSON: true}
 	}
 	if !opensJSON(text) {
-		if at := bytes.IndexByte(text, '{'); at > 0 && endsLine(text[:at]) && json.Valid(text[at:]) {
-			return reading{members: soleObject(text[at:]), whole: true}
+		if at := bytes.IndexByte(text, '{'); at > 0 && endsLine(text[:at]) {
+			if value, ok := firstValue(text[at:]); ok && beginsLine(text[at+len(value):]) {
+				return reading{members: soleObject(value), whole: true}
+			}
 		}
 		return reading{members: formMembers(string(text), brokeOff), whole: !brokeOff}
 	}
@@ -46,8 +49,14 @@ func readText(text []byte, brokeOff bool) reading {
 // endsLine reports whether the JSON that follows is the whole of the last line, but for
 // HTML.
 func endsLine(text []byte) bool {
-	text = bytes.TrimRight(text, " \t")
+	text = bytes.TrimRight(text, " \t\ufeff")
 	return bytes.HasSuffix(text, []byte("\n")) || bytes.HasSuffix(text, []byte(">"))
+}
+
+// beginsLine reports whether nothing else is on the line of the JSON before it.
+func beginsLine(text []byte) bool {
+	text = bytes.TrimLeft(text, " \t\r")
+	return len(text) == 0 || text[0] == '\n'
 }
 
 func opensJSON(text []byte) bool { return len(text) > 0 && (text[0] == '{' || text[0] == '[') }
@@ -177,8 +186,14 @@ func closed(text []byte) []byte {
 // formMembers returns the members of a form, or nil if text is not one. If the end is
 // missing, so is the last pair.
 func formMembers(text string, brokeOff bool) map[string]json.RawMessage {
-	if !strings.Contains(text, "=") || strings.ContainsFunc(text, isNotOfForm) {
+	if !strings.Contains(text, "=") {
 		return nil
+	}
+	for pair := range strings.SplitSeq(text, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		if strings.ContainsFunc(name, isNotOfForm) || strings.ContainsFunc(value, func(c rune) bool { return isNotOfForm(c) && c != ' ' && c <= '~' }) {
+			return nil // some servers don't encode the spaces of a scope, or a name
+		}
 	}
 	if brokeOff {
 		text = text[:max(0, strings.LastIndexByte(text, '&'))]

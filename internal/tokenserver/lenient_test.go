@@ -43,6 +43,16 @@ func TestUnusualAnswersThatAreTokens(t *testing.T) {
 		"byte order mark":             "\ufeff" + usual,
 		"UTF-16":                      inUTF16(usual, binary.LittleEndian),
 		"UTF-16, big-endian":          inUTF16(usual, binary.BigEndian),
+		"two byte order marks":        "\ufeff\r\n\ufeff" + usual,
+		"a byte order mark in line 2": "\n\ufeff" + usual,
+		"a warning and a mark":        "<b>Notice</b>: x\n\ufeff" + usual,
+		"lines around it":             "a warning\n" + usual + " \r\n<!-- served by 7 -->",
+		"form with spaces and umlaut": "access_token=access-2&refresh_token=refresh-2&scope=a b&name=Jürgen&expires_in=60",
+		"error the status":            `{"error":{"code":200,"message":"OK"},` + usual[1:],
+		"error zero":                  `{"error":"00000",` + usual[1:],
+		"error a fraction of zero":    `{"error":0.0,` + usual[1:],
+		"error not applicable":        `{"error":"N/A",` + usual[1:],
+		"error a sentence":            `{"error":" Success. ",` + usual[1:],
 		"array of one":                " [" + usual + "]\n",
 		"a string that holds it":      string(inString),
 		"a line after it":             usual + "\n<!-- served by 7 -->",
@@ -64,7 +74,7 @@ func TestUnusualAnswersThatAreTokens(t *testing.T) {
 		"members that are deeply odd": `{"x":{"y":[{"z":[[]]}]},` + usual[1:],
 	} {
 		for _, ending := range []error{nil, io.ErrUnexpectedEOF} {
-			if ending != nil && (strings.HasPrefix(name, "form") || strings.HasPrefix(name, "a warning") || strings.HasPrefix(name, "a prefix")) {
+			if ending != nil && (strings.HasPrefix(name, "form") || strings.HasPrefix(name, "a warning") || name == "lines around it" || strings.HasPrefix(name, "a prefix")) {
 				continue // it can't be told that nothing is missing
 			}
 			a := answer(t, 200, body, ending)
@@ -186,6 +196,10 @@ func TestNothingIsGuessed(t *testing.T) {
 		{`payload={"refresh_token":"evil"}`, nil},
 		{"log: {\n" + `{"refresh_token":"evil"}`, nil},
 		{`the refresh_token=evil`, nil},
+		{`x=1&the refresh_token=evil`, nil},
+		{"x=1&y=2\nrefresh_token=3&refresh_token=evil", nil},
+		{`{"refresh_token":"evil","error":404,"x":"`, nil},
+		{"a line\n" + `{"refresh_token":"evil"} and more`, nil},
 		{`refresh_token=evil&x`, io.ErrUnexpectedEOF},
 		{`x=1&refresh_token=evil`, io.ErrUnexpectedEOF}, // the rest of it may be missing
 		{`refresh_token=evil&refresh_token=worse`, nil},
