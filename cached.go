@@ -254,9 +254,9 @@ func (s *cachedSession) judge(ctx context.Context, a attempt, refused bool) {
 // accepted takes note that the API accepted a token, while a pause after its refresh is
 // on.
 func (s *cachedSession) accepted(g *generation, table *evidence.Table, req *http.Request) {
-	at, origin := evidence.EndpointOf(req)
-	table.Accept(at, g.number)
-	table.Accept(origin, g.number)
+	at := evidence.PlaceOf(req)
+	table.Accept(at.At, g.number)
+	table.Accept(at.Origin, g.number)
 	if s.owner.now() < g.obtained+s.owner.refreshPause {
 		return
 	}

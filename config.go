@@ -69,12 +69,16 @@ type Config struct {
 	RefreshTimeout time.Duration
 
 	// RefreshPause is how long after a refresh a refusal of the new token is taken to be
-	// about permission: it is handed to the caller, and doesn't start a refresh. While
-	// refreshes go on not helping, the pause doubles, up to 5 minutes. It does not count
-	// where an endpoint has accepted this token or the one before, for then the refusal is
-	// about the token. An endpoint that refuses the replay too has a pause of its own. What
-	// an endpoint is, is told by origin, method and path, in which segments with a digit
-	// count as one.
+	// about permission: it is handed to the caller, and doesn't start a refresh. It does not
+	// count where an endpoint has accepted this token or the one before, for then the refusal
+	// is about the token. What an endpoint is, is told by origin, method and path, in which
+	// segments with a digit count as one.
+	//
+	// An endpoint that refuses the replay too, and so whatever token it gets, starts no
+	// refresh for a pause of its own, which doubles each time, up to 5 minutes. Where it has
+	// accepted tokens before, it does not double. If more than two such endpoints are in one
+	// folder, the pause after a refresh doubles for others there. If a refresh brings back
+	// the token that was refused, it doubles for all.
 	//
 	// RefreshPause is also the least time between two looks at the store for a session that
 	// is signed out, and the longest between two attempts at a pending save. 0 means 5

@@ -1,7 +1,6 @@
 package reauth
 
 import (
-	"math"
 	"net/http"
 	"slices"
 	"time"
@@ -64,10 +63,9 @@ func shows(resp *http.Response) bool {
 // An attempt is a request that was sent with a token.
 type attempt struct {
 	gen      *generation
-	at       evidence.Endpoint // 0: not known
-	origin   evidence.Endpoint
-	claims   string // that the refusal asks for
-	fallback bool   // gen was the generation before the current one
+	place    evidence.Place // zero: not known
+	claims   string         // that the refusal asks for
+	fallback bool           // gen was the generation before the current one
 }
 
 const (
@@ -109,46 +107,38 @@ func (st *state) refused(now time.Duration, a attempt, pause time.Duration) step
 	case st.rejected != nil && st.rejected.kept && now < min(cur.expires, st.rejected.look):
 		return step{own: errNotRenewable, held: st.rejected.look - now}
 	}
-	if prev := st.previous; prev != nil && !lacking && a.origin != 0 && now < min(prev.expires, cur.obtained+pause) &&
-		!st.evidence.Accepted(a.origin, cur.number, 0) {
+	if prev := st.previous; prev != nil && !lacking && a.place.Origin != 0 && now < min(prev.expires, cur.obtained+pause) &&
+		!st.evidence.Accepted(a.place.Origin, cur.number, 0) {
 		return step{use: prev, fallback: true} // the API may not know the new token yet
 	}
-	if until := st.pauses[a.at]; now < min(cur.certain, until) {
-		return step{own: errStillRefused, held: until - now}
+	if left := st.pauses.Left(now, a.place); left > 0 && now < cur.certain {
+		return step{own: errStillRefused, held: left}
 	}
 	// A token this new has not been revoked, so the refusal is about permission. But where
 	// it was accepted before, or the one before, the refusal is about the token.
-	fresh := cur.obtained + st.futile.stretch(pause)
-	if cur.fetched && !lacking && now < min(cur.certain, fresh) && !st.evidence.Accepted(a.at, cur.number, 1) {
+	fresh := cur.obtained + max(st.pauses.Stretch(a.place, pause), st.stretch(pause))
+	if cur.fetched && !lacking && now < min(cur.certain, fresh) && !st.evidence.Accepted(a.place.At, cur.number, 1) {
 		return step{own: errPermission, held: fresh - now}
 	}
 	return st.replace(now)
 }
 
-// judge takes note of how the API answered a replay. Refusals count only while the API
-// has not accepted a replay with the same generation: one endpoint that refuses every
-// token says nothing about the refresh.
+// judge takes note of how the API answered a replay. An endpoint that refuses every token
+// says nothing about the others.
 func (st *state) judge(now time.Duration, a attempt, refused bool, pause time.Duration) step {
 	g := a.gen
 	switch {
 	case g.epoch != st.epoch: // it says nothing about this sign-in
 	case !refused:
-		st.futile.count, st.futile.judged = 0, g.number
-		delete(st.pauses, a.at)
+		st.futile = 0
+		delete(st.pauses, a.place.At)
 	case a.fallback:
 		st.previous = nil
 		if st.current != nil && st.flight == nil && !st.backoff.active(now) {
 			return step{start: startRefreshing, needed: st.current}
 		}
-	case st.evidence.Accepted(a.at, g.number, 1):
-		if pause > 0 {
-			st.pauses.Set(now, a.at, now+pause)
-		}
-	case st.futile.judged != g.number && g.fetched:
-		st.futile.judged = g.number
-		if st.futile.count < math.MaxUint8 {
-			st.futile.count++
-		}
+	case g.fetched:
+		st.pauses.Set(now, a.place, g.number, pause, !st.evidence.Accepted(a.place.At, g.number, 1))
 	}
 	return step{}
 }
@@ -156,10 +146,5 @@ func (st *state) judge(now time.Duration, a attempt, refused bool, pause time.Du
 // pauseIsOver reports whether no refusal of g would be handed over because g is new, so
 // that it need not be known who accepts it.
 func (st *state) pauseIsOver(now time.Duration, g *generation, pause time.Duration) bool {
-	for _, until := range st.pauses {
-		if now < until {
-			return false
-		}
-	}
-	return now >= g.obtained+st.futile.stretch(pause)
+	return !st.pauses.Active(now) && now >= g.obtained+st.stretch(pause)
 }

@@ -34,8 +34,7 @@ func (f *flight) keepNew(l *lease, stored, from, tok Token) *outcome {
 		st.renew(g, early)
 		if !early && f.update == nil && tok.same(from) && !from.renewedBy(tok) {
 			// A refresh that brings what was refused has not helped.
-			st.futile.judged = g.number
-			st.futile.count = min(st.futile.count, math.MaxUint8-1) + 1
+			st.futile = min(st.futile, math.MaxUint8-1) + 1
 			o.landing = landing{own: errSameToken}
 		}
 	}

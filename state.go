@@ -14,6 +14,8 @@ type state struct {
 	epoch     uint32          // counts the sign-ins and sign-outs that this process knows of
 	isBack    bool            // the store has shown a sign-in of another process, which is not loaded yet
 	stale     bool            // the store may hold another token than current, and no flight looks; see Transport.Forget
+	settled   uint16          // how many generations there have been
+	futile    uint8           // how many refreshes in a row brought back what was refused
 	current   *generation     // nil: none is known
 	previous  *generation     // the one before, while it is good and current may not be known everywhere yet
 	signedOut *signedOut      // why there is no current generation; nil: the store was not asked yet, or isBack
@@ -21,7 +23,6 @@ type state struct {
 	backoff   *backoff        // after a flight that failed
 	pending   *pendingSave    // a token that has not reached the store
 	rejected  *rejection      // the current generation can't be refreshed any more
-	futile    futility        // refreshes that didn't help
 	memory    *memory         // tokens from before current; nil: none
 	evidence  *evidence.Table // who has accepted the current generation; nil: no pause is on
 	pauses    evidence.Pauses // endpoints where a refresh didn't help
@@ -103,26 +104,15 @@ type pendingSave struct {
 // reportPending is how often a pending save is reported.
 const reportPending = 15 * time.Minute
 
-// A futility counts the refreshes whose replay was refused all the same.
-type futility struct {
-	settled uint16 // how many generations there have been
-	judged  uint16 // the number of the one that was judged last
-	count   uint8  // how many in a row did not help
-}
-
-// longestFutilePause bounds the pause that refreshes which don't help double.
-const longestFutilePause = 5 * time.Minute
-
-// stretch returns the pause, doubled for each refresh in a row that didn't help.
-func (f futility) stretch(pause time.Duration) time.Duration {
+// stretch returns the pause, doubled for each refresh in a row that brought back the token
+// that was refused.
+func (st *state) stretch(pause time.Duration) time.Duration {
 	if pause <= 0 {
 		return 0
 	}
-	longest := max(pause, longestFutilePause)
-	for range f.count {
-		if pause *= 2; pause >= longest {
-			return longest
-		}
+	first := pause
+	for range st.futile {
+		pause = evidence.Doubled(pause, first)
 	}
 	return pause
 }
@@ -250,8 +240,8 @@ func (st *state) settle(g *generation) {
 		st.remember(before.tok, false)
 	}
 	if g != nil {
-		st.futile.settled++
-		g.epoch, g.number = st.epoch, st.futile.settled
+		st.settled++
+		g.epoch, g.number = st.epoch, st.settled
 		st.signedOut = nil
 		if g.fetched {
 			if st.evidence == nil {
@@ -316,7 +306,7 @@ func (st *state) leavePending(now time.Duration, tok Token, l *lease, guard bool
 func (st *state) turn(g *generation, o *signedOut) {
 	st.epoch++
 	st.flight = nil
-	st.futile.count, st.futile.judged, st.pauses = 0, 0, nil
+	st.futile, st.pauses = 0, nil
 	st.settle(g)
 	st.signedOut = o
 }
@@ -382,7 +372,7 @@ func (st *state) forgettable(now time.Duration, pause time.Duration, refresher s
 		return false
 	case o != nil && !refresher.needsToken && now < o.since+rememberSignOut:
 		return false
-	case g != nil && g.fetched && now < g.obtained+st.futile.stretch(pause):
+	case g != nil && g.fetched && now < g.obtained+st.stretch(pause), st.pauses.Active(now):
 		return false
 	case st.rejected != nil && g != nil && g.early != never && now < g.expires:
 		return false

@@ -144,7 +144,7 @@ func TestWhatARequestDoesAfterARefusal(t *testing.T) {
 	refresh := func(g *generation) step { return step{wait: true, start: startRefreshing, needed: g} }
 	permission := func(held time.Duration) step { return step{own: errPermission, held: held} }
 	stay := func(look time.Duration) *rejection { return &rejection{kept: true, look: look} }
-	paused := func(until time.Duration) evidence.Pauses { return evidence.Pauses{here: until} }
+	paused := func(until time.Duration) evidence.Pauses { return evidence.Pauses{here: {Until: until}} }
 	for name, tc := range map[string]struct {
 		st      state
 		carried *generation
@@ -164,7 +164,7 @@ func TestWhatARequestDoesAfterARefusal(t *testing.T) {
 		"one whose refresh failed a while ago":                          {in(state{backoff: overNow}, g), g, testPause, refresh(g)},
 		"one that a refresh brought just now":                           {in(state{}, new1), new1, testPause, permission(4 * s1)},
 		"the same, which is being saved":                                {in(state{flight: saving()}, new1), new1, testPause, permission(4 * s1)},
-		"the same, and two refreshes did not help":                      {in(state{futile: futility{count: 2}}, new1), new1, testPause, permission(19 * s1)},
+		"the same, and two refreshes brought what was refused":          {in(state{futile: 2}, new1), new1, testPause, permission(19 * s1)},
 		"the same, without a pause":                                     {in(state{}, new1), new1, 0, refresh(new1)},
 		"one that a refresh brought just now, and has expired":          {in(state{}, new2), new2, testPause, refresh(new2)},
 		"the same in the last second of its lifetime":                   {in(state{}, new3), new3, testPause, refresh(new3)},
@@ -197,7 +197,7 @@ func TestWhatARequestDoesAfterARefusal(t *testing.T) {
 		"a new one, whose refresh has just failed":           {in(state{previous: prev, backoff: inBackoff}, new1), new1, testPause, step{err: errTest}},
 		"the one before": {in(state{previous: prev}, new1), prev, testPause, step{use: new1}},
 	} {
-		a := attempt{gen: tc.carried, at: here, origin: ofBoth}
+		a := attempt{gen: tc.carried, place: evidence.Place{At: here, Origin: ofBoth}}
 		assert.Equal(t, tc.want, tc.st.refused(testNow, a, tc.pause), name)
 		if tc.carried == prev {
 			assert.Nil(t, tc.st.previous, "it was refused, so nothing goes back to it")
@@ -247,10 +247,10 @@ func busyState() state {
 	return state{
 		epoch: 3, current: testGeneration(), backoff: inBackoff,
 		pending:  &pendingSave{tok: testToken("pending")},
-		previous: testGeneration(), pauses: evidence.Pauses{here: never}, stale: true,
+		previous: testGeneration(), pauses: evidence.Pauses{here: {Until: never}}, stale: true,
 		rejected: &rejection{from: testToken("rejected")},
 		flight:   &flight{seen: testToken("seen"), from: testToken("from"), brought: testToken("brought")},
-		futile:   futility{settled: 7, judged: 6, count: 2},
+		settled:  7, futile: 2,
 	}
 }
 
@@ -263,7 +263,7 @@ func TestSettleEndsWhatWasSaidOfTheTokenBefore(t *testing.T) {
 	assert.True(t, had && !spent)
 	st.memory = nil
 	assert.Equal(t, state{
-		epoch: 3, current: g, flight: up, futile: futility{settled: 8, judged: 6, count: 2}, pending: pending, pauses: pauses, stale: true,
+		epoch: 3, current: g, flight: up, settled: 8, futile: 2, pending: pending, pauses: pauses, stale: true,
 	}, st, "what is pending stays, and so does the wish to look at the store")
 	assert.Equal(t, uint32(3), g.epoch)
 	assert.Equal(t, uint16(8), g.number)
@@ -275,7 +275,7 @@ func TestSettleEndsWhatWasSaidOfTheTokenBefore(t *testing.T) {
 	had, spent = st.recalls(g.tok)
 	assert.True(t, had && !spent)
 	st.memory = nil
-	assert.Equal(t, state{epoch: 3, signedOut: gone, flight: up, futile: futility{settled: 8, judged: 6, count: 2}, stale: true}, st)
+	assert.Equal(t, state{epoch: 3, signedOut: gone, flight: up, settled: 8, futile: 2, stale: true}, st)
 }
 
 func TestWhoAcceptsAFetchedTokenIsWatched(t *testing.T) {
@@ -308,7 +308,7 @@ func TestASignInStartsAnEpoch(t *testing.T) {
 	g, pending := testGeneration(), st.pending
 	st.turn(g, nil)
 	st.memory = nil
-	assert.Equal(t, state{epoch: 4, current: g, pending: pending, futile: futility{settled: 8}, stale: true}, st, "no flight, backoff or pause survives")
+	assert.Equal(t, state{epoch: 4, current: g, pending: pending, settled: 8, stale: true}, st, "no flight, backoff or pause survives")
 	assert.Equal(t, uint32(4), g.epoch)
 }
 
@@ -337,7 +337,7 @@ func TestASignOutGivesUpWhatTheStoreMayHold(t *testing.T) {
 		tc.st.giveUp(o)
 		assert.Equal(t, tc.want, *o, name)
 		tc.st.memory = nil
-		assert.Equal(t, state{epoch: epoch + 1, signedOut: o, pending: pending, stale: stale, futile: futility{settled: tc.st.futile.settled}}, tc.st,
+		assert.Equal(t, state{epoch: epoch + 1, signedOut: o, pending: pending, stale: stale, settled: tc.st.settled}, tc.st,
 			"%s: what is pending stays until the store is known to hold nothing", name)
 	}
 }
@@ -506,45 +506,16 @@ func TestThePauseAfterFailuresDoubles(t *testing.T) {
 	assert.False(t, (*backoff)(nil).active(testNow))
 }
 
-func TestRefreshesThatDoNotHelpAreCounted(t *testing.T) {
-	replay := func(number uint16, with ...func(*generation)) *generation {
-		return testGeneration(append(with, func(g *generation) { g.fetched, g.number = true, number })...)
-	}
-	type verdict struct {
-		g       *generation
-		refused bool
-	}
-	of := func(number uint16, refused bool) verdict { return verdict{replay(number), refused} }
-	for name, tc := range map[string]struct {
-		start    futility
-		verdicts []verdict
-		want     futility
-	}{
-		"one refusal":                {futility{}, []verdict{of(1, true)}, futility{judged: 1, count: 1}},
-		"one refresh counts once":    {futility{}, []verdict{of(1, true), of(1, true)}, futility{judged: 1, count: 1}},
-		"two refreshes":              {futility{}, []verdict{of(1, true), of(2, true)}, futility{judged: 2, count: 2}},
-		"an accepted replay ends it": {futility{judged: 2, count: 2}, []verdict{of(3, false)}, futility{judged: 3}},
-		"refused after accepted":     {futility{}, []verdict{of(1, false), of(1, true)}, futility{judged: 1}},
-		"accepted after refused":     {futility{}, []verdict{of(1, true), of(1, false)}, futility{judged: 1}},
-		"a token that was signed in": {futility{}, []verdict{{replay(1, func(g *generation) {}), true}, {testGeneration(), true}},
-			futility{judged: 1, count: 1}},
-		"a replay under an earlier sign-in": {futility{judged: 2, count: 2},
-			[]verdict{{replay(3, func(g *generation) { g.epoch = 1 }), true}, {replay(3, func(g *generation) { g.epoch = 1 }), false}},
-			futility{judged: 2, count: 2}},
-		"the count does not overflow": {futility{count: math.MaxUint8}, []verdict{of(1, true)}, futility{judged: 1, count: math.MaxUint8}},
-	} {
-		st := state{futile: tc.start}
-		for _, v := range tc.verdicts {
-			assert.Equal(t, step{}, st.judge(testNow, attempt{gen: v.g, at: here}, v.refused, testPause), name)
-		}
-		assert.Equal(t, tc.want, st.futile, name)
-	}
-}
-
 func TestWhatAReplayShows(t *testing.T) {
 	current := testGeneration(fetchedNow, func(g *generation) { g.number = 5 })
 	prev, before := testGeneration(), testGeneration(func(g *generation) { g.epoch = 1 })
+	signedIn := testGeneration()
 	start := step{start: startRefreshing, needed: current}
+	place := func(at evidence.Endpoint) evidence.Place { return evidence.Place{At: at, Folder: ofBoth} }
+	on := func(number uint16, length time.Duration) evidence.Pause {
+		return evidence.Pause{Folder: ofBoth, Number: number, Length: length, Until: testNow + length}
+	}
+	endless := evidence.Pause{Until: never}
 	knows := func() *evidence.Table { return acceptedBy(5, here) }
 	for name, tc := range map[string]struct {
 		st       state
@@ -553,26 +524,31 @@ func TestWhatAReplayShows(t *testing.T) {
 		pause    time.Duration
 		want     step
 		pauses   evidence.Pauses // afterwards
-		count    uint8
-		fallback bool // previous is still there
+		fallback bool            // previous is still there
 	}{
-		"refused where the token was accepted": {state{evidence: knows()}, attempt{gen: current, at: here}, true, testPause,
-			step{}, evidence.Pauses{here: testNow + testPause}, 0, true},
-		"the same, for the second time": {state{evidence: knows(), pauses: evidence.Pauses{here: testNow - s1}}, attempt{gen: current, at: here}, true, testPause,
-			step{}, evidence.Pauses{here: testNow + testPause}, 0, true},
-		"the same, without a pause": {state{evidence: knows()}, attempt{gen: current, at: here}, true, 0, step{}, nil, 0, true},
-		"refused where nothing is known": {state{evidence: knows()}, attempt{gen: current, at: there}, true, testPause,
-			step{}, nil, 1, true},
-		"accepted where refreshes did not help": {state{pauses: evidence.Pauses{here: never, there: never}}, attempt{gen: current, at: here}, false, testPause,
-			step{}, evidence.Pauses{there: never}, 0, true},
-		"the one before, refused too":             {state{}, attempt{gen: prev, at: here, fallback: true}, true, testPause, start, nil, 0, false},
-		"the same, and a refresh is up":           {state{flight: refreshing()}, attempt{gen: prev, at: here, fallback: true}, true, testPause, step{}, nil, 0, false},
-		"the same, and a refresh has just failed": {state{backoff: inBackoff}, attempt{gen: prev, at: here, fallback: true}, true, testPause, step{}, nil, 0, false},
-		"the one before, accepted":                {state{}, attempt{gen: prev, at: here, fallback: true}, false, testPause, step{}, nil, 0, true},
-		"of another sign-in": {state{pauses: evidence.Pauses{here: never}}, attempt{gen: before, at: here}, false, testPause,
-			step{}, evidence.Pauses{here: never}, 0, true},
+		"refused where the token was accepted": {state{evidence: knows()}, attempt{gen: current, place: place(here)}, true, testPause,
+			step{}, evidence.Pauses{here: on(5, testPause)}, true},
+		"the same, for the second time": {state{evidence: knows(), pauses: evidence.Pauses{here: {Number: 4, Length: testPause, Until: testNow - s1}}}, attempt{gen: current, place: place(here)}, true, testPause,
+			step{}, evidence.Pauses{here: on(5, testPause)}, true},
+		"the same, without a pause": {state{evidence: knows()}, attempt{gen: current, place: place(here)}, true, 0, step{}, nil, true},
+		"refused where nothing is known": {state{evidence: knows()}, attempt{gen: current, place: place(there)}, true, testPause,
+			step{}, evidence.Pauses{there: on(5, 2*testPause)}, true},
+		"the same, and it was refused before": {state{pauses: evidence.Pauses{there: {Number: 4, Length: 4 * testPause, Until: testNow - 1}}},
+			attempt{gen: current, place: place(there)}, true, testPause, step{}, evidence.Pauses{there: on(5, 8*testPause)}, true},
+		"the same, and another request has said so": {state{pauses: evidence.Pauses{there: on(5, testPause)}}, attempt{gen: current, place: place(there)}, true, testPause,
+			step{}, evidence.Pauses{there: on(5, testPause)}, true},
+		"refused with a token of a sign-in": {state{}, attempt{gen: signedIn, place: place(here)}, true, testPause, step{}, nil, true},
+		"accepted where refreshes did not help": {state{pauses: evidence.Pauses{here: endless, there: endless}}, attempt{gen: current, place: place(here)}, false, testPause,
+			step{}, evidence.Pauses{there: endless}, true},
+		"the one before, refused too":             {state{}, attempt{gen: prev, place: place(here), fallback: true}, true, testPause, start, nil, false},
+		"the same, and a refresh is up":           {state{flight: refreshing()}, attempt{gen: prev, place: place(here), fallback: true}, true, testPause, step{}, nil, false},
+		"the same, and a refresh has just failed": {state{backoff: inBackoff}, attempt{gen: prev, place: place(here), fallback: true}, true, testPause, step{}, nil, false},
+		"the one before, accepted":                {state{}, attempt{gen: prev, place: place(here), fallback: true}, false, testPause, step{}, nil, true},
+		"of another sign-in": {state{pauses: evidence.Pauses{here: endless}}, attempt{gen: before, place: place(here)}, false, testPause,
+			step{}, evidence.Pauses{here: endless}, true},
 	} {
 		st := tc.st
+		st.futile = 3
 		st.current, st.previous = current, prev
 		assert.Equal(t, tc.want, st.judge(testNow, tc.a, tc.refused, tc.pause), name)
 		if len(tc.pauses) == 0 {
@@ -580,7 +556,7 @@ func TestWhatAReplayShows(t *testing.T) {
 		} else {
 			assert.Equal(t, tc.pauses, st.pauses, name)
 		}
-		assert.Equal(t, tc.count, st.futile.count, name)
+		assert.Equal(t, st.futile == 0, !tc.refused && tc.a.gen.epoch == st.epoch, name)
 		assert.Equal(t, tc.fallback, st.previous != nil, name)
 	}
 	st := state{}
@@ -596,10 +572,10 @@ func TestHowLongItMattersWhoAcceptsAToken(t *testing.T) {
 	}{
 		"during the pause":                {state{}, lately, false},
 		"after it":                        {state{}, old, true},
-		"a refresh did not help":          {state{futile: futility{count: 1}}, old, false},
-		"an endpoint is under a pause":    {state{pauses: evidence.Pauses{here: testNow + 1}}, old, false},
-		"an endpoint was, until just now": {state{pauses: evidence.Pauses{here: testNow}}, old, true},
-		"one of two endpoints is":         {state{pauses: evidence.Pauses{here: testNow, there: testNow + 1}}, old, false},
+		"a refresh did not help":          {state{futile: 1}, old, false},
+		"an endpoint is under a pause":    {state{pauses: evidence.Pauses{here: {Until: testNow + 1}}}, old, false},
+		"an endpoint was, until just now": {state{pauses: evidence.Pauses{here: {Until: testNow}}}, old, true},
+		"one of two endpoints is":         {state{pauses: evidence.Pauses{here: {Until: testNow}, there: {Until: testNow + 1}}}, old, false},
 	} {
 		assert.Equal(t, tc.want, tc.st.pauseIsOver(testNow, tc.g, testPause), name)
 	}
@@ -621,7 +597,7 @@ func TestTheRefreshPauseIsStretched(t *testing.T) {
 		{3, -1, 0},
 		{255, math.MaxInt64 / 3, math.MaxInt64 / 3},
 	} {
-		assert.Equal(t, tc.want, futility{count: tc.count}.stretch(tc.pause), "%d of %s", tc.count, tc.pause)
+		assert.Equal(t, tc.want, (&state{futile: tc.count}).stretch(tc.pause), "%d of %s", tc.count, tc.pause)
 	}
 }
 
@@ -634,7 +610,6 @@ func TestWhatCanBeForgotten(t *testing.T) {
 	nothing := func(*signedOut) {}
 	lately := func(o *signedOut) { o.since++ }
 	of := func(st state, with ...func(*generation)) state { st.current = testGeneration(with...); return st }
-	futile := futility{count: 1}
 	for name, tc := range map[string]struct {
 		st        state
 		refresher startKind
@@ -648,7 +623,8 @@ func TestWhatCanBeForgotten(t *testing.T) {
 		"when it is over":                               {of(state{backoff: overNow}), startKind{}, true},
 		"the pause after a refresh or an adoption":      {of(state{}, fetchedNow), startKind{}, false},
 		"when that is over":                             {of(state{}, longAgo), startKind{}, true},
-		"the pause after one that did not help":         {of(state{futile: futile}, longAgo), startKind{}, false},
+		"the pause after one that did not help":         {of(state{futile: 1}, longAgo), startKind{}, false},
+		"the pause of an endpoint":                      {of(state{pauses: evidence.Pauses{here: {Until: testNow + 1}}}, longAgo), startKind{}, false},
 		"a final answer to an early refresh":            {of(state{rejected: new(rejection)}, isEarly), startKind{}, false},
 		"the same once the token has expired":           {of(state{rejected: new(rejection)}, expired), startKind{}, true},
 		"the same if it is never refreshed early":       {of(state{rejected: new(rejection)}), startKind{}, true},

@@ -209,7 +209,7 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 	began := time.Now()
 	defer closeOnPanic(resp.Body)()
 	a := attempt{gen: g, claims: claimsOf(resp.Header)}
-	a.at, a.origin = evidence.EndpointOf(req)
+	a.place = evidence.PlaceOf(req)
 	cause := t.sessions.withRefusal(ctx, resp)
 	next, f := s.refused(cause, a)
 	if next.own != nil {
@@ -257,7 +257,7 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 			s.accepted(r.gen, table, req)
 		}
 		if refused || accepted {
-			s.judge(cause, attempt{gen: r.gen, at: a.at, origin: a.origin, fallback: r.fallback}, refused)
+			s.judge(cause, attempt{gen: r.gen, place: a.place, fallback: r.fallback}, refused)
 		}
 	}
 	if cookies := resp.Header["Set-Cookie"]; len(cookies) > 0 { // those of a response that no jar will see

@@ -67,6 +67,11 @@ type Refresher struct {
 	// 8707) or "audience". One that is sent anyway is an error.
 	Params url.Values
 
+	// CodePath is the path of the error code in an answer without a token, for a server
+	// that does not put it where RFC 6749 section 5.2 does: "error.message" or
+	// "errors.0.code". The code is a string or a number. Empty means error.
+	CodePath string
+
 	// FinalCodes are error codes that mean, as "invalid_grant" always does, that the
 	// refresh token is not valid and the user must sign in again: dex says
 	// "invalid_request", Slack "invalid_refresh_token". They count in answers with a
@@ -138,7 +143,7 @@ func (r *Refresher) Refresh(ctx context.Context, old reauth.Token) (reauth.Token
 	if err := a.Late(); err != nil {
 		return salvaged, err
 	}
-	code := a.Code(r.FinalCodes)
+	code := r.code(a)
 	if salvaged.RefreshToken == "" {
 		if refusal := r.refusal(a, code, renews); a.Refused || errors.Is(refusal, reauth.ErrSignInRequired) {
 			return reauth.Token{}, a.Failure(code, refusal)
@@ -176,6 +181,14 @@ func (r *Refresher) requestGrant(ctx context.Context, old reauth.Token) (form ur
 		}
 	}
 	return form, secrets, nil
+}
+
+// code returns the error code of an answer.
+func (r *Refresher) code(a *tokenserver.JSONAnswer) string {
+	if r.CodePath == "" {
+		return a.Code(r.FinalCodes)
+	}
+	return a.NamedCode(r.CodePath, r.FinalCodes)
 }
 
 // refusal says what an answer without a token means. What the server's error codes say is
@@ -228,7 +241,7 @@ func (r *Refresher) Revoke(ctx context.Context, tok reauth.Token) error {
 	if err != nil {
 		return err
 	}
-	code := a.Code(r.FinalCodes)
+	code := r.code(a)
 	switch {
 	case a.IsSuccess():
 		// Also for a token that was not valid (section 2.2). The body has no meaning.
@@ -277,6 +290,7 @@ func (r *Refresher) Validate() error {
 	if r.RevocationURL != "" {
 		f.URL("RevocationURL", r.RevocationURL)
 	}
+	f.Path("CodePath", r.CodePath)
 	r.validateGrant(f)
 	r.validateClient(f)
 	r.validateParams(f)

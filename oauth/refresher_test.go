@@ -129,6 +129,30 @@ func TestRefusalsThatSignOutAndThatDoNot(t *testing.T) {
 	}
 }
 
+func TestCodePathSaysWhereTheErrorCodeIs(t *testing.T) {
+	for _, tc := range []struct {
+		path   string
+		status int
+		body   string
+		code   string
+		final  bool
+	}{
+		{"error.message", 400, `{"error":{"code":400,"message":"TOKEN_EXPIRED","status":"INVALID_ARGUMENT"}}`, "TOKEN_EXPIRED", true},
+		{"error.message", 400, `{"error":{"message":"TOO_MANY_ATTEMPTS_TRY_LATER"}}`, "TOO_MANY_ATTEMPTS_TRY_LATER", false},
+		{"error.message", 429, `{"error":{"message":"TOKEN_EXPIRED"}}`, "TOKEN_EXPIRED", false},
+		{"error.message", 403, `{"error":"invalid_grant"}`, "", true},
+		{"errors.0.code", 422, `{"errors":[{"code":"expired"}]}`, "expired", true},
+		{"code", 401, `{"code":20026}`, "20026", true},
+		{"code", 401, `{"error":"expired"}`, "", false},
+	} {
+		r := &oauth.Refresher{
+			TokenURL: testworld.TokenURL, CodePath: tc.path, FinalCodes: []string{"TOKEN_EXPIRED", "expired", "20026"},
+			Client: testworld.Answering(tc.status, tc.body).Client(),
+		}
+		testworld.AssertRefused(t, r, oldToken, tc.status, tc.code, tc.final)
+	}
+}
+
 func TestWithoutARefreshTokenThereIsNoRequest(t *testing.T) {
 	server := testworld.Answering(200, `{"access_token":"a"}`)
 	r := &oauth.Refresher{TokenURL: testworld.TokenURL, Client: server.Client()}
@@ -464,6 +488,7 @@ func TestEveryBadFieldIsNamed(t *testing.T) {
 				`oauth: Refresher.Params "scope": belongs in Scopes`,
 			},
 		},
+		{&oauth.Refresher{TokenURL: url1, CodePath: "error..code"}, []string{`oauth: Refresher.CodePath "error..code": has an empty name in it`}},
 		{&oauth.Refresher{TokenURL: url1, AuthStyle: -1}, []string{`oauth: Refresher.AuthStyle -1: is not one of the constants`}},
 		{&oauth.Refresher{TokenURL: url1, AuthStyle: oauth.AuthStyleBasic}, []string{`oauth: Refresher.ClientID "": must be set for AuthStyleBasic`}},
 		{&oauth.Refresher{TokenURL: url1, AuthStyle: oauth.AuthStyleBasicRaw}, []string{`oauth: Refresher.ClientID "": must be set for AuthStyleBasicRaw`}},

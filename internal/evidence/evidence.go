@@ -15,9 +15,13 @@ type Endpoint uint64
 
 var endpointSeed = maphash.MakeSeed()
 
-// EndpointOf returns the endpoint that req is for, and that of its origin as a whole.
-// Path segments with a digit are usually identifiers, and count as one.
-func EndpointOf(req *http.Request) (at, origin Endpoint) {
+// A Place is where a request went: its endpoint, the folder that the endpoint is in, and its
+// origin as a whole. The zero Place is not known.
+type Place struct{ At, Folder, Origin Endpoint }
+
+// PlaceOf returns where req goes. Path segments with a digit are usually identifiers, and
+// count as one.
+func PlaceOf(req *http.Request) (p Place) {
 	var h maphash.Hash
 	h.SetSeed(endpointSeed)
 	h.WriteString(req.URL.Scheme)
@@ -25,10 +29,11 @@ func EndpointOf(req *http.Request) (at, origin Endpoint) {
 	h.WriteString(req.URL.Host)
 	sum := h.Sum64()
 	// What an endpoint shows must not take the place of what its own origin does.
-	origin = Endpoint(sum&^(slots-1) | slots - originSlots + sum%originSlots)
+	p.Origin = Endpoint(sum&^(slots-1) | slots - originSlots + sum%originSlots)
 	h.WriteByte(' ')
 	h.WriteString(req.Method)
 	for path := req.URL.Path; path != ""; {
+		p.Folder = Endpoint(h.Sum64())
 		segment, rest, _ := strings.Cut(path, "/")
 		h.WriteByte('/')
 		if strings.ContainsAny(segment, "0123456789") {
@@ -38,7 +43,8 @@ func EndpointOf(req *http.Request) (at, origin Endpoint) {
 		path = rest
 	}
 	sum = h.Sum64()
-	return Endpoint(sum&^(slots-1) | sum%(slots-originSlots)), origin
+	p.At = Endpoint(sum&^(slots-1) | sum%(slots-originSlots))
+	return p
 }
 
 // A Table remembers which endpoints have accepted which of a session's recent tokens. It
@@ -73,22 +79,79 @@ func (e *Table) Accepted(at Endpoint, number, before uint16) bool {
 	return value != 0 && value&^numberBits == uint64(at)&^numberBits && number-uint16(value) <= before
 }
 
-// Pauses are the endpoints whose tokens are not refreshed before a time, because a
-// refresh did not help there although they had accepted tokens before.
-type Pauses map[Endpoint]time.Duration
+// Pauses are the endpoints where a refresh did not help. The zero value has none.
+type Pauses map[Endpoint]Pause
 
-// mostPauses bounds Pauses.
-const mostPauses = 64
+// A Pause is on while a refusal is not believed to be about the token.
+type Pause struct {
+	Folder Endpoint
+	Number uint16 // of the generation that was refused
+	Length time.Duration
+	Until  time.Duration
+}
 
-// Set puts an endpoint under pause until then.
-func (p *Pauses) Set(now time.Duration, at Endpoint, until time.Duration) {
+const (
+	mostPauses = 64
+	longest    = 5 * time.Minute
+)
+
+// Set puts an endpoint under a pause, because it has refused the generation with this
+// number, which a refresh had just brought. With doubles it is twice as long as the one
+// before.
+func (p *Pauses) Set(now time.Duration, at Place, number uint16, length time.Duration, doubles bool) {
+	before, known := (*p)[at.At]
+	if length <= 0 || known && before.Number == number { // it is on already
+		return
+	}
+	if doubles {
+		length = Doubled(max(before.Length, length), length)
+	}
 	if *p == nil {
 		*p = make(Pauses)
 	}
-	for other, ends := range *p { // make room: first of those that are over
-		if len(*p) >= mostPauses || ends <= now {
+	for other, q := range *p { // make room: first of those that are long over
+		if len(*p) >= mostPauses || q.Until+longest <= now {
 			delete(*p, other)
 		}
 	}
-	(*p)[at] = until
+	(*p)[at.At] = Pause{at.Folder, number, length, now + length}
+}
+
+// Doubled returns twice the length, which is at most five minutes unless it was longer in
+// the first place.
+func Doubled(length, first time.Duration) time.Duration {
+	limit := max(first, longest)
+	if length >= limit/2 {
+		return limit
+	}
+	return 2 * length
+}
+
+// Left returns how long the pause of an endpoint lasts.
+func (p Pauses) Left(now time.Duration, at Place) time.Duration { return p[at.At].Until - now }
+
+// Stretch returns how long after a refresh a refusal is not believed from an endpoint of
+// which nothing is known: length, and longer if more than two others in its folder refuse
+// whatever token they get.
+func (p Pauses) Stretch(at Place, length time.Duration) time.Duration {
+	first, others := length, -2
+	for _, q := range p {
+		if q.Folder == at.Folder {
+			others++
+		}
+	}
+	for ; length > 0 && others > 0; others-- {
+		length = Doubled(length, first)
+	}
+	return length
+}
+
+// Active reports whether a pause is on.
+func (p Pauses) Active(now time.Duration) bool {
+	for _, q := range p {
+		if now < q.Until {
+			return true
+		}
+	}
+	return false
 }

@@ -13,11 +13,17 @@ import (
 	"github.com/reauth-go/reauth/internal/evidence"
 )
 
-func endpoint(t *testing.T, method, target string) (at, origin evidence.Endpoint) {
+func place(t *testing.T, method, target string) evidence.Place {
 	t.Helper()
 	u, err := url.Parse(target)
 	require.NoError(t, err)
-	return evidence.EndpointOf(&http.Request{Method: method, URL: u})
+	return evidence.PlaceOf(&http.Request{Method: method, URL: u})
+}
+
+func endpoint(t *testing.T, method, target string) (at, origin evidence.Endpoint) {
+	t.Helper()
+	p := place(t, method, target)
+	return p.At, p.Origin
 }
 
 func TestWhatIsOneEndpoint(t *testing.T) {
@@ -69,15 +75,63 @@ func TestAnEndpointDoesNotTakeThePlaceOfItsOrigin(t *testing.T) {
 	}
 }
 
+func TestWhatIsOneFolder(t *testing.T) {
+	in := func(target string) evidence.Endpoint { return place(t, "GET", "https://api.example.com"+target).Folder }
+	assert.Equal(t, in("/users/ann"), in("/users/bob?page=2"))
+	assert.Equal(t, in("/users/7/orders"), in("/users/8/invoices"))
+	assert.Equal(t, in("/me"), in("/admin"))
+	for _, other := range []string{"/users", "/users/7/orders", "/groups/ann"} {
+		assert.NotEqual(t, in("/users/ann"), in(other), other)
+	}
+	assert.NotEqual(t, in("/users/ann"), place(t, "GET", "https://other.example.com/users/ann").Folder)
+}
+
+const s1 = time.Second
+
+func TestAPauseDoublesOncePerToken(t *testing.T) {
+	var p evidence.Pauses
+	at := place(t, "GET", "https://api.example.com/admin")
+	for i, want := range []time.Duration{10, 20, 40, 80, 160, 300, 300} {
+		p.Set(0, at, uint16(i), 5*s1, true)
+		p.Set(s1, at, uint16(i), 5*s1, true) // of a request that was refused at the same time
+		assert.Equal(t, want*s1, p.Left(0, at))
+	}
+	p.Set(0, at, 100, 5*s1, false)
+	assert.Equal(t, 5*s1, p.Left(0, at), "it does not double")
+	p = nil
+	p.Set(0, at, 1, 0, true)
+	p.Set(0, at, 2, -s1, true)
+	assert.Empty(t, p, "without a pause")
+	assert.Negative(t, p.Left(s1, at))
+	p.Set(0, at, 3, time.Hour, true)
+	assert.Equal(t, time.Hour, p.Left(0, at), "one that is longer than five minutes stays as it is")
+	assert.True(t, p.Active(time.Hour-1))
+	assert.False(t, p.Active(time.Hour))
+}
+
+func TestManyEndpointsOfAFolderThatRefuseSpeakForTheOthers(t *testing.T) {
+	var p evidence.Pauses
+	in := func(path string) evidence.Place { return place(t, "GET", "https://api.example.com"+path) }
+	unknown, elsewhere := in("/admin/unknown"), in("/me")
+	for i, want := range []time.Duration{5, 5, 5, 10, 20, 40, 80, 160, 300, 300} {
+		assert.Equal(t, want*s1, p.Stretch(unknown, 5*s1), "%d others", i)
+		assert.Equal(t, 5*s1, p.Stretch(elsewhere, 5*s1))
+		p.Set(0, in("/admin/"+string(rune('a'+i))), 1, 5*s1, true)
+	}
+	assert.Equal(t, -s1, p.Stretch(unknown, -s1), "without a pause")
+}
+
 func TestPausesAreBounded(t *testing.T) {
 	var p evidence.Pauses
-	p.Set(0, 1, time.Second)
-	p.Set(time.Second, 2, 3*time.Second)
-	assert.Equal(t, evidence.Pauses{2: 3 * time.Second}, p, "one that is over makes room")
+	p.Set(0, evidence.Place{At: 1}, 1, s1, true)
+	p.Set(302*s1-1, evidence.Place{At: 2}, 1, s1, true)
+	assert.Len(t, p, 2, "one that was on until lately may double")
+	p.Set(302*s1, evidence.Place{At: 3}, 1, s1, true)
+	assert.Len(t, p, 2, "one that is long over makes room")
 	for i := range 1000 {
-		p.Set(time.Second, evidence.Endpoint(i), time.Hour)
+		p.Set(302*s1, evidence.Place{At: evidence.Endpoint(i + 10)}, 1, time.Hour, true)
 		assert.LessOrEqual(t, len(p), 64)
-		assert.Equal(t, time.Hour, p[evidence.Endpoint(i)])
+		assert.Equal(t, time.Hour, p.Left(302*s1, evidence.Place{At: evidence.Endpoint(i + 10)}))
 	}
 	assert.Len(t, p, 64)
 }
