@@ -170,6 +170,7 @@ func (b *answerBody) isClosed() bool {
 type attempt struct {
 	number, hop int
 	stranger    bool
+	endpoint    string
 	t           *token
 	entered     time.Time // when the Transport had decided upon it
 	sent        time.Time
@@ -177,6 +178,7 @@ type attempt struct {
 	status      int
 	text        string
 	beyond      bool // its 401 is about a scope
+	trusted     bool // the endpoint had accepted this token before, and no other any since
 }
 
 // beginAttempt looks at a request as it leaves the process.
@@ -189,6 +191,7 @@ func (w *world) beginAttempt(o *op, req *http.Request, entered time.Time) *attem
 		at.hop++
 		left = left || r.Response.Request.URL.Host != strings.TrimPrefix(apiOrigin, "https://")
 	}
+	at.endpoint = req.Method + " " + req.URL.Path
 	at.stranger = "https://"+req.URL.Host != apiOrigin
 	value := req.Header.Get("Authorization")
 	access, ok := strings.CutPrefix(value, "Bearer ")
@@ -207,6 +210,9 @@ func (w *world) endAttempt(o *op, at *attempt, resp *http.Response) {
 	at.answered, at.status = time.Now(), resp.StatusCode
 	if at.status == http.StatusUnauthorized && !at.beyond && !at.stranger && at.t != nil {
 		o.p.know(o.session).refused[at.t] = true
+	}
+	if !at.stranger && at.t != nil {
+		o.p.know(o.session).seen.learn(o, at)
 	}
 	w.note(o.p.name, o.session, "%s: %d for %v", o.name, at.status, at.t)
 }

@@ -31,6 +31,7 @@ type op struct {
 	attempts []*attempt
 	ended    time.Time // when its context did
 	panicked bool      // by a handler of events
+	unlocked bool      // it has deleted without a lease
 }
 
 // An ending is the cause of the end of one op's context.
@@ -284,8 +285,8 @@ func (p *process) signOut(o *op) {
 	w.mu.Lock()
 	w.note(p.name, o.session, "%s: SignOut: %v", o.name, err)
 	u.ended, u.failed = time.Now(), err != nil
-	if err == nil {
-		w.judgeSignOut(p, o.session, u)
+	if err == nil && !p.dead {
+		w.judgeSignOut(o, u)
 	}
 	k.outFailed = k.outFailed || err != nil
 	w.mu.Unlock()

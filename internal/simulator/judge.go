@@ -113,6 +113,7 @@ func (w *world) judgeCarried(o *op, at *attempt) {
 		k.carried[t] = at.entered
 	}
 	k.last = t
+	k.seen.carries(t)
 	for _, u := range k.turns {
 		signOut := u.family == nil
 		switch {
@@ -167,7 +168,9 @@ func (w *world) judgeOp(o *op, what string, err error) {
 		violated(ruleLoss, "%v, but the store holds %v", err, w.storage.held[o.session])
 	}
 	if _, ok := errors.AsType[*reauth.RefreshError](err); ok && len(o.attempts) == 0 && (what == "request" || what == "Token") && !ended && !required && !o.bare && !strings.Contains(err.Error(), "OnEvent panicked") {
-		if t := o.p.know(o.session).good(); t != nil {
+		k := o.p.know(o.session)
+		// It may have waited for a flight from before, and for a handler after that.
+		if t := k.good(); t != nil && !now.Before(k.carried[t].Add(w.handlersTake())) {
 			violated(ruleStillGood, "%v, but %v is good for %v", err, t, t.told().Sub(now))
 		}
 	}
@@ -197,6 +200,7 @@ func (w *world) judgeAnswer(o *op, status int, text string) {
 		return
 	}
 	last := o.attempts[len(o.attempts)-1]
+	w.judgeRefusal(o, last)
 	if status != last.status || !strings.HasPrefix(last.text, text) {
 		w.violatedLocked(ruleAnswer, o.p, o.session, "%s: %d %q, after %q", o.name, status, text, last.text)
 	}
@@ -206,7 +210,9 @@ func (w *world) judgeAnswer(o *op, status int, text string) {
 func (w *world) judgeToken(o *op, tok reauth.Token) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if t := w.server.byAccess[tok.AccessToken]; t == nil || t.family.user != o.session {
+	if t := w.server.byAccess[tok.AccessToken]; o.panicked {
+		// its handler of events took its result away
+	} else if t == nil || t.family.user != o.session {
 		w.violatedLocked(ruleUsable, o.p, o.session, "%s: %v", o.name, t)
 	}
 }

@@ -238,7 +238,7 @@ func (p *plan) window(lifetime time.Duration) time.Duration {
 	case p.early < 0:
 		return 0
 	case p.early == 0:
-		return lifetime / 10
+		return min(lifetime/4, 30*time.Minute)
 	}
 	return min(p.early, lifetime-lifetime/4)
 }

@@ -55,10 +55,12 @@ type knowledge struct {
 	asking   int                  // refreshes under way
 	asked    time.Time            // when the first of them began
 
+	seen       experience
 	turns      []*turn
 	signOut    time.Time // when one last began; zero if the session is known to be back
 	outFailed  bool      // a SignOut has returned an error
 	loadFailed time.Time // when a Load last did
+	lockFailed time.Time // when a Lock last did, for another reason than that somebody holds it
 
 	failed         time.Time     // when a refresh failed; zero if nothing is left of that
 	failedPause    time.Duration // for how long no refresh may follow, at least
@@ -100,6 +102,13 @@ func (t *turn) overlaps(o *turn) bool {
 	return (t.ended.IsZero() || !t.ended.Before(o.began)) && (o.ended.IsZero() || !o.ended.Before(t.began))
 }
 
+// signsOutUnlocked reports whether a sign-out is under way that could not lock the store.
+func (k *knowledge) signsOutUnlocked() bool {
+	return slices.ContainsFunc(k.turns, func(t *turn) bool {
+		return t.family == nil && t.ended.IsZero() && !k.lockFailed.Before(t.began)
+	})
+}
+
 func (k *knowledge) isSigningOut() bool {
 	return slices.ContainsFunc(k.turns, func(t *turn) bool { return t.family == nil && t.ended.IsZero() })
 }
@@ -107,7 +116,7 @@ func (k *knowledge) isSigningOut() bool {
 func (p *process) know(session string) *knowledge {
 	k := p.knows[session]
 	if k == nil {
-		k = &knowledge{carried: make(map[*token]time.Time), refused: make(map[*token]bool), final: make(map[*token]bool)}
+		k = &knowledge{carried: make(map[*token]time.Time), refused: make(map[*token]bool), final: make(map[*token]bool), seen: newExperience()}
 		p.knows[session] = k
 	}
 	return k
@@ -236,6 +245,12 @@ func (p *process) die() {
 		l.languish()
 	}
 	w.deaths <- p
+}
+
+func (p *process) isDead() bool {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	return p.dead
 }
 
 // stumble may freeze the process or end it, where that hurts most: in the middle of

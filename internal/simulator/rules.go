@@ -22,7 +22,6 @@ const (
 	ruleLocked         = "a refresh is made under the lock"
 	ruleKnownLost      = "no refresh is begun under a lease that is known to be lost"
 	ruleNeeded         = "a token is refreshed only if it expires or was refused"
-	rulePause          = "a token that a refresh has just brought is not refreshed because it is refused"
 	ruleFinal          = "a refresh token that was refused for good is not presented again"
 	ruleAborted        = "nothing but RefreshTimeout ends a refresh request"
 	ruleHammer         = "after a failure the token server is left alone for a while"
@@ -33,6 +32,7 @@ const (
 	ruleBackwards      = "the store does not go back to an older token"
 	ruleResurrected    = "a refresh does not bring back a token that was deleted or replaced"
 	ruleSignedOut      = "a sign-out deletes the stored token"
+	ruleUnlocked       = "a sign-out that has not locked the store returns an error"
 	ruleNotYet         = "a final answer that comes early takes effect when the token expires"
 	ruleDeleted        = "no session is deleted that the server still honours"
 )
@@ -43,6 +43,7 @@ func (w *world) beginVisit(p *process, session, presented string, asked time.Tim
 	defer w.mu.Unlock()
 	w.tally.counts[countRefreshesAsked].Add(1)
 	k, now := p.know(session), time.Now()
+	pause := k.failedPause - w.handlersTake() // it began before its event was heard
 	v := &visit{p: p, session: session, t: w.server.byRefresh[presented], asked: asked}
 	t := v.t
 	w.note(p.name, session, "refreshes %s", t)
@@ -80,7 +81,7 @@ func (w *world) beginVisit(p *process, session, presented string, asked time.Tim
 		violated(ruleFinal, "%v", t)
 	}
 	// The rule does not hold for a token that a SignIn has brought meanwhile.
-	if _, known := k.carried[t]; known && t.generation > 1 && !k.failed.IsZero() && now.Before(k.failed.Add(k.failedPause)) {
+	if _, known := k.carried[t]; known && t.generation > 1 && !k.failed.IsZero() && now.Before(k.failed.Add(pause)) {
 		violated(ruleHammer, "%v is refreshed %v after a failure; the pause is %v or more", t, now.Sub(k.failed), k.failedPause)
 	}
 	w.judgeNeed(v, k)
@@ -112,6 +113,9 @@ func (w *world) judgeNeed(v *visit, k *knowledge) {
 		return
 	}
 	certain := t.told().Add(-min(time.Second, t.lifetime/2))
+	if k.seen.credible[t] {
+		return
+	}
 	if t.by == v.p && now.Before(t.got.Add(w.plan.refreshPause())) && (t.unknown || now.Before(certain)) {
 		w.violatedLocked(rulePause, v.p, v.session, "%v is refreshed %v after it came", t, now.Sub(t.got))
 	}
@@ -156,7 +160,12 @@ func (w *world) judgeWrite(ctx context.Context, p *process, session, what string
 	switch {
 	case w.plan.storage != locking:
 	case l == nil:
-		w.violatedLocked(ruleWrite, p, session, "%s without a lease", what)
+		o, _ := ctx.Value(opKey{}).(*op)
+		if what != "Delete" || o == nil || o.p != p || !p.know(session).signsOutUnlocked() {
+			w.violatedLocked(ruleWrite, p, session, "%s without a lease", what)
+			return
+		}
+		o.unlocked = true
 	case l.p != p || l.session != session:
 		w.violatedLocked(ruleWrite, p, session, "%s under the lease of another", what)
 	case l.unlocks > 0 && ctx.Err() == nil:
@@ -213,9 +222,12 @@ func (w *world) judgeFinal(p *process, session string) {
 }
 
 // judgeSignOut looks at the store after a SignOut that has succeeded. w.mu is held.
-func (w *world) judgeSignOut(p *process, session string, u *turn) {
-	if held := w.storage.held[session]; held != nil && w.storage.since[session].Before(u.began) {
-		w.violatedLocked(ruleSignedOut, p, session, "it holds %v", held)
+func (w *world) judgeSignOut(o *op, u *turn) {
+	if held := w.storage.held[o.session]; held != nil && w.storage.since[o.session].Before(u.began) {
+		w.violatedLocked(ruleSignedOut, o.p, o.session, "it holds %v", held)
+	}
+	if o.unlocked {
+		w.violatedLocked(ruleUnlocked, o.p, o.session, "%s", o.name)
 	}
 }
 

@@ -76,12 +76,12 @@ func (s *storage) put(p *process, session string, tok reauth.Token) {
 	s.w.weigh(session)
 }
 
-func (s *storage) remove(p *process, session string) {
+func (s *storage) remove(p *process, session string, l *lease) {
 	s.w.judgeDelete(p, session)
 	s.w.judgeFinal(p, session)
 	s.w.note(p.name, session, "store: %s is deleted", s.held[session])
-	if t := s.held[session]; t != nil {
-		t.family.removed = true
+	if t := s.held[session]; t != nil && (l != nil || s.w.plan.storage != locking) {
+		t.family.removed = true // otherwise a refresh elsewhere may store the next one
 	}
 	delete(s.tokens, session)
 	delete(s.held, session)
@@ -94,7 +94,12 @@ type view struct {
 	p *process
 }
 
+// Load implements [reauth.Store]. A dead process finds nothing, so that its Transport,
+// which nobody can end, does not try to save what is pending for ever.
 func (v view) Load(ctx context.Context, session string) (tok reauth.Token, ok bool, err error) {
+	if v.p.isDead() {
+		return reauth.Token{}, false, nil
+	}
 	began := time.Now()
 	err = v.call(ctx, session, "Load", nil, loadFails, faultKinds, func() error {
 		tok, ok = v.s.tokens[session]
@@ -142,7 +147,7 @@ func (v view) Save(ctx context.Context, session string, tok reauth.Token) error 
 
 func (v view) Delete(ctx context.Context, session string) error {
 	return v.call(ctx, session, "Delete", nil, deleteFails, deleteFailsAfter, func() error {
-		v.s.remove(v.p, session)
+		v.s.remove(v.p, session, leaseOf(ctx))
 		return nil
 	})
 }
@@ -237,7 +242,7 @@ func (v memoryView) Save(ctx context.Context, session string, tok reauth.Token) 
 func (v memoryView) Delete(ctx context.Context, session string) error {
 	v.s.w.mu.Lock()
 	defer v.s.w.mu.Unlock()
-	v.s.remove(v.p, session)
+	v.s.remove(v.p, session, nil)
 	return v.s.memory.Delete(ctx, session)
 }
 
