@@ -125,6 +125,9 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 			if had.loaded && !had.ok {
 				return had, nil
 			}
+			if ctx.Err() != nil { // signOut may have returned, and there may be no lease
+				return had, errors.Join(context.Cause(ctx), err)
+			}
 			if deleteErr := m.store.Delete(ctx, s.name); deleteErr != nil {
 				return had, errors.Join(deleteErr, err)
 			}
