@@ -84,6 +84,7 @@ func (w *world) answer(o *op, req *http.Request, at *attempt, d *dice) *http.Res
 	redirect := pick(d, http.StatusFound, http.StatusTemporaryRedirect)
 	w.mu.Lock()
 	good := at.t != nil && w.server.accepts(at.t)
+	unknown := at.t != nil && w.server.isUnknown(at.t)
 	w.mu.Unlock()
 	switch {
 	case unavailable:
@@ -94,6 +95,10 @@ func (w *world) answer(o *op, req *http.Request, at *attempt, d *dice) *http.Res
 	case at.stranger:
 		status = foreign
 	case path == pathDenied || !good:
+		if unknown && path != pathDenied {
+			w.tally.faults[apiLearnsLate].Add(1)
+			at.unknown = true
+		}
 		status = http.StatusUnauthorized
 		header.Set("WWW-Authenticate", `Bearer realm="api", error="invalid_token"`)
 	case path == pathScope:
@@ -178,6 +183,7 @@ type attempt struct {
 	status      int
 	text        string
 	beyond      bool // its 401 is about a scope
+	unknown     bool // its 401 is about a token that the API has not learned of yet
 	trusted     bool // the endpoint had accepted this token before, and no other any since
 }
 

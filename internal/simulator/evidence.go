@@ -17,15 +17,27 @@ const (
 type experience struct {
 	accepted map[string]*token    // by endpoint: the last token that it accepted
 	credible map[*token]bool      // it was refused by an endpoint that had accepted it or the one before
+	taken    map[*token]bool      // some endpoint has accepted it
 	order    []*token             // in which requests first carried them
 	last     string               // the endpoint that was the last to accept a token
 	paused   map[string]time.Time // by endpoint: when a replay was refused there
+	family   *family              // whose tokens those are
 	futile   int                  // replays in a row, with other tokens each, that were refused
 	judged   *token               // with which the last of those was made
 }
 
 func newExperience() experience {
-	return experience{accepted: make(map[string]*token), credible: make(map[*token]bool), paused: make(map[string]time.Time)}
+	return experience{accepted: make(map[string]*token), credible: make(map[*token]bool), taken: make(map[*token]bool), paused: make(map[string]time.Time)}
+}
+
+// stretch is the pause after a refresh, doubled for each that did not help. Whether those
+// before it did is known for certain only of this process.
+func (x *experience) stretch(pause time.Duration) time.Duration {
+	longest := max(pause, 5*time.Minute)
+	for range x.futile {
+		pause = min(2*pause, longest)
+	}
+	return pause
 }
 
 // carries notes that a request carries t.
@@ -43,35 +55,40 @@ func (x *experience) isRecent(t, u *token) bool {
 
 // learn takes note of an answer.
 func (x *experience) learn(o *op, at *attempt) {
+	if x.family != at.t.family {
+		x.family, x.futile = at.t.family, 0
+	}
 	refused := at.status == http.StatusUnauthorized && !at.beyond
 	replay := at.number > 1 && o.attempts[at.number-2].hop == at.hop
 	before := x.accepted[at.endpoint]
 	at.trusted = before == at.t && x.last == at.endpoint
 	switch {
 	case !refused:
-		x.accepted[at.endpoint], x.last = at.t, at.endpoint
+		x.accepted[at.endpoint], x.last, x.taken[at.t] = at.t, at.endpoint, true
 		if replay {
-			x.futile = 0
+			x.futile, x.judged = 0, at.t
 		}
 	case before != nil && x.isRecent(before, at.t):
 		x.credible[at.t] = true
 		if replay {
 			x.paused[at.endpoint] = time.Now()
 		}
-	case replay && at.t != x.judged:
+	case replay && at.t != x.judged && at.t.by == o.p:
 		x.futile++
 		x.judged = at.t
 	}
-	if refused && replay && o.attempts[at.number-2].t.generation > at.t.generation {
-		// The API did not know the newer one, and has refused the one before as well.
-		x.credible[o.attempts[at.number-2].t] = true
+	if first := o.attempts[max(at.number-2, 0)].t; replay && first.family == at.t.family && first.generation > at.t.generation {
+		o.p.w.tally.counts[countFallbacks].Add(1)
+		if refused { // the API did not know the newer one, and has refused the one before as well
+			x.credible[first] = true
+		}
 	}
 }
 
 // judgeRefusal looks at a refusal that a caller is given without a second attempt. w.mu is
 // held.
 func (w *world) judgeRefusal(o *op, at *attempt) {
-	k, t, now := o.p.know(o.session), at.t, time.Now()
+	k, t := o.p.know(o.session), at.t
 	switch {
 	case at.status != http.StatusUnauthorized, at.beyond, at.stranger, t == nil, o.upload != nil:
 		return
@@ -80,9 +97,28 @@ func (w *world) judgeRefusal(o *op, at *attempt) {
 	case w.isReplaced(o, at): // the request was sent under another sign-in
 		return
 	}
-	if at.trusted && now.Sub(k.seen.paused[at.endpoint]) > w.plan.refreshPause() {
+	if before := w.before(o.p, o.session, t); at.unknown && before != nil && !k.seen.taken[t] {
+		w.violatedLocked(ruleFallback, o.p, o.session, "%s: %v, while %v is good", o.name, t, before)
+	}
+	if at.trusted && at.answered.Sub(k.seen.paused[at.endpoint]) > w.plan.refreshPause() {
 		w.violatedLocked(ruleEvidence, o.p, o.session, "%s: %v at %s", o.name, t, at.endpoint)
 	}
+}
+
+// before returns the token before t, if t came by an early refresh a moment ago, and the one
+// before it is still good. w.mu is held.
+func (w *world) before(p *process, session string, t *token) *token {
+	k, now := p.know(session), time.Now()
+	if t.by != p || t.generation < 2 || k.obtained != t || t.salvaged || !now.Before(t.got.Add(w.plan.refreshPause())) {
+		return nil
+	}
+	b := t.family.tokens[t.generation-2]
+	_, carried := k.carried[b]
+	good := carried && !k.refused[b] && w.server.accepts(b) && b.lifetime > 0 && now.Before(b.told())
+	if !good || k.updated {
+		return nil
+	}
+	return b
 }
 
 // isReplaced reports whether a sign-in or sign-out may have come since a request was sent.

@@ -127,7 +127,7 @@ func runPart(t *testing.T, first uint64, n int, failed *atomic.Int64) (tally sim
 					mu.Lock()
 					tally.Add(r.Tally)
 					mu.Unlock()
-					const shown = 400
+					const shown = 10
 					if r.Failed() && failed.Add(1) <= shown {
 						t.Errorf("%s\n%sthe whole of it: %s", r, r.Trace(60), keep(t, r))
 					}
