@@ -288,10 +288,10 @@ func (s *cachedSession) savePending(p *pendingSave) {
 		expired := !p.tok.RefreshExpiry.IsZero() && time.Now().After(p.tok.RefreshExpiry)
 		switch {
 		case expired:
-			st.leavePending(now, p.tok, nil, false, s.owner.refreshPause)
+			st.leavePending(now, p.tok, p.stored, nil, false, s.owner.refreshPause)
 			return
 		case st.flight != nil: // which may try itself
-			st.leavePending(now, p.tok, p.lease, p.guard, s.owner.refreshPause)
+			st.leavePending(now, p.tok, p.stored, p.lease, p.guard, s.owner.refreshPause)
 			return
 		}
 		s.depart(context.Background(), st, startSaving, nil, nil)

@@ -76,6 +76,7 @@ func (s *cachedSession) depart(ctx context.Context, st *state, why start, needed
 	s.owner.begin()
 	go func() { // ends when run does, which waits for nothing unbounded
 		defer s.owner.end()
+		defer s.change(func(st *state, now time.Duration) { st.retryPending(now, s.owner.refreshPause) })
 		// The rest of the foreign code that a flight calls is called by call.
 		err := contained("OnEvent", func() { f.end(f.run()) })
 		if err == nil {
@@ -293,9 +294,8 @@ func (f *flight) failure(cause error) *outcome {
 				}
 				o.events = append(o.events, e)
 			}
-		case st.pending != nil && st.pending.next <= now:
-			st.leavePending(now, st.pending.tok, st.pending.lease, st.pending.guard, pause)
 		}
+		st.retryPending(now, pause)
 	}
 	return o
 }

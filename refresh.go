@@ -133,6 +133,9 @@ func (f *flight) run() *outcome {
 			}
 		}
 
+		if s.isUnsettled(l) { // what a refresh brings could not be saved under it
+			return f.nothing()
+		}
 		tok, final, err := f.ask(l, from)
 		switch {
 		case err == nil:

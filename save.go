@@ -61,6 +61,7 @@ func (f *flight) salvage(l *lease, stored, from, tok Token, cause error) *outcom
 	kept.Expiry = expiry.Stored(kept.AccessToken, kept.Expiry, now)
 	g := s.newGeneration(kept, now, false)
 	f.store(o, l, stored, from, g.tok, func(st *state, now time.Duration) {
+		st.remember(from, true)
 		st.renew(g, false)
 		fail(st, now)
 	})
@@ -73,11 +74,11 @@ func (f *flight) salvage(l *lease, stored, from, tok Token, cause error) *outcom
 func (f *flight) store(o *outcome, l *lease, stored, from, tok Token, change func(*state, time.Duration)) {
 	s := f.session
 	pause := s.owner.refreshPause
-	guard := tok.RefreshToken != from.RefreshToken
+	guard := tok.RefreshToken != stored.RefreshToken
 	failed := func(l *lease, err error) {
 		o.change = func(st *state, now time.Duration) {
 			change(st, now)
-			st.leavePending(now, tok, l, guard, pause)
+			st.leavePending(now, tok, stored, l, guard, pause)
 		}
 		o.events = append(o.events, Event{Kind: EventSaveFailed, Err: refreshError(s.name, err, f.secrets...)})
 	}
@@ -95,7 +96,7 @@ func (f *flight) store(o *outcome, l *lease, stored, from, tok Token, change fun
 		o.ifVoid = func(st *state, now time.Duration) {
 			if st.signedOut.undeleted { // what is stored is spent: see giveUp
 				st.remember(from, true)
-				st.leavePending(now, tok, l, guard, pause)
+				st.leavePending(now, tok, stored, l, guard, pause)
 				o.unsaved = Token{}
 			}
 		}
@@ -119,7 +120,7 @@ func (f *flight) settlePending(l *lease, stored Token, ok bool) (mine Token, o *
 	s.inspect(func(st *state) {
 		pending = st.pending
 		_, spent = st.recalls(stored)
-		spent = spent && ok
+		spent = ok && (spent || pending != nil && pending.stored.is(stored))
 		switch {
 		case pending != nil:
 			mine = pending.tok
@@ -143,7 +144,7 @@ func (f *flight) settlePending(l *lease, stored Token, ok bool) (mine Token, o *
 			if err == nil {
 				return Token{}, new(outcome) // void
 			}
-			f.pendingFailed(l, mine, pending, err)
+			f.pendingFailed(l, mine, stored, pending, err)
 			if s.isUnsettled(l) {
 				return Token{}, f.failure(fmt.Errorf("%w: %w", errStillOpen, err))
 			}
@@ -170,7 +171,7 @@ func (f *flight) pendingSaved(p *pendingSave) {
 }
 
 // pendingFailed notes that another try to save tok failed.
-func (f *flight) pendingFailed(l *lease, tok Token, p *pendingSave, err error) {
+func (f *flight) pendingFailed(l *lease, tok, stored Token, p *pendingSave, err error) {
 	s := f.session
 	report := false
 	s.change(func(st *state, now time.Duration) {
@@ -178,7 +179,7 @@ func (f *flight) pendingFailed(l *lease, tok Token, p *pendingSave, err error) {
 			return
 		}
 		report = p == nil || now >= p.report
-		st.leavePending(now, tok, l, p == nil || p.guard, s.owner.refreshPause)
+		st.leavePending(now, tok, stored, l, p == nil || p.guard, s.owner.refreshPause)
 		if report {
 			st.pending.report = now + reportPending
 		}

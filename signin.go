@@ -26,8 +26,9 @@ func (s *cachedSession) signIn(ctx context.Context, tok Token) error {
 		return err
 	}
 	g := s.newGeneration(tok, now, false)
-	lease, err := s.acquireSettled(ctx)
+	lease, late, err := s.acquireSettled(ctx)
 	if err != nil {
+		s.owner.emit(ctx, s.name, late...)
 		return err
 	}
 	_, err = write(s, ctx, lease, "the store's Save", func(ctx context.Context) (saved bool, err error) {
@@ -47,18 +48,20 @@ func (s *cachedSession) signIn(ctx context.Context, tok Token) error {
 	})
 	s.release(lease)
 	if err == nil {
-		s.owner.emit(ctx, s.name, Event{Kind: EventSignedIn})
+		late = append(late, Event{Kind: EventSignedIn})
 	}
+	s.owner.emit(ctx, s.name, late...)
 	return err
 }
 
 // acquireSettled is acquire for a write of its own. What is pending is saved first: a
-// store that can't accept that can't accept another write either.
-func (s *cachedSession) acquireSettled(ctx context.Context) (*lease, error) {
+// store that can't accept that can't accept another write either. The events are to be
+// reported once the lease is given back.
+func (s *cachedSession) acquireSettled(ctx context.Context) (_ *lease, late []Event, _ error) {
 	for {
 		l, err := s.acquire(ctx)
 		if err != nil {
-			return nil, err
+			return nil, late, err
 		}
 		p := look(s, func(st *state) *pendingSave { return st.pending })
 		if p != nil && p.lease == l && l.ready != nil {
@@ -71,16 +74,16 @@ func (s *cachedSession) acquireSettled(ctx context.Context) (*lease, error) {
 			}, nil)
 			if saved {
 				s.dropPending(p)
-				s.owner.emit(ctx, s.name, Event{Kind: EventSavedLate, Took: s.owner.now() - p.since})
+				late = append(late, Event{Kind: EventSavedLate, Took: s.owner.now() - p.since})
 			}
 			err = saveErr
 		}
 		if !s.isUnsettled(l) {
-			return l, nil
+			return l, late, nil
 		}
 		s.release(l)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errStillOpen, err)
+			return nil, late, fmt.Errorf("%w: %w", errStillOpen, harmless(err, p.tok.secrets()))
 		}
 	}
 }
@@ -111,7 +114,7 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 		loaded bool
 	}
 	var had deleted
-	l, err := s.acquireSettled(ctx)
+	l, late, err := s.acquireSettled(ctx)
 	lockErr := err
 	if err != nil && !errors.Is(err, errStillOpen) && err != errLockTimeout && ctx.Err() == nil {
 		// Somebody who can't lock may still delete. But a process that refreshes meanwhile
@@ -184,7 +187,7 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 		}
 		err = errors.Join(err, wrap(what, notRevoked))
 	}
-	m.emit(ctx, s.name, Event{Kind: EventSignedOut, Err: err})
+	m.emit(ctx, s.name, append(late, Event{Kind: EventSignedOut, Err: err})...)
 	return err
 }
 

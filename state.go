@@ -93,6 +93,7 @@ func (o *signedOut) holds(tok Token, ok bool) bool {
 // accepted. The store holds one that was spent for it, unless somebody else has written.
 type pendingSave struct {
 	tok    Token
+	stored Token         // what the store was last seen to hold in its place
 	guard  bool          // the store holds a spent token, so the lease is kept while this is pending
 	lease  *lease        // nil: it was lost, or isn't kept
 	tries  int           // with that lease
@@ -292,10 +293,10 @@ func (st *state) recalls(tok Token) (had, spent bool) {
 	return i >= 0, i >= 0 && st.memory.spent&(1<<i) != 0
 }
 
-// leavePending notes that tok has not reached the store. If guard is true the lease l,
+// leavePending notes that tok has not reached the store, which holds stored. If guard is true the lease l,
 // unless nil, is kept until it does. A pause of 0 would make Wait try again and again.
-func (st *state) leavePending(now time.Duration, tok Token, l *lease, guard bool, pause time.Duration) {
-	p := &pendingSave{tok: tok.clone(), guard: guard, since: now, report: now + reportPending}
+func (st *state) leavePending(now time.Duration, tok, stored Token, l *lease, guard bool, pause time.Duration) {
+	p := &pendingSave{tok: tok.clone(), stored: stored.clone(), guard: guard, since: now, report: now + reportPending}
 	if before := st.pending; before != nil {
 		p.since, p.report, p.tries = before.since, before.report, before.tries
 	}
@@ -307,6 +308,14 @@ func (st *state) leavePending(now time.Duration, tok Token, l *lease, guard bool
 	}
 	p.next = now + pause
 	st.pending = p
+}
+
+// retryPending makes sure that what is pending is tried again, though a flight that was to
+// save it has come to something else.
+func (st *state) retryPending(now, pause time.Duration) {
+	if p := st.pending; p != nil && p.next <= now {
+		st.leavePending(now, p.tok, p.stored, p.lease, p.guard, pause)
+	}
 }
 
 // turn starts the next epoch with g or, if that is nil, signed out as o says. A flight

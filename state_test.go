@@ -418,7 +418,7 @@ func TestWhenAPendingSaveIsTriedAgain(t *testing.T) {
 	held, unlocked := &lease{ready: newPromise[error]()}, &lease{}
 	next := func(before *pendingSave, l *lease, guard bool, pause time.Duration) *pendingSave {
 		st := state{pending: before}
-		st.leavePending(testNow, tok, l, guard, pause)
+		st.leavePending(testNow, tok, Token{}, l, guard, pause)
 		return st.pending
 	}
 	for name, tc := range map[string]struct {
