@@ -156,6 +156,8 @@ func (s *cachedSession) usable(ctx context.Context, patient bool) (*generation, 
 				patient = false // it has waited as long as it is to
 			}
 			continue // this request has not been sent: it goes on with what there is now
+		case got.gen != nil && f.update != nil && s.owner.now() >= got.gen.expires:
+			continue // it was no refresh
 		case got.gen != nil:
 			return got.gen, nil
 		case next.use != nil && s.current.Load() == next.use && s.owner.now() < next.use.expires:
@@ -193,9 +195,9 @@ type replacement struct {
 	void     bool        // a sign-in or sign-out came first: the request fails
 }
 
-// replace waits for what a flight brings to a request that was refused. found is false if
-// the rules must be asked again.
-func (s *cachedSession) replace(ctx context.Context, f *flight) (r replacement, found bool, err error) {
+// replace waits for what a flight brings to a request that was refused with g. found is
+// false if the rules must be asked again.
+func (s *cachedSession) replace(ctx context.Context, f *flight, g *generation) (r replacement, found bool, err error) {
 	got, err := s.await(ctx, f, false)
 	switch {
 	case err != nil:
@@ -210,7 +212,7 @@ func (s *cachedSession) replace(ctx context.Context, f *flight) (r replacement, 
 			}
 			return &RefreshError{Session: s.name, Err: errMeanwhile}
 		})
-	case got.again:
+	case got.again, got.gen != nil && g.tok.sendsSame(got.gen.tok): // it was no refresh
 		return r, false, nil
 	}
 	return replacement{gen: got.gen}, true, got.err

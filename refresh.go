@@ -141,7 +141,7 @@ func (f *flight) run() *outcome {
 		case err == nil:
 			return f.keepNew(l, stored, from, tok)
 		case f.update != nil:
-			return &outcome{landing: landing{again: true, fault: err}}
+			return &outcome{landing: landing{again: true, fault: harmless(err, f.secrets)}}
 		case tok.RefreshToken != "" && tok.RefreshToken != from.RefreshToken:
 			return f.salvage(l, stored, from, tok, err)
 		case !final:

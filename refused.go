@@ -75,6 +75,9 @@ func (st *state) refused(now time.Duration, a attempt, pause time.Duration) step
 	if g == st.previous {
 		st.previous = nil
 	}
+	if cur != nil && cur.epoch == g.epoch && g.tok.sendsSame(cur.tok) {
+		g = cur // an Update has kept the access token, or a refresh brought none
+	}
 	switch {
 	case g.epoch != st.epoch:
 		return step{own: errOtherSignIn}

@@ -29,7 +29,11 @@ func (f *flight) keepNew(l *lease, stored, from, tok Token) *outcome {
 		if !tok.same(from) {
 			st.remember(from, true)
 		}
+		before, rejected := st.current, st.rejected
 		st.renew(g, early)
+		if f.update != nil {
+			st.keeps(g, before, rejected)
+		}
 		if !early && f.update == nil && tok.same(from) && !from.renewedBy(tok) {
 			// A refresh that brings what was refused has not helped.
 			st.futile.judged = g.number

@@ -163,7 +163,7 @@ func (s *Session) Refresh(ctx context.Context, refused Token) (Token, error) {
 	}
 	next, f := c.refused(ctx, attempt{gen: cur})
 	for f != nil {
-		r, found, err := c.replace(ctx, f)
+		r, found, err := c.replace(ctx, f, cur)
 		switch {
 		case !found:
 			next, f = c.refused(ctx, attempt{gen: cur})

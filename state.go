@@ -269,8 +269,20 @@ func (st *state) settle(g *generation) {
 func (st *state) renew(g *generation, early bool) {
 	before := st.current
 	st.settle(g)
-	if early {
+	if early && before != nil && !before.tok.sendsSame(g.tok) {
 		st.previous = before
+	}
+}
+
+// keeps makes g, which an Update brought, no newer than the generation before it, if that
+// has the same access token, and no more refreshable.
+func (st *state) keeps(g, before *generation, rejected *rejection) {
+	if before != nil && before.tok.sendsSame(g.tok) {
+		g.fetched, g.obtained, g.number = before.fetched, before.obtained, before.number
+		st.futile.settled = before.number
+	}
+	if rejected != nil && rejected.from.same(g.tok) {
+		st.rejected = rejected
 	}
 }
 
