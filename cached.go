@@ -214,6 +214,8 @@ func (s *cachedSession) replace(ctx context.Context, f *flight, g *generation) (
 		})
 	case got.again, got.gen != nil && g.tok.sendsSame(got.gen.tok): // it was no refresh
 		return r, false, nil
+	case got.gen != nil && !g.tok.sameSignIn(got.gen.tok):
+		return replacement{own: errOtherSignIn}, true, nil
 	}
 	return replacement{gen: got.gen}, true, got.err
 }
@@ -308,7 +310,7 @@ func (s *cachedSession) holds(o *signedOut, tok Token, ok bool) (held bool) {
 		_, spent := st.recalls(tok)
 		held = o.holds(tok, ok) || spent
 		if !held && st.signedOut == o {
-			st.signedOut, st.isBack = nil, true
+			st.isBack = true
 		}
 	})
 	return held

@@ -232,7 +232,7 @@ func (f *flight) abandon(what string) {
 		f.abandoned = true
 		switch {
 		case st.flight != f || !f.refreshes:
-		case st.signedOut != nil: // it was looking for a sign-in, as in vain as with any other failure of the store
+		case st.signedOut != nil && !st.isBack: // it was looking for a sign-in, as in vain as with any other failure of the store
 			o.err = st.signedOut.err
 		default:
 			f.told = true
@@ -364,6 +364,6 @@ func (f *flight) stillOut(gone *signedOut) *outcome {
 	pause := f.session.owner.refreshPause
 	return &outcome{landing: landing{err: gone.err}, change: func(st *state, now time.Duration) {
 		gone.nextLook = now + pause
-		st.signedOut = gone // a sign-in may have been seen, and gone again
+		st.isBack = false // a sign-in may have been seen, and gone again
 	}}
 }

@@ -79,7 +79,7 @@ func (st *state) refused(now time.Duration, a attempt, pause time.Duration) step
 		g = cur // an Update has kept the access token, or a refresh brought none
 	}
 	switch {
-	case g.epoch != st.epoch:
+	case g.epoch != st.epoch, cur != nil && !g.tok.sameSignIn(cur.tok):
 		return step{own: errOtherSignIn}
 	case cur == nil:
 		next := st.find(now)

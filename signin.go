@@ -228,7 +228,7 @@ func (s *cachedSession) signedIn(ctx context.Context) (bool, error) {
 	var gone *signedOut
 	s.inspect(func(st *state) {
 		known, gone = st.current != nil, st.signedOut
-		ask = !known && (gone == nil || m.now() >= gone.nextLook)
+		ask = !known && (gone == nil || st.isBack || m.now() >= gone.nextLook)
 	})
 	if !ask {
 		return known, nil
@@ -374,10 +374,12 @@ func (s *cachedSession) runSignIn(ctx context.Context, run *signing) {
 	if err == nil && tok.isZero() {
 		err = errors.New("Config.SignIn returned neither a token nor an error")
 	}
-	if err == nil {
-		err = s.signIn(ctx, tok)
-	}
 	var failed error
+	if err == nil {
+		if panicked := contained("OnEvent", func() { err = s.signIn(ctx, tok) }); panicked != nil {
+			failed = refreshError(s.name, panicked) // the sign-in itself has been done
+		}
+	}
 	if err != nil {
 		text := redact.Text("sign-in: "+err.Error(), tok.secrets())
 		chain := errors.Join(ErrSignInRequired, redact.Without(redact.Without(err, context.Canceled), context.DeadlineExceeded))

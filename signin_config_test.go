@@ -371,3 +371,14 @@ func TestWaitWaitsForASignIn(t *testing.T) {
 		require.NoError(t, (<-request).Err)
 	})
 }
+
+func TestAHandlerThatPanicsAtASharedSignInHarmsNobodyElse(t *testing.T) {
+	withBrowser(t, time.Minute, func(t *testing.T, w *testworld.World, b *browser) {
+		w.Events.OnKind(reauth.EventSignedIn, func(context.Context) { panic("no disk for logs") })
+		_, err := w.Get(t.Context())
+		require.ErrorContains(t, err, "OnEvent panicked")
+		assert.NotErrorIs(t, err, reauth.ErrSignInRequired, "the sign-in has been done")
+		w.MustGet(t, http.StatusOK)
+		assert.EqualValues(t, 1, b.opened.Load())
+	})
+}

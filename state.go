@@ -14,8 +14,8 @@ type state struct {
 	epoch     uint64          // counts the sign-ins and sign-outs that this process knows of
 	current   *generation     // nil: none is known
 	previous  *generation     // the one before, while it is good and current may not be known everywhere yet
-	signedOut *signedOut      // why there is no current generation; nil: the store was not asked yet, or isBack
-	isBack    bool            // the store has shown a sign-in of another process, which is not loaded yet
+	signedOut *signedOut      // why there is no current generation; nil: the store was not asked yet
+	isBack    bool            // though signedOut, the store has shown the sign-in of another process, which is not loaded yet
 	flight    *flight         // the flight that is up
 	backoff   *backoff        // after a flight that failed
 	pending   *pendingSave    // a token that has not reached the store
@@ -196,7 +196,7 @@ func (st *state) find(now time.Duration) step {
 		return step{wait: true}
 	case st.backoff.active(now):
 		return step{err: st.backoff.err}
-	case st.signedOut != nil && now < st.signedOut.nextLook:
+	case st.signedOut != nil && !st.isBack && now < st.signedOut.nextLook:
 		return step{err: st.signedOut.err}
 	}
 	return step{wait: true, start: startRefreshing}
