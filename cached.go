@@ -160,7 +160,7 @@ func (s *cachedSession) usable(ctx context.Context, patient bool) (*generation, 
 			continue // it was no refresh
 		case got.gen != nil:
 			return got.gen, nil
-		case next.use != nil && s.current.Load() == next.use && s.owner.now() < next.use.expires:
+		case next.use != nil && s.isStillGood(next.use):
 			return next.use, nil
 		case got.own != nil:
 			patient = false
@@ -168,6 +168,13 @@ func (s *cachedSession) usable(ctx context.Context, patient bool) (*generation, 
 		}
 		return nil, got.err
 	}
+}
+
+// isStillGood reports whether requests may carry g: it is the current generation, or has
+// the same access token, and has not expired.
+func (s *cachedSession) isStillGood(g *generation) bool {
+	cur := s.current.Load()
+	return cur != nil && (cur == g || cur.epoch == g.epoch && g.tok.sendsSame(cur.tok)) && s.owner.now() < cur.expires
 }
 
 // await waits for a flight, if it is to be brief no longer than briefWait.

@@ -67,12 +67,15 @@ type outcome struct {
 func (s *cachedSession) depart(ctx context.Context, st *state, why start, needed *generation, update updateFunc) *flight {
 	f := &flight{
 		promise: newPromise[landing](), session: s, ctx: s.owner.forFlight(ctx, s.name), epoch: st.epoch, update: update,
-		refreshes: why == startRefreshing, checks: why == startChecking, needed: needed,
+		refreshes: why == startRefreshing, checks: why == startChecking || st.stale, needed: needed,
 	}
 	if r := scopeOf(f.ctx).refusal; r != nil {
 		f.claims = claimsOf(r.Header)
 	}
-	st.flight, st.stale = f, false // it looks at the store; a Forget from here on causes another look
+	st.flight = f
+	if update == nil {
+		st.stale = false // it looks at the store; a Forget from here on causes another look
+	}
 	s.owner.begin()
 	go func() { // ends when run does, which waits for nothing unbounded
 		defer s.owner.end()

@@ -264,10 +264,10 @@ func (f *flight) ask(l *lease, from Token) (tok Token, final bool, err error) {
 			f.from = from
 		case st.rejected != nil && st.rejected.from.same(from):
 			final, err = true, st.rejected.err
-		case !f.refreshes && st.backoff.active(now):
-			err = st.backoff.err
 		case from.isZero() && s.owner.declaresNeed:
 			final, err = true, errNotSignedIn
+		case !f.refreshes && st.backoff.active(now):
+			err = st.backoff.err
 		default:
 			f.refreshes, f.from = true, from // though it may have been up only to save
 		}

@@ -121,6 +121,9 @@ func (st *state) judge(now time.Duration, a attempt, refused bool, pause time.Du
 		st.futile.count, st.futile.judged = 0, g.number
 		delete(st.pauses, a.at)
 	case a.fallback:
+		if st.previous != g {
+			break // the current generation is not the one that it stood in for
+		}
 		st.previous = nil
 		if st.current != nil && st.flight == nil && !st.backoff.active(now) {
 			return step{start: startRefreshing, needed: st.current}
