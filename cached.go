@@ -2,7 +2,6 @@ package reauth
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/reauth-go/reauth/internal/evidence"
 	"github.com/reauth-go/reauth/internal/expiry"
-	"github.com/reauth-go/reauth/internal/redact"
 )
 
 const (
@@ -380,24 +378,4 @@ func jittered(window time.Duration) time.Duration {
 		return window - rand.N(jitter)
 	}
 	return window
-}
-
-// methodError is what a public method returns for err. Only the end of its caller's own
-// context shows as a context error.
-func (s *cachedSession) methodError(ctx context.Context, method string, err error, tok Token) error {
-	if err == nil {
-		return nil
-	}
-	secrets := tok.secrets()
-	if g := s.current.Load(); g != nil {
-		secrets = append(secrets, g.tok.secrets()...)
-	}
-	if ctx.Err() == nil || redact.Text(err.Error(), secrets) != err.Error() {
-		err = harmless(err, secrets)
-	}
-	what := "reauth: " + method
-	if s.name != "" {
-		what += fmt.Sprintf(": session %q", s.name)
-	}
-	return wrap(what, err)
 }

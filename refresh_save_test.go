@@ -572,3 +572,19 @@ func TestNoRefreshIsSentUnderALeaseThatCouldNotSaveIt(t *testing.T) {
 		assert.Zero(t, w.Events.Count(reauth.EventSaveFailed))
 	})
 }
+
+func TestThePendingSaveKeepsTheLockThoughTheNextTokenComesTooLate(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		w.Answer(func(context.Context) (reauth.Token, error) { // which ignores its context
+			time.Sleep(time.Minute)
+			return w.Issue(), nil
+		})
+		w.Revoke()
+		w.AssertTemporaryFailure(t)
+		time.Sleep(20 * time.Second)
+		r := <-w.Beside(t).Start(t.Context()) // waits for the lock when the token comes
+		testworld.AssertTemporary(t, r.Err)
+		assert.Equal(t, 1, w.MostSpent())
+		w.Store.On(nil)
+	})
+}

@@ -89,7 +89,7 @@ func (f *flight) store(o *outcome, l *lease, stored, from, tok Token, change fun
 	o.unsaved = tok
 	if f.isAbandoned() || s.isUnsettled(l) { // the next flight saves it under a lease of its own
 		o.saveNow = true
-		failed(nil, errUnfinished)
+		failed(s.keptLease(), errUnfinished)
 		return
 	}
 	s.change(func(*state, time.Duration) { f.brought = tok })
@@ -217,4 +217,35 @@ func (f *flight) save(l *lease, stored, tok Token) (saved bool, err error) {
 		err := s.owner.store.Save(ctx, s.name, tok.clone())
 		return err == nil, err
 	}, nil)
+}
+
+// retryPending makes sure that what is pending is tried again, though a flight that was to
+// save it has come to something else.
+func (st *state) retryPending(now, pause time.Duration) {
+	if p := st.pending; p != nil && p.next <= now {
+		st.leavePending(now, p.tok, p.stored, p.lease, p.guard, pause)
+	}
+}
+
+// keptLease returns the lease that is kept for a pending save, if another can be made under
+// it, or nil.
+func (s *cachedSession) keptLease() *lease {
+	return look(s, func(st *state) *lease {
+		if p := st.pending; p != nil && p.lease != nil && !p.lease.unsettled && !p.lease.lost() {
+			return p.lease
+		}
+		return nil
+	})
+}
+
+// keeps makes g, which an Update brought, no newer than the generation before it, if that
+// has the same access token, and no more refreshable.
+func (st *state) keeps(g, before *generation, rejected *rejection) {
+	if before != nil && before.tok.sendsSame(g.tok) {
+		g.fetched, g.obtained, g.number = before.fetched, before.obtained, before.number
+		st.futile.settled = before.number
+	}
+	if rejected != nil && rejected.from.same(g.tok) {
+		st.rejected = rejected
+	}
 }

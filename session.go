@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/reauth-go/reauth/internal/ascii"
+	"github.com/reauth-go/reauth/internal/redact"
 )
 
 // A Session is a [Transport] bound to one session:
@@ -252,4 +253,24 @@ func (s *cachedSession) token(ctx context.Context) (Token, error) {
 		}
 	}
 	return g.tok.clone(), nil
+}
+
+// methodError is what a public method returns for err. Only the end of its caller's own
+// context shows as a context error.
+func (s *cachedSession) methodError(ctx context.Context, method string, err error, tok Token) error {
+	if err == nil {
+		return nil
+	}
+	secrets := tok.secrets()
+	if g := s.current.Load(); g != nil {
+		secrets = append(secrets, g.tok.secrets()...)
+	}
+	if ctx.Err() == nil || redact.Text(err.Error(), secrets) != err.Error() {
+		err = harmless(err, secrets)
+	}
+	what := "reauth: " + method
+	if s.name != "" {
+		what += fmt.Sprintf(": session %q", s.name)
+	}
+	return wrap(what, err)
 }

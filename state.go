@@ -274,18 +274,6 @@ func (st *state) renew(g *generation, early bool) {
 	}
 }
 
-// keeps makes g, which an Update brought, no newer than the generation before it, if that
-// has the same access token, and no more refreshable.
-func (st *state) keeps(g, before *generation, rejected *rejection) {
-	if before != nil && before.tok.sendsSame(g.tok) {
-		g.fetched, g.obtained, g.number = before.fetched, before.obtained, before.number
-		st.futile.settled = before.number
-	}
-	if rejected != nil && rejected.from.same(g.tok) {
-		st.rejected = rejected
-	}
-}
-
 // remember notes that this process has had tok or, if spent is true, has exchanged it for
 // the next.
 func (st *state) remember(tok Token, spent bool) {
@@ -320,14 +308,6 @@ func (st *state) leavePending(now time.Duration, tok, stored Token, l *lease, gu
 	}
 	p.next = now + pause
 	st.pending = p
-}
-
-// retryPending makes sure that what is pending is tried again, though a flight that was to
-// save it has come to something else.
-func (st *state) retryPending(now, pause time.Duration) {
-	if p := st.pending; p != nil && p.next <= now {
-		st.leavePending(now, p.tok, p.stored, p.lease, p.guard, pause)
-	}
 }
 
 // turn starts the next epoch with g or, if that is nil, signed out as o says. A flight
