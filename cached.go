@@ -2,7 +2,6 @@ package reauth
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -14,7 +13,6 @@ import (
 	"github.com/reauth-go/reauth/internal/ascii"
 	"github.com/reauth-go/reauth/internal/evidence"
 	"github.com/reauth-go/reauth/internal/expiry"
-	"github.com/reauth-go/reauth/internal/redact"
 )
 
 const (
@@ -158,9 +156,11 @@ func (s *cachedSession) usable(ctx context.Context, patient bool) (*generation, 
 				patient = false // it has waited as long as it is to
 			}
 			continue // this request has not been sent: it goes on with what there is now
+		case got.gen != nil && f.update != nil && s.owner.now() >= got.gen.expires:
+			continue // it was no refresh
 		case got.gen != nil:
 			return got.gen, nil
-		case next.use != nil && s.current.Load() == next.use && s.owner.now() < next.use.expires:
+		case next.use != nil && s.isStillGood(next.use):
 			return next.use, nil
 		case got.own != nil:
 			patient = false
@@ -168,6 +168,13 @@ func (s *cachedSession) usable(ctx context.Context, patient bool) (*generation, 
 		}
 		return nil, got.err
 	}
+}
+
+// isStillGood reports whether requests may carry g: it is the current generation, or has
+// the same access token, and has not expired.
+func (s *cachedSession) isStillGood(g *generation) bool {
+	cur := s.current.Load()
+	return cur != nil && (cur == g || cur.epoch == g.epoch && g.tok.sendsSame(cur.tok)) && s.owner.now() < cur.expires
 }
 
 // await waits for a flight, if it is to be brief no longer than briefWait.
@@ -195,9 +202,9 @@ type replacement struct {
 	void     bool        // a sign-in or sign-out came first: the request fails
 }
 
-// replace waits for what a flight brings to a request that was refused. found is false if
-// the rules must be asked again.
-func (s *cachedSession) replace(ctx context.Context, f *flight) (r replacement, found bool, err error) {
+// replace waits for what a flight brings to a request that was refused with g. found is
+// false if the rules must be asked again.
+func (s *cachedSession) replace(ctx context.Context, f *flight, g *generation) (r replacement, found bool, err error) {
 	got, err := s.await(ctx, f, false)
 	switch {
 	case err != nil:
@@ -212,8 +219,10 @@ func (s *cachedSession) replace(ctx context.Context, f *flight) (r replacement, 
 			}
 			return &RefreshError{Session: s.name, Err: errMeanwhile}
 		})
-	case got.again:
+	case got.again, got.gen != nil && g.tok.sendsSame(got.gen.tok): // it was no refresh
 		return r, false, nil
+	case got.gen != nil && !g.tok.sameSignIn(got.gen.tok):
+		return replacement{own: errOtherSignIn}, true, nil
 	}
 	return replacement{gen: got.gen}, true, got.err
 }
@@ -290,10 +299,10 @@ func (s *cachedSession) savePending(p *pendingSave) {
 		expired := !p.tok.RefreshExpiry.IsZero() && time.Now().After(p.tok.RefreshExpiry)
 		switch {
 		case expired:
-			st.leavePending(now, p.tok, nil, false, s.owner.refreshPause)
+			st.leavePending(now, p.tok, p.stored, nil, false, s.owner.refreshPause)
 			return
 		case st.flight != nil: // which may try itself
-			st.leavePending(now, p.tok, p.lease, p.guard, s.owner.refreshPause)
+			st.leavePending(now, p.tok, p.stored, p.lease, p.guard, s.owner.refreshPause)
 			return
 		}
 		s.depart(context.Background(), st, startSaving, nil, nil)
@@ -308,7 +317,7 @@ func (s *cachedSession) holds(o *signedOut, tok Token, ok bool) (held bool) {
 		_, spent := st.recalls(tok)
 		held = o.holds(tok, ok) || spent
 		if !held && st.signedOut == o {
-			st.signedOut, st.isBack = nil, true
+			st.isBack = true
 		}
 	})
 	return held
@@ -371,24 +380,4 @@ func jittered(window time.Duration) time.Duration {
 		return window - rand.N(jitter)
 	}
 	return window
-}
-
-// methodError is what a public method returns for err. Only the end of its caller's own
-// context shows as a context error.
-func (s *cachedSession) methodError(ctx context.Context, method string, err error, tok Token) error {
-	if err == nil {
-		return nil
-	}
-	secrets := tok.secrets()
-	if g := s.current.Load(); g != nil {
-		secrets = append(secrets, g.tok.secrets()...)
-	}
-	if ctx.Err() == nil || redact.Text(err.Error(), secrets) != err.Error() {
-		err = harmless(err, secrets)
-	}
-	what := "reauth: " + method
-	if s.name != "" {
-		what += fmt.Sprintf(": session %q", s.name)
-	}
-	return wrap(what, err)
 }

@@ -68,15 +68,19 @@ type outcome struct {
 func (s *cachedSession) depart(ctx context.Context, st *state, why start, needed *generation, update updateFunc) *flight {
 	f := &flight{
 		promise: newPromise[landing](), session: s, ctx: s.owner.forFlight(ctx, s.name), epoch: st.epoch, update: update,
-		refreshes: why == startRefreshing, checks: why == startChecking, needed: needed,
+		refreshes: why == startRefreshing, checks: why == startChecking || st.stale, needed: needed,
 	}
 	if r := scopeOf(f.ctx).refusal; r != nil {
 		f.claims = claimsOf(r.Header)
 	}
-	st.flight, st.stale = f, false // it looks at the store; a Forget from here on causes another look
+	st.flight = f
+	if update == nil {
+		st.stale = false // it looks at the store; a Forget from here on causes another look
+	}
 	s.owner.begin()
 	go func() { // ends when run does, which waits for nothing unbounded
 		defer s.owner.end()
+		defer s.change(func(st *state, now time.Duration) { st.retryPending(now, s.owner.refreshPause) })
 		// The rest of the foreign code that a flight calls is called by call.
 		err := contained("OnEvent", func() { f.end(f.run()) })
 		if err == nil {
@@ -251,7 +255,7 @@ func (f *flight) abandon(what string) {
 		f.abandoned = true
 		switch {
 		case st.flight != f || !f.refreshes:
-		case st.signedOut != nil: // it was looking for a sign-in, as in vain as with any other failure of the store
+		case st.signedOut != nil && !st.isBack: // it was looking for a sign-in, as in vain as with any other failure of the store
 			o.err = st.signedOut.err
 		default:
 			f.told = true
@@ -316,9 +320,8 @@ func (f *flight) failure(cause error) *outcome {
 				}
 				o.events = append(o.events, e)
 			}
-		case st.pending != nil && st.pending.next <= now:
-			st.leavePending(now, st.pending.tok, st.pending.lease, st.pending.guard, pause)
 		}
+		st.retryPending(now, pause)
 	}
 	return o
 }
@@ -387,6 +390,6 @@ func (f *flight) stillOut(gone *signedOut) *outcome {
 	pause := f.session.owner.refreshPause
 	return &outcome{landing: landing{err: gone.err}, change: func(st *state, now time.Duration) {
 		gone.nextLook = now + pause
-		st.signedOut = gone // a sign-in may have been seen, and gone again
+		st.isBack = false // a sign-in may have been seen, and gone again
 	}}
 }

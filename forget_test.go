@@ -294,3 +294,64 @@ func TestAnExpiredTokenThatIsForgottenIsRefreshed(t *testing.T) {
 		assert.Equal(t, loads, w.Store.Count("Load"), "the refresh has looked")
 	})
 }
+
+func TestASignOutElsewhereHoldsHereAfterAFailedUpdate(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, a *testworld.World) {
+		b := a.Beside(t)
+		a.SignIn(t)
+		b.MustGet(t, http.StatusOK)
+		require.NoError(t, a.Transport.SignOut(t.Context()))
+		b.Transport.Forget("")
+		_, err := b.Transport.Update(t.Context(), func(context.Context, reauth.Token) (reauth.Token, error) {
+			return reauth.Token{}, testworld.ErrFault
+		})
+		require.ErrorIs(t, err, testworld.ErrFault)
+		b.AssertSignInRequired(t)
+	})
+}
+
+func TestASignOutElsewhereHoldsHereDuringThePauseAfterAFailure(t *testing.T) {
+	needs := func(c *reauth.Config, _ *testworld.World) { c.Refresher = needing{c.Refresher, true} }
+	testworld.Run(t, func(t *testing.T, a *testworld.World) {
+		b := a.Beside(t, needs)
+		a.SignIn(t)
+		b.MustGet(t, http.StatusOK)
+		a.Revoke()
+		a.Answer(testworld.Failing(testworld.ErrFault))
+		b.AssertTemporaryFailure(t)
+		require.NoError(t, a.Transport.SignOut(t.Context()))
+		b.Transport.Forget("")
+		b.Everybody()
+		b.AssertSignInRequired(t)
+	})
+}
+
+func TestARequestAfterForgetWaitsForTheLookOfARefreshToo(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, a *testworld.World) {
+		b := a.Beside(t)
+		tok := a.SignIn(t)
+		b.MustGet(t, http.StatusOK)
+		require.NoError(t, a.Transport.SignOut(t.Context()))
+		a.Store.OnCall("Load", func(context.Context) error { time.Sleep(100 * time.Millisecond); return nil })
+		b.Transport.Forget("")
+		go func() { _, _ = b.Transport.Refresh(t.Context(), tok) }()
+		synctest.Wait()
+		b.AssertSignInRequired(t)
+	})
+}
+
+func TestARequestAfterForgetGoesOnThoughARefreshBringsARefreshTokenAlone(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.Lifetime = time.Minute
+		w.SignIn(t)
+		time.Sleep(55 * time.Second)
+		w.Answer(func(context.Context) (reauth.Token, error) {
+			time.Sleep(100 * time.Millisecond)
+			return reauth.Token{RefreshToken: "secret-refresh-kept"}, testworld.ErrFault
+		})
+		w.MustGet(t, http.StatusOK) // starts an early refresh
+		w.Transport.Forget("")
+		w.MustGet(t, http.StatusOK) // waits for it
+		assert.Equal(t, []string{"Bearer secret-access-1", "Bearer secret-access-1"}, w.API.Tokens())
+	})
+}

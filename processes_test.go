@@ -435,3 +435,63 @@ func TestATokenRenewedInPlaceIsAdopted(t *testing.T) {
 		assert.Equal(t, 5, refreshes, "one for both processes")
 	})
 }
+
+func TestARequestIsNotReplayedUnderASignInThatFollowsAFinalAnswer(t *testing.T) {
+	for name, found := range map[string]bool{"it is known when the refusal comes": true, "it is found because of the refusal": false} {
+		t.Run(name, func(t *testing.T) {
+			twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+				a.Revoke()
+				release := a.HoldNext()
+				held := a.Start(t.Context())
+				a.Answer(testworld.Failing(reauth.ErrSignInRequired))
+				a.AssertSignInRequired(t)
+				b.SignIn(t) // as somebody else
+				time.Sleep(time.Minute)
+				if found {
+					a.MustGet(t, http.StatusOK)
+				}
+				release()
+				r := <-held
+				require.NoError(t, r.Err)
+				assert.Equal(t, http.StatusUnauthorized, r.Status, "its own response")
+				a.MustGet(t, http.StatusOK)
+			})
+		})
+	}
+}
+
+func TestASignedOutSessionBelievesAnotherSignInOnlyUnderTheLock(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+		require.NoError(t, a.Transport.SignOut(t.Context()))
+		b.SignIn(t)
+		theirs, ok := b.Store.Stored(t, "")
+		require.True(t, ok)
+		require.NoError(t, b.Transport.SignOut(t.Context()))
+		a.Store.OnLoad(func(ctx context.Context) (reauth.Token, bool) { return theirs, testworld.LeaseOf(ctx) == nil }) // a replica that lags
+		requests := a.API.Requests()
+		time.Sleep(time.Minute)
+		a.AssertSignInRequired(t)
+		time.Sleep(time.Minute)
+		a.AssertSignedIn(t, true) // which is no more than a look
+		a.AssertSignInRequired(t)
+		assert.Equal(t, requests, a.API.Requests())
+	})
+}
+
+func TestTheRefreshTokenFromBeforeIsNotTriedOnceTheSessionIsSignedOut(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, _ *testworld.World) {
+		a.Answer(func(context.Context) (reauth.Token, error) {
+			return reauth.Token{RefreshToken: a.Issue().RefreshToken}, errors.New("the response breaks off")
+		}, func(ctx context.Context) (reauth.Token, error) {
+			assert.NoError(t, a.Transport.SignOut(t.Context()))
+			return reauth.Token{}, reauth.ErrSignInRequired
+		})
+		a.Revoke()
+		_, err := a.Get(t.Context())
+		testworld.AssertTemporary(t, err)
+		time.Sleep(time.Minute)
+		a.AssertSignInRequired(t)
+		require.NoError(t, a.Transport.Wait(t.Context()))
+		assert.Equal(t, 2, a.Refreshes())
+	})
+}

@@ -143,6 +143,9 @@ func (f *flight) run() *outcome {
 			}
 		}
 
+		if s.isUnsettled(l) { // what a refresh brings could not be saved under it
+			return f.nothing()
+		}
 		tok, final, err := f.ask(l, from)
 		switch {
 		case err == nil:
@@ -176,28 +179,26 @@ func (f *flight) run() *outcome {
 }
 
 // first looks at the store of a session of which no token is known. It returns nil if a
-// token has to be refreshed or found under the lease.
+// token has to be refreshed or found under the lease. So has the sign-in of another
+// process: without the lease a look may be outdated, and show one that is over.
 func (f *flight) first(gone *signedOut, known *Token) *outcome {
 	s := f.session
 	if gone != nil && look(s, func(st *state) bool { return st.pending != nil }) {
 		return nil // what is pending comes first
 	}
+	isBack := look(s, func(st *state) bool { return st.isBack })
 	stored, ok, err := f.load(f.ctx)
 	switch {
-	case err != nil && gone == nil:
+	case err != nil && (gone == nil || isBack):
 		return f.failure(err)
 	case gone != nil && (err != nil || s.holds(gone, stored, ok)):
 		return f.stillOut(gone)
 	}
-	var adopted EventKind
-	if look(s, func(st *state) bool { return st.isBack }) {
-		adopted = EventAdopted // another process has signed in
-	}
 	*known = stored
-	if !ok {
+	if !ok || gone != nil {
 		return nil
 	}
-	return f.adoption(stored, adopted)
+	return f.adoption(stored, 0)
 }
 
 // glance looks at the store without the lease, for briefWait at most, because it may hold
@@ -227,7 +228,7 @@ func (f *flight) glance(cur *generation) *outcome {
 // notUpdated is the outcome of an Update whose function has failed. Nothing has changed
 // for others.
 func (f *flight) notUpdated(err error) *outcome {
-	o := &outcome{landing: landing{again: true, fault: err}}
+	o := &outcome{landing: landing{again: true, fault: harmless(err, f.secrets)}}
 	if !f.asked.IsZero() {
 		o.events = []Event{{Kind: EventRefreshFailed, Err: refreshError(f.session.name, err, f.secrets...), Took: time.Since(f.asked)}}
 	}
@@ -283,10 +284,10 @@ func (f *flight) ask(l *lease, from Token) (tok Token, final bool, err error) {
 			f.from = from
 		case st.rejected != nil && st.rejected.from.same(from):
 			final, err = true, st.rejected.err
-		case !f.refreshes && st.backoff.active(now):
-			err = st.backoff.err
 		case from.isZero() && s.owner.declaresNeed:
 			final, err = true, errNotSignedIn
+		case !f.refreshes && st.backoff.active(now):
+			err = st.backoff.err
 		default:
 			f.refreshes, f.from = true, from // though it may have been up only to save
 		}
@@ -295,20 +296,35 @@ func (f *flight) ask(l *lease, from Token) (tok Token, final bool, err error) {
 		return Token{}, final, err
 	}
 	f.hide(from)
-	f.emit(Event{Kind: EventRefreshStarted})
-	switch { // which may have taken a while
-	case f.isVoid():
-		return Token{}, false, errMeanwhile
-	case l.held.Err() != nil:
-		return Token{}, false, errLockLost
+	f.emit(Event{Kind: EventRefreshStarted}) // which may take a while
+	if err := f.mayAsk(l); err != nil {
+		return Token{}, false, err
 	}
 	tok, final, err = f.exchange(from)
 	if previous, ok := from.previous(); ok && final && f.update == nil {
 		// It was not certain that this is the refresh token that the server meant. The one
 		// from before is tried once.
+		if err := f.mayAsk(l); err != nil {
+			return Token{}, false, err
+		}
 		tok, final, err = f.exchange(previous)
 	}
 	return tok, final, err
+}
+
+// mayAsk returns why the token server must not be asked any more, if there is a reason.
+func (f *flight) mayAsk(l *lease) error {
+	switch {
+	case f.isVoid():
+		return errMeanwhile
+	case l.held.Err() != nil:
+		return errLockLost
+	case f.isAbandoned(): // the lease is gone
+		return errUnfinished
+	case f.session.isUnsettled(l):
+		return errStillOpen
+	}
+	return nil
 }
 
 // exchange calls the refresher, or the function of an Update.
@@ -363,6 +379,10 @@ func (f *flight) exchange(from Token) (tok Token, final bool, err error) {
 		tok.SignInID = from.SignInID
 		tok = tok.boundExtra(from)
 	}
-	tok.Expiry = expiry.Refreshed(tok.AccessToken, tok.Expiry, f.asked)
+	if f.update != nil && tok.AccessToken == from.AccessToken {
+		tok.Expiry = expiry.Stored(tok.AccessToken, tok.Expiry, f.asked)
+	} else {
+		tok.Expiry = expiry.Refreshed(tok.AccessToken, tok.Expiry, f.asked)
+	}
 	return tok, false, nil
 }

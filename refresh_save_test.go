@@ -2,6 +2,7 @@ package reauth_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"testing"
@@ -605,5 +606,130 @@ func TestAStoredAccessTokenThatNoHeaderCanCarryIsRefreshedBeforeItsFirstUse(t *t
 		w.MustGet(t, http.StatusOK)
 		assert.Equal(t, []string{"secret-refresh-1"}, w.Spent())
 		assert.Equal(t, 1, w.API.Requests())
+	})
+}
+
+func TestAPendingSaveIsKnownHoweverManyRefreshesFollow(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		for range 12 {
+			w.Revoke()
+			w.MustGet(t, http.StatusOK)
+		}
+		assert.Equal(t, 1, w.MostSpent())
+		w.Store.On(nil)
+		require.NoError(t, w.Transport.Wait(t.Context()))
+		w.AssertStored(t, "secret-access-14")
+	}, lifetimes(0))
+}
+
+func TestARefreshTokenBesideAnErrorIsKeptThoughItCannotBeSaved(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.Answer(func(context.Context) (reauth.Token, error) {
+			return reauth.Token{RefreshToken: w.Issue().RefreshToken}, errors.New("the response breaks off")
+		})
+		w.Store.Fail("Save")
+		_, err := w.Get(t.Context())
+		testworld.AssertTemporary(t, err)
+		time.Sleep(time.Minute)
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, 1, w.MostSpent())
+		w.Store.On(nil)
+	})
+}
+
+func TestTheTokenBeforeAKeptRefreshTokenIsKnownToBeSpent(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		before, _ := w.Store.Stored(t, "")
+		w.Answer(func(context.Context) (reauth.Token, error) {
+			return reauth.Token{RefreshToken: w.Issue().RefreshToken}, errors.New("the response breaks off")
+		})
+		_, err := w.Get(t.Context())
+		testworld.AssertTemporary(t, err)
+		w.Store.Put(t, before) // a failover
+		time.Sleep(time.Minute)
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, 1, w.MostSpent())
+	})
+}
+
+func TestAPendingSaveIsTriedAgainAfterAFailedSignOut(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		w.Store.On(func(_ context.Context, call string) error {
+			if call == "Load" {
+				time.Sleep(time.Second)
+				return nil
+			}
+			return testworld.ErrFault
+		})
+		time.Sleep(200 * time.Millisecond) // a flight is up to save
+		require.Error(t, w.Transport.SignOut(t.Context()))
+		w.Store.On(nil)
+		time.Sleep(time.Minute)
+		w.AssertStored(t, "secret-access-2") // so that no other process spends the one before
+	})
+}
+
+func TestAPendingSaveIsTriedAgainAfterAnyFlight(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		w.Store.OnCall("Load", func(context.Context) error {
+			time.Sleep(time.Second)
+			return testworld.ErrFault
+		})
+		time.Sleep(200 * time.Millisecond) // a flight is up to save
+		w.Revoke()
+		w.AssertTemporaryFailure(t) // which this request makes a refresh
+		w.Store.On(nil)
+		time.Sleep(time.Minute)
+		w.AssertStored(t, "secret-access-2")
+	})
+}
+
+func TestTheLockIsFreeThoughAHandlerPanicsAtALateSave(t *testing.T) {
+	for name, method := range map[string]func(context.Context, *testworld.World){
+		"SignIn":  func(ctx context.Context, w *testworld.World) { _ = w.Transport.SignIn(ctx, anew) },
+		"SignOut": func(ctx context.Context, w *testworld.World) { _ = w.Transport.SignOut(ctx) },
+	} {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			leaveSavePending(t, w)
+			w.Store.On(nil)
+			w.Events.OnKind(reauth.EventSavedLate, func(context.Context) { panic("no disk for logs") })
+			assert.Panics(t, func() { method(t.Context(), w) })
+			assert.NoError(t, w.Beside(t).Transport.SignIn(t.Context(), anew))
+		})
+	}
+}
+
+func TestNoRefreshIsSentUnderALeaseThatCouldNotSaveIt(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.Store.OnCall("Save", func(ctx context.Context) error {
+			w.Store.On(nil)
+			return testworld.Hangs(ctx)
+		})
+		signIn := make(chan error, 1)
+		go func() { signIn <- w.Transport.SignIn(t.Context(), anew) }()
+		time.Sleep(29 * time.Second)
+		w.MustGet(t, http.StatusOK) // its refresh waits for that Save, under the same lease
+		require.Error(t, <-signIn)
+		w.AssertStored(t, "secret-access-2")
+		assert.Zero(t, w.Events.Count(reauth.EventSaveFailed))
+	})
+}
+
+func TestThePendingSaveKeepsTheLockThoughTheNextTokenComesTooLate(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		w.Answer(func(context.Context) (reauth.Token, error) { // which ignores its context
+			time.Sleep(time.Minute)
+			return w.Issue(), nil
+		})
+		w.Revoke()
+		w.AssertTemporaryFailure(t)
+		time.Sleep(20 * time.Second)
+		r := <-w.Beside(t).Start(t.Context()) // waits for the lock when the token comes
+		testworld.AssertTemporary(t, r.Err)
+		assert.Equal(t, 1, w.MostSpent())
+		w.Store.On(nil)
 	})
 }

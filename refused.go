@@ -93,8 +93,11 @@ func (st *state) refused(now time.Duration, a attempt, pause time.Duration) step
 	}
 	// A token that was made without claims is refused for want of them, however new it is.
 	lacking := cur != nil && a.claims != "" && !cur.claimed
+	if cur != nil && cur.epoch == g.epoch && g.tok.sendsSame(cur.tok) {
+		g = cur // an Update has kept the access token, or a refresh brought none
+	}
 	switch {
-	case g.epoch != st.epoch:
+	case g.epoch != st.epoch, cur != nil && !g.tok.sameSignIn(cur.tok):
 		return step{own: errOtherSignIn}
 	case cur == nil:
 		return st.find(now)
@@ -133,6 +136,9 @@ func (st *state) judge(now time.Duration, a attempt, refused bool, pause time.Du
 		st.futile = 0
 		delete(st.pauses, a.place.At)
 	case a.fallback:
+		if st.previous != g {
+			break // the current generation is not the one that it stood in for
+		}
 		st.previous = nil
 		if st.current != nil && st.flight == nil && !st.backoff.active(now) {
 			return step{start: startRefreshing, needed: st.current}

@@ -31,7 +31,11 @@ func (f *flight) keepNew(l *lease, stored, from, tok Token) *outcome {
 		if !tok.same(from) {
 			st.remember(from, true)
 		}
+		before, rejected := st.current, st.rejected
 		st.renew(g, early)
+		if f.update != nil {
+			st.keeps(g, before, rejected)
+		}
 		if !early && f.update == nil && tok.same(from) && !from.renewedBy(tok) {
 			// A refresh that brings what was refused has not helped.
 			st.futile = min(st.futile, math.MaxUint8-1) + 1
@@ -65,6 +69,7 @@ func (f *flight) salvage(l *lease, stored, from, tok Token, cause error) *outcom
 	kept.Expiry = expiry.Stored(kept.AccessToken, kept.Expiry, now)
 	g := s.newGeneration(kept, now, false)
 	f.store(o, l, stored, from, g.tok, func(st *state, now time.Duration) {
+		st.remember(from, true)
 		st.renew(g, false)
 		fail(st, now)
 	})
@@ -77,18 +82,18 @@ func (f *flight) salvage(l *lease, stored, from, tok Token, cause error) *outcom
 func (f *flight) store(o *outcome, l *lease, stored, from, tok Token, change func(*state, time.Duration)) {
 	s := f.session
 	pause := s.owner.refreshPause
-	guard := tok.RefreshToken != from.RefreshToken
+	guard := tok.RefreshToken != stored.RefreshToken
 	failed := func(l *lease, err error) {
 		o.change = func(st *state, now time.Duration) {
 			change(st, now)
-			st.leavePending(now, tok, l, guard, pause)
+			st.leavePending(now, tok, stored, l, guard, pause)
 		}
 		o.events = append(o.events, Event{Kind: EventSaveFailed, Err: refreshError(s.name, err, f.secrets...)})
 	}
 	o.unsaved = tok
 	if f.isAbandoned() { // the next flight saves it under a lease of its own
 		o.saveNow = true
-		failed(nil, errUnfinished)
+		failed(s.keptLease(), errUnfinished)
 		return
 	}
 	s.change(func(*state, time.Duration) { f.brought = tok })
@@ -102,7 +107,7 @@ func (f *flight) store(o *outcome, l *lease, stored, from, tok Token, change fun
 		o.ifVoid = func(st *state, now time.Duration) {
 			if st.signedOut.undeleted { // what is stored is spent: see giveUp
 				st.remember(from, true)
-				st.leavePending(now, tok, l, guard, pause)
+				st.leavePending(now, tok, stored, l, guard, pause)
 				o.unsaved = Token{}
 			}
 		}
@@ -126,7 +131,7 @@ func (f *flight) settlePending(l *lease, stored Token, ok bool) (mine Token, o *
 	s.inspect(func(st *state) {
 		pending = st.pending
 		_, spent = st.recalls(stored)
-		spent = spent && ok
+		spent = ok && (spent || pending != nil && pending.stored.is(stored))
 		switch {
 		case pending != nil:
 			mine = pending.tok
@@ -150,7 +155,7 @@ func (f *flight) settlePending(l *lease, stored Token, ok bool) (mine Token, o *
 			if err == nil {
 				return Token{}, new(outcome) // void
 			}
-			f.pendingFailed(l, mine, pending, err)
+			f.pendingFailed(l, mine, stored, pending, err)
 			if s.isUnsettled(l) {
 				return Token{}, f.failure(fmt.Errorf("%w: %w", errStillOpen, err))
 			}
@@ -177,7 +182,7 @@ func (f *flight) pendingSaved(p *pendingSave) {
 }
 
 // pendingFailed notes that another try to save tok failed.
-func (f *flight) pendingFailed(l *lease, tok Token, p *pendingSave, err error) {
+func (f *flight) pendingFailed(l *lease, tok, stored Token, p *pendingSave, err error) {
 	s := f.session
 	report := false
 	s.change(func(st *state, now time.Duration) {
@@ -185,7 +190,7 @@ func (f *flight) pendingFailed(l *lease, tok Token, p *pendingSave, err error) {
 			return
 		}
 		report = p == nil || now >= p.report
-		st.leavePending(now, tok, l, p == nil || p.guard, s.owner.refreshPause)
+		st.leavePending(now, tok, stored, l, p == nil || p.guard, s.owner.refreshPause)
 		if report {
 			st.pending.report = now + reportPending
 		}
@@ -223,4 +228,35 @@ func (f *flight) save(l *lease, stored, tok Token, again bool) (saved bool, err 
 		err := s.owner.store.Save(ctx, s.name, tok.clone())
 		return err == nil, err
 	}, nil)
+}
+
+// retryPending makes sure that what is pending is tried again, though a flight that was to
+// save it has come to something else.
+func (st *state) retryPending(now, pause time.Duration) {
+	if p := st.pending; p != nil && p.next <= now {
+		st.leavePending(now, p.tok, p.stored, p.lease, p.guard, pause)
+	}
+}
+
+// keptLease returns the lease that is kept for a pending save, if another can be made under
+// it, or nil.
+func (s *cachedSession) keptLease() *lease {
+	return look(s, func(st *state) *lease {
+		if p := st.pending; p != nil && p.lease != nil && !p.lease.unsettled && !p.lease.lost() {
+			return p.lease
+		}
+		return nil
+	})
+}
+
+// keeps makes g, which an Update brought, no newer than the generation before it, if that
+// has the same access token, and no more refreshable.
+func (st *state) keeps(g, before *generation, rejected *rejection) {
+	if before != nil && before.tok.sendsSame(g.tok) {
+		g.fetched, g.obtained, g.number = before.fetched, before.obtained, before.number
+		st.settled = before.number
+	}
+	if rejected != nil && rejected.from.same(g.tok) {
+		st.rejected = rejected
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/reauth-go/reauth/internal/ascii"
+	"github.com/reauth-go/reauth/internal/redact"
 )
 
 // A Session is a [Transport] bound to one session:
@@ -163,7 +164,7 @@ func (s *Session) Refresh(ctx context.Context, refused Token) (Token, error) {
 	}
 	next, f := c.refused(ctx, attempt{gen: cur})
 	for f != nil {
-		r, found, err := c.replace(ctx, f)
+		r, found, err := c.replace(ctx, f, cur)
 		switch {
 		case !found:
 			next, f = c.refused(ctx, attempt{gen: cur})
@@ -262,7 +263,7 @@ func (s *cachedSession) signedIn(ctx context.Context) (bool, error) {
 	var gone *signedOut
 	s.inspect(func(st *state) {
 		known, gone = st.current != nil, st.signedOut
-		ask = !known && (gone == nil || m.now() >= gone.nextLook)
+		ask = !known && (gone == nil || st.isBack || m.now() >= gone.nextLook)
 	})
 	if !ask {
 		return known, nil
@@ -281,4 +282,24 @@ func (s *cachedSession) signedIn(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	return got.ok, nil
+}
+
+// methodError is what a public method returns for err. Only the end of its caller's own
+// context shows as a context error.
+func (s *cachedSession) methodError(ctx context.Context, method string, err error, tok Token) error {
+	if err == nil {
+		return nil
+	}
+	secrets := tok.secrets()
+	if g := s.current.Load(); g != nil {
+		secrets = append(secrets, g.tok.secrets()...)
+	}
+	if ctx.Err() == nil || redact.Text(err.Error(), secrets) != err.Error() {
+		err = harmless(err, secrets)
+	}
+	what := "reauth: " + method
+	if s.name != "" {
+		what += fmt.Sprintf(": session %q", s.name)
+	}
+	return wrap(what, err)
 }

@@ -144,8 +144,11 @@ type found struct {
 	ok  bool
 }
 
-func (m *sessions) emit(ctx context.Context, session string, e Event) {
-	if m.onEvent != nil {
+func (m *sessions) emit(ctx context.Context, session string, events ...Event) {
+	if m.onEvent == nil {
+		return
+	}
+	for _, e := range events {
 		e.Session = session
 		m.onEvent(ctx, e)
 	}

@@ -33,10 +33,12 @@ func (s *cachedSession) signInUnless(ctx context.Context, tok Token, void func()
 	g := s.newGeneration(tok, now, false)
 	type written struct{ saved, void bool }
 	var w written
+	var late []Event
 	err = errUnsettled
 	for errors.Is(err, errUnsettled) {
 		var l *lease
-		if l, err = s.acquireSettled(ctx); err != nil {
+		if l, late, err = s.acquireSettled(ctx, late); err != nil {
+			s.owner.emit(ctx, s.name, late...)
 			return false, err
 		}
 		w, err = write(s, ctx, l, "the store's Save", func(ctx context.Context) (written, error) {
@@ -62,18 +64,20 @@ func (s *cachedSession) signInUnless(ctx context.Context, tok Token, void func()
 		s.release(l)
 	}
 	if err == nil && !w.void {
-		s.owner.emit(ctx, s.name, Event{Kind: EventSignedIn})
+		late = append(late, Event{Kind: EventSignedIn})
 	}
+	s.owner.emit(ctx, s.name, late...)
 	return !w.void, err
 }
 
 // acquireSettled is acquire for a write of its own. What is pending is saved first: a
-// store that can't accept that can't accept another write either.
-func (s *cachedSession) acquireSettled(ctx context.Context) (*lease, error) {
+// store that can't accept that can't accept another write either. The events that it adds
+// to late are to be reported once the lease is given back.
+func (s *cachedSession) acquireSettled(ctx context.Context, late []Event) (*lease, []Event, error) {
 	for {
 		l, err := s.acquire(ctx)
 		if err != nil {
-			return nil, err
+			return nil, late, err
 		}
 		p := look(s, func(st *state) *pendingSave { return st.pending })
 		if p != nil && p.lease == l && l.ready != nil {
@@ -86,16 +90,16 @@ func (s *cachedSession) acquireSettled(ctx context.Context) (*lease, error) {
 			}, nil)
 			if saved {
 				s.dropPending(p)
-				s.owner.emit(ctx, s.name, Event{Kind: EventSavedLate, Took: s.owner.now() - p.since})
+				late = append(late, Event{Kind: EventSavedLate, Took: s.owner.now() - p.since})
 			}
 			err = saveErr
 		}
 		if !s.isUnsettled(l) {
-			return l, nil
+			return l, late, nil
 		}
 		s.release(l)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errStillOpen, err)
+			return nil, late, fmt.Errorf("%w: %w", errStillOpen, harmless(err, p.tok.secrets()))
 		}
 	}
 }
@@ -127,10 +131,11 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 	}
 	var had deleted
 	var lockErr error
+	var late []Event
 	err := errUnsettled
 	for errors.Is(err, errUnsettled) {
 		var l *lease
-		l, err = s.acquireSettled(ctx)
+		l, late, err = s.acquireSettled(ctx, late)
 		lockErr = err
 		if err != nil && !errors.Is(err, errStillOpen) && err != errLockTimeout && ctx.Err() == nil {
 			// Somebody who can't lock may still delete. But a process that refreshes meanwhile
@@ -146,6 +151,9 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 				had := deleted{found, err == nil}
 				if had.loaded && !had.ok {
 					return had, nil
+				}
+				if ctx.Err() != nil { // signOut may have returned, and there may be no lease
+					return had, errors.Join(context.Cause(ctx), err)
 				}
 				if deleteErr := m.store.Delete(ctx, s.name); deleteErr != nil {
 					return had, errors.Join(deleteErr, err)
@@ -206,7 +214,7 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 		}
 		err = errors.Join(err, wrap(what, notRevoked))
 	}
-	m.emit(ctx, s.name, Event{Kind: EventSignedOut, Err: err})
+	m.emit(ctx, s.name, append(late, Event{Kind: EventSignedOut, Err: err})...)
 	return err
 }
 
@@ -341,11 +349,14 @@ func (s *cachedSession) runSignIn(ctx context.Context, run *signing) {
 		err = errors.New("Config.SignIn returned neither a token nor an error")
 	}
 	done := true
+	var failed error
 	if err == nil {
 		ctx = context.WithoutCancel(ctx)
-		done, err = s.signInUnless(ctx, tok, func() bool { return look(s, func(st *state) bool { return st.epoch != run.epoch }) })
+		void := func() bool { return look(s, func(st *state) bool { return st.epoch != run.epoch }) }
+		if panicked := contained("OnEvent", func() { done, err = s.signInUnless(ctx, tok, void) }); panicked != nil {
+			failed = refreshError(s.name, panicked) // the sign-in itself has been done
+		}
 	}
-	var failed error
 	if err != nil {
 		text := redact.Text("sign-in: "+err.Error(), tok.secrets())
 		chain := errors.Join(ErrSignInRequired, redact.Without(redact.Without(err, context.Canceled), context.DeadlineExceeded))

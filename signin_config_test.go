@@ -442,3 +442,14 @@ func TestASignInOfTheProgramMeanwhileWins(t *testing.T) {
 		assert.Equal(t, 1, w.Events.Count(reauth.EventSignedIn))
 	})
 }
+
+func TestAHandlerThatPanicsAtASharedSignInHarmsNobodyElse(t *testing.T) {
+	withBrowser(t, time.Minute, func(t *testing.T, w *testworld.World, b *browser) {
+		w.Events.OnKind(reauth.EventSignedIn, func(context.Context) { panic("no disk for logs") })
+		_, err := w.Get(t.Context())
+		require.ErrorContains(t, err, "OnEvent panicked")
+		assert.NotErrorIs(t, err, reauth.ErrSignInRequired, "the sign-in has been done")
+		w.MustGet(t, http.StatusOK)
+		assert.EqualValues(t, 1, b.opened.Load())
+	})
+}

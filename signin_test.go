@@ -292,6 +292,20 @@ func TestASignOutThatCannotLoadStillDeletes(t *testing.T) {
 	})
 }
 
+func TestASignOutDeletesNothingOnceItHasReturned(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		w.Store.OnCall("Load", func(context.Context) error { // which ignores its context
+			time.Sleep(time.Minute)
+			return nil
+		})
+		require.Error(t, w.Transport.SignOut(t.Context()))
+		deletes := w.Store.Count("Delete")
+		require.NoError(t, w.Transport.Wait(t.Context()))
+		assert.Equal(t, deletes, w.Store.Count("Delete"), "another process may have signed in by now")
+	}, withoutLock)
+}
+
 func TestASignedOutSessionLooksAtTheStoreOncePerRefreshPause(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.SignIn(t)

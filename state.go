@@ -12,13 +12,13 @@ import (
 // what to do next. Only cachedSession.change calls those that write.
 type state struct {
 	epoch     uint32          // counts the sign-ins and sign-outs that this process knows of
-	isBack    bool            // the store has shown a sign-in of another process, which is not loaded yet
+	isBack    bool            // though signedOut, the store has shown the sign-in of another process, which is not loaded yet
 	stale     bool            // the store may hold another token than current, and no flight looks; see Transport.Forget
 	settled   uint16          // how many generations there have been
 	futile    uint8           // how many refreshes in a row brought back what was refused
 	current   *generation     // nil: none is known
 	previous  *generation     // the one before, while it is good and current may not be known everywhere yet
-	signedOut *signedOut      // why there is no current generation; nil: the store was not asked yet, or isBack
+	signedOut *signedOut      // why there is no current generation; nil: the store was not asked yet
 	flight    *flight         // the flight that is up
 	backoff   *backoff        // after a flight that failed
 	pending   *pendingSave    // a token that has not reached the store
@@ -93,6 +93,7 @@ func (o *signedOut) holds(tok Token, ok bool) bool {
 // accepted. The store holds one that was spent for it, unless somebody else has written.
 type pendingSave struct {
 	tok    Token
+	stored Token         // what the store was last seen to hold in its place
 	guard  bool          // the store holds a spent token, so the lease is kept while this is pending
 	lease  *lease        // nil: it was lost, or isn't kept
 	tries  int           // with that lease
@@ -184,7 +185,7 @@ func (st *state) find(now time.Duration) step {
 		return step{wait: true}
 	case st.backoff.active(now):
 		return step{err: st.backoff.err}
-	case st.signedOut != nil && now < st.signedOut.nextLook:
+	case st.signedOut != nil && !st.isBack && now < st.signedOut.nextLook:
 		return step{err: st.signedOut.err}
 	}
 	return step{wait: true, start: startRefreshing}
@@ -259,7 +260,7 @@ func (st *state) settle(g *generation) {
 func (st *state) renew(g *generation, early bool) {
 	before := st.current
 	st.settle(g)
-	if early {
+	if early && before != nil && !before.tok.sendsSame(g.tok) {
 		st.previous = before
 	}
 }
@@ -284,10 +285,10 @@ func (st *state) recalls(tok Token) (had, spent bool) {
 	return had || i >= 0, i >= 0 && st.memory.spent&(1<<i) != 0
 }
 
-// leavePending notes that tok has not reached the store. If guard is true the lease l,
+// leavePending notes that tok has not reached the store, which holds stored. If guard is true the lease l,
 // unless nil, is kept until it does. A pause of 0 would make Wait try again and again.
-func (st *state) leavePending(now time.Duration, tok Token, l *lease, guard bool, pause time.Duration) {
-	p := &pendingSave{tok: tok.clone(), guard: guard, since: now, report: now + reportPending}
+func (st *state) leavePending(now time.Duration, tok, stored Token, l *lease, guard bool, pause time.Duration) {
+	p := &pendingSave{tok: tok.clone(), stored: stored.clone(), guard: guard, since: now, report: now + reportPending}
 	if before := st.pending; before != nil {
 		p.since, p.report, p.tries = before.since, before.report, before.tries
 	}

@@ -135,9 +135,9 @@ func acceptedBy(number uint16, at ...evidence.Endpoint) *evidence.Table {
 func TestWhatARequestDoesAfterARefusal(t *testing.T) {
 	in := func(st state, g *generation) state { st.current = g; return st }
 	g, older := testGeneration(), testGeneration(expired)
-	newer := testGeneration(func(g *generation) { g.number = 2 })
+	newer := testGeneration(func(g *generation) { g.number, g.tok.AccessToken = 2, "newer" })
 	before := testGeneration(func(g *generation) { g.epoch = 1 })
-	numbered := func(g *generation) { g.number = 5 }
+	numbered := func(g *generation) { g.number, g.tok.AccessToken = 5, "new" }
 	new1, new2, new3 := testGeneration(fetchedNow, numbered), testGeneration(fetchedNow, expired), testGeneration(fetchedNow, lastSecond)
 	old := testGeneration(longAgo)
 	prev, prevExpired := testGeneration(), testGeneration(expired)
@@ -290,13 +290,15 @@ func TestWhoAcceptsAFetchedTokenIsWatched(t *testing.T) {
 }
 
 func TestAnEarlyRefreshLeavesTheTokenBeforeGood(t *testing.T) {
-	before, after := testGeneration(), testGeneration(fetchedNow)
+	before, after := testGeneration(), testGeneration(fetchedNow, func(g *generation) { g.tok.AccessToken = "new" })
 	st := state{current: before}
 	st.renew(after, true)
 	assert.Same(t, before, st.previous)
 	assert.Same(t, after, st.current)
 	st.renew(testGeneration(), false)
 	assert.Nil(t, st.previous, "it was refused, or has expired")
+	st.renew(testGeneration(), true)
+	assert.Nil(t, st.previous, "the new one is no other: an Update has kept it")
 	st.previous = before
 	st.turn(testGeneration(), nil)
 	assert.Nil(t, st.previous, "nor is there a way back to another sign-in")
@@ -426,7 +428,7 @@ func TestWhenAPendingSaveIsTriedAgain(t *testing.T) {
 	held, unlocked := &lease{ready: newPromise[error]()}, &lease{}
 	next := func(before *pendingSave, l *lease, guard bool, pause time.Duration) *pendingSave {
 		st := state{pending: before}
-		st.leavePending(testNow, tok, l, guard, pause)
+		st.leavePending(testNow, tok, Token{}, l, guard, pause)
 		return st.pending
 	}
 	for name, tc := range map[string]struct {

@@ -82,6 +82,12 @@ func (t Token) renewedBy(u Token) bool {
 		time.Until(t.Expiry) < expiry.MaxLifetime/2
 }
 
+// sendsSame reports whether a request carries the same with u as with t.
+func (t Token) sendsSame(u Token) bool {
+	later := !t.Expiry.IsZero() && u.Expiry.Sub(t.Expiry) > time.Second // renewed in place
+	return t.AccessToken != "" && t.AccessToken == u.AccessToken && !later
+}
+
 // sameSignIn reports whether t and u may be of one sign-in.
 func (t Token) sameSignIn(u Token) bool {
 	return t.SignInID == "" || u.SignInID == "" || t.SignInID == u.SignInID

@@ -278,7 +278,7 @@ func (t *Transport) replacement(ctx context.Context, s *cachedSession, a attempt
 		found := true
 		switch {
 		case f != nil:
-			r, found, err = s.replace(ctx, f)
+			r, found, err = s.replace(ctx, f, a.gen)
 		case next.err != nil:
 			err = next.err
 		default:

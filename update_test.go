@@ -407,3 +407,108 @@ func TestTheFunctionOfAnUpdateIsCalledOnceThoughItIsNotCertainWhichRefreshTokenI
 		assert.Equal(t, []string{"secret-refresh-rotated"}, given)
 	})
 }
+
+// keeping is an Update that takes a while and changes nothing.
+func keeping(_ context.Context, old reauth.Token) (reauth.Token, error) {
+	time.Sleep(time.Second)
+	return old, nil
+}
+
+func TestAnUpdateThatKeepsTheTokenIsNoRefresh(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		w.Revoke()
+		go func() { _, _ = w.Transport.Update(t.Context(), keeping) }()
+		synctest.Wait()
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, []string{"Bearer secret-access-1", "Bearer secret-access-2"}, w.API.Tokens(), "it is not sent twice")
+		assert.Equal(t, 1, w.Refreshes())
+	})
+}
+
+func TestAnUpdateThatKeepsAnExpiredTokenIsNoRefresh(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		tok := w.Issue()
+		tok.Expiry = time.Now().Add(time.Second)
+		require.NoError(t, w.Transport.SignIn(t.Context(), tok))
+		go func() { _, _ = w.Transport.Update(t.Context(), keeping) }()
+		synctest.Wait()
+		time.Sleep(time.Second - 1)
+		time.Sleep(1)
+		got, err := w.Transport.Token(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "secret-access-2", got.AccessToken)
+	})
+}
+
+func TestAnUpdateThatKeepsARefusedTokenDoesNotAskAgain(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.Lifetime = time.Minute
+		w.SignIn(t)
+		time.Sleep(55 * time.Second)
+		w.Answer(testworld.Failing(reauth.ErrSignInRequired))
+		w.MustGet(t, http.StatusOK) // the early refresh is refused, and the token still good
+		require.NoError(t, w.Transport.Wait(t.Context()))
+		_, err := w.Transport.Update(t.Context(), keeping)
+		require.NoError(t, err)
+		time.Sleep(3500 * time.Millisecond) // within the early window again
+		w.MustGet(t, http.StatusOK)
+		require.NoError(t, w.Transport.Wait(t.Context()))
+		assert.Equal(t, 1, w.Refreshes())
+	})
+}
+
+func TestAnErrorOfAnUpdateShowsNoToken(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		tok := w.Issue()
+		tok.Expiry = time.Now().Add(-time.Minute)
+		w.Store.Put(t, tok)
+		_, err := w.Transport.Update(t.Context(), func(_ context.Context, old reauth.Token) (reauth.Token, error) {
+			return reauth.Token{}, errors.New("no rights with " + old.RefreshToken)
+		})
+		require.ErrorContains(t, err, "no rights")
+		assert.NotContains(t, err.Error(), tok.RefreshToken)
+	})
+}
+
+func TestAnUpdateThatKeepsTheTokenKeepsWhatIsKnownOfIt(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.MustGet(t, http.StatusOK) // this endpoint accepts the new token
+		for range 3 {
+			_, err := w.Transport.Update(t.Context(), func(_ context.Context, old reauth.Token) (reauth.Token, error) { return old, nil })
+			require.NoError(t, err)
+		}
+		w.Revoke()
+		w.MustGet(t, http.StatusOK) // so its refusal starts a refresh, though the pause is on
+		assert.Equal(t, 2, w.Refreshes())
+	})
+}
+
+func TestAnUpdateThatKeepsATokenWhoseSaveIsPendingKeepsTheLock(t *testing.T) {
+	withSavePending(t, func(t *testing.T, w *testworld.World) {
+		_, err := w.Transport.Update(t.Context(), func(_ context.Context, old reauth.Token) (reauth.Token, error) { return old, nil })
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		b := w.Beside(t)
+		_, err = b.Get(t.Context())
+		testworld.AssertTemporary(t, err)
+		assert.Equal(t, 1, w.MostSpent())
+		w.Store.On(nil)
+	})
+}
+
+func TestAnExpiredTokenThatAnUpdateKeepsStaysExpired(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.Lifetime = time.Minute
+		w.SignIn(t)
+		time.Sleep(2 * time.Minute)
+		_, err := w.Transport.Update(t.Context(), func(_ context.Context, old reauth.Token) (reauth.Token, error) {
+			old.Extra = map[string]string{"seen": "today"}
+			return old, nil
+		})
+		require.NoError(t, err)
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, []string{"Bearer secret-access-2"}, w.API.Tokens())
+	})
+}

@@ -84,6 +84,7 @@ func (w *world) answer(o *op, req *http.Request, at *attempt, d *dice) *http.Res
 	redirect := pick(d, http.StatusFound, http.StatusTemporaryRedirect)
 	w.mu.Lock()
 	good := at.t != nil && w.server.accepts(at.t)
+	unknown := at.t != nil && w.server.isUnknown(at.t)
 	w.mu.Unlock()
 	switch {
 	case unavailable:
@@ -94,6 +95,10 @@ func (w *world) answer(o *op, req *http.Request, at *attempt, d *dice) *http.Res
 	case at.stranger:
 		status = foreign
 	case path == pathDenied || !good:
+		if unknown && path != pathDenied {
+			w.tally.faults[apiLearnsLate].Add(1)
+			at.unknown = true
+		}
 		status = http.StatusUnauthorized
 		header.Set("WWW-Authenticate", `Bearer realm="api", error="invalid_token"`)
 	case path == pathScope:
@@ -170,6 +175,7 @@ func (b *answerBody) isClosed() bool {
 type attempt struct {
 	number, hop int
 	stranger    bool
+	endpoint    string
 	t           *token
 	entered     time.Time // when the Transport had decided upon it
 	sent        time.Time
@@ -177,6 +183,8 @@ type attempt struct {
 	status      int
 	text        string
 	beyond      bool // its 401 is about a scope
+	unknown     bool // its 401 is about a token that the API has not learned of yet
+	trusted     bool // the endpoint had accepted this token before, and no other any since
 }
 
 // beginAttempt looks at a request as it leaves the process.
@@ -189,6 +197,7 @@ func (w *world) beginAttempt(o *op, req *http.Request, entered time.Time) *attem
 		at.hop++
 		left = left || r.Response.Request.URL.Host != strings.TrimPrefix(apiOrigin, "https://")
 	}
+	at.endpoint = req.Method + " " + req.URL.Path
 	at.stranger = "https://"+req.URL.Host != apiOrigin
 	value := req.Header.Get("Authorization")
 	access, ok := strings.CutPrefix(value, "Bearer ")
@@ -207,6 +216,9 @@ func (w *world) endAttempt(o *op, at *attempt, resp *http.Response) {
 	at.answered, at.status = time.Now(), resp.StatusCode
 	if at.status == http.StatusUnauthorized && !at.beyond && !at.stranger && at.t != nil {
 		o.p.know(o.session).refused[at.t] = true
+	}
+	if !at.stranger && at.t != nil {
+		o.p.know(o.session).seen.learn(o, at)
 	}
 	w.note(o.p.name, o.session, "%s: %d for %v", o.name, at.status, at.t)
 }

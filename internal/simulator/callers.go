@@ -31,6 +31,8 @@ type op struct {
 	attempts []*attempt
 	ended    time.Time // when its context did
 	panicked bool      // by a handler of events
+	updates  bool      // it is an Update
+	unlocked bool      // it has deleted without a lease
 }
 
 // An ending is the cause of the end of one op's context.
@@ -84,6 +86,9 @@ func (p *process) populate() {
 	for n := range p.w.plan.callers {
 		p.w.callers.Go(func() { p.call(n) })
 	}
+	if p.w.plan.polls {
+		p.w.callers.Go(p.poll)
+	}
 }
 
 // call is the life of a caller. It ends with the faults, or with its process.
@@ -123,6 +128,22 @@ func (p *process) call(n int) {
 	}
 }
 
+// poll asks an endpoint again and again that refuses every token.
+func (p *process) poll() {
+	w := p.w
+	for i := 1; ; i++ {
+		d := w.chance.of(p.name, "poll")
+		time.Sleep(w.span(d, 1, w.plan.pace))
+		w.mu.Lock()
+		over := p.dead || w.calm
+		w.mu.Unlock()
+		if over {
+			return
+		}
+		_ = p.request(w.newOp(p, w.plan.sessions[0], fmt.Sprintf("poll#%d", i)), pathDenied, d)
+	}
+}
+
 // storm sends many requests at once.
 func (p *process) storm(d *dice, session, name string) {
 	w := p.w
@@ -154,7 +175,11 @@ func (p *process) do(o *op, d *dice) (required bool) {
 		p.renew(o)
 	case n < 10:
 		p.signedIn(o)
+	case n < 11:
+		p.update(o, d)
 	case n < 12:
+		p.forget(o.session, d)
+	case n < 14:
 		o.bare = true
 		o.ctx = reauth.WithoutAuth(o.ctx)
 		p.request(o, pathGood, d)
@@ -231,6 +256,16 @@ func (p *process) renew(o *op) {
 	}
 }
 
+// forget calls Forget or ForgetAll.
+func (p *process) forget(session string, d *dice) {
+	p.w.tally.counts[countForgets].Add(1)
+	if d.percent(20) {
+		p.tr.ForgetAll()
+		return
+	}
+	p.tr.Forget(session)
+}
+
 func (p *process) signedIn(o *op) {
 	var ok bool
 	var err error
@@ -252,7 +287,7 @@ func (p *process) signIn(o *op) error {
 	k := p.know(o.session)
 	u := &turn{began: time.Now(), family: t.family}
 	k.turns = append(k.turns, u)
-	k.failed, k.required = time.Time{}, false
+	k.failed, k.required, k.seen.futile = time.Time{}, false, 0
 	w.mu.Unlock()
 
 	err := errHandler
@@ -276,7 +311,7 @@ func (p *process) signOut(o *op) {
 	k := p.know(o.session)
 	u := &turn{began: time.Now()}
 	k.turns = append(k.turns, u)
-	k.signOut, k.failed = u.began, time.Time{}
+	k.signOut, k.failed, k.seen.futile = u.began, time.Time{}, 0
 	w.mu.Unlock()
 
 	err := errHandler
@@ -284,9 +319,10 @@ func (p *process) signOut(o *op) {
 	w.mu.Lock()
 	w.note(p.name, o.session, "%s: SignOut: %v", o.name, err)
 	u.ended, u.failed = time.Now(), err != nil
-	if err == nil {
-		w.judgeSignOut(p, o.session, u)
+	if err == nil && !p.dead {
+		w.judgeSignOut(o, u)
 	}
+	w.judgeRevocations(o, u)
 	k.outFailed = k.outFailed || err != nil
 	w.mu.Unlock()
 	w.judgeOp(o, "SignOut", err)

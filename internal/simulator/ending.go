@@ -29,7 +29,7 @@ func (w *world) recover(t *testing.T) {
 	// The longest that the library leaves things alone: five minutes of a
 	// Retry-After or of refreshes that do not help, and half a minute of failures.
 	bound := 6 * time.Minute
-	if w.plan.lifetime < time.Second && w.plan.told != toldExactly && w.plan.told != toldAsText {
+	if (w.plan.lifetime < time.Second || w.plan.polls) && w.plan.told != toldExactly && w.plan.told != toldAsText {
 		// A token may expire while a replay carries it. Its owner does not know that it was
 		// about to expire, so several of those pauses are needed.
 		bound = time.Hour
@@ -74,16 +74,22 @@ func (w *world) visitAgain(p *process, session string, round int) error {
 			return err
 		}
 	}
-	o := w.newOp(p, session, fmt.Sprintf("round %d", round))
-	if err := p.request(o, pathGood, &dice{}); err != nil {
-		return err
+	for again := false; ; again = true {
+		o := w.newOp(p, session, fmt.Sprintf("round %d", round))
+		if err := p.request(o, pathGood, &dice{}); err != nil {
+			return err
+		}
+		w.mu.Lock()
+		last := o.attempts[len(o.attempts)-1]
+		w.mu.Unlock()
+		switch {
+		case last.status == 200:
+			return nil
+		case again || !last.unknown:
+			return fmt.Errorf("status %d for %v", last.status, last.t)
+		}
+		time.Sleep(w.plan.coarse(w.plan.late)) // until the API knows it
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if last := o.attempts[len(o.attempts)-1]; last.status != 200 {
-		return fmt.Errorf("status %d for %v", last.status, last.t)
-	}
-	return nil
 }
 
 // rest waits for all processes, and sees that they have come to rest.
@@ -141,7 +147,7 @@ func (w *world) judgeLeft() {
 		if w.condition(s).fresh {
 			w.tally.counts[countSessionsRefreshed].Add(1)
 		}
-		if held == nil || held.family.dead || held.spent == nil {
+		if held == nil || held.family.dead || held.spent == nil || held.spent.next.forgotten {
 			continue
 		}
 		if sp := held.spent; sp.fate == delivered && !sp.by.dead {

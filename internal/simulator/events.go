@@ -38,6 +38,12 @@ func (p *process) hear(ctx context.Context, e reauth.Event) {
 	case reauth.EventRefreshed, reauth.EventAdopted, reauth.EventSignedIn:
 		k.changed = now
 		k.failed, k.required = time.Time{}, false
+		if e.Kind != reauth.EventRefreshed {
+			k.seen.futile = 0
+		}
+		if e.Kind == reauth.EventSignedIn {
+			k.settleShared()
+		}
 		if e.Kind == reauth.EventAdopted && !k.signOut.IsZero() && !k.outFailed && !k.isSigningOut() && now.After(k.signOut.Add(w.handlersTake())) {
 			k.signOut = time.Time{}
 		}
@@ -45,6 +51,9 @@ func (p *process) hear(ctx context.Context, e reauth.Event) {
 		k.failed = time.Time{}
 		if errors.Is(e.Err, reauth.ErrSignInRequired) {
 			k.changed = now // perhaps, and a handler that panics may not live to hear it
+		}
+		if o, _ := ctx.Value(opKey{}).(*op); o != nil && o.updates {
+			break // which starts no pause
 		}
 		if r, ok := errors.AsType[*reauth.RefreshError](e.Err); ok && !errors.Is(e.Err, reauth.ErrSignInRequired) {
 			k.failed, k.failedPause = now, max(750*time.Millisecond, min(r.RetryAfter, 5*time.Minute))
@@ -79,6 +88,9 @@ func (p *process) hear(ctx context.Context, e reauth.Event) {
 		time.Sleep(w.span(d, 1, 300*time.Millisecond))
 	}
 	if w.strikes(d, handlerPanics) {
+		w.mu.Lock()
+		k.failed, k.required = time.Time{}, false // the events that follow are not heard
+		w.mu.Unlock()
 		panic(handlerPanic{})
 	}
 	if e.Kind == reauth.EventSignInRequired && w.plan.handlerSignIn {

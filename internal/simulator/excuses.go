@@ -12,8 +12,7 @@ const (
 	excuseDied                       // its maker died before the next token was stored
 	excuseLeaseLost                  // its maker lost its lease before the next token was stored
 	excuseOwnLeaseLost               // the maker of the second use had lost its lease, and could not know that
-	excuseSaveFailed                 // the next token could not be stored
-	excuseSignedOut                  // its maker was signed out meanwhile, and the store could not be told
+	excuseForgotten                  // the store has forgotten the next token, which another process had stored
 
 	excuseKinds
 )
@@ -24,8 +23,7 @@ var excuseNames = [excuseKinds]string{
 	excuseDied:         "the process died before it had stored the next token",
 	excuseLeaseLost:    "the lease was lost before the next token was stored",
 	excuseOwnLeaseLost: "the second use was under a lease that had been lost unnoticed",
-	excuseSaveFailed:   "the next token could not be stored",
-	excuseSignedOut:    "signed out meanwhile, which could not be stored",
+	excuseForgotten:    "the store has forgotten the next token",
 }
 
 func (e excuse) String() string { return excuseNames[e] }
@@ -53,6 +51,8 @@ func (w *world) excuse(v *visit, sp *spend) (excuse, bool) {
 		return excuseDied, true
 	case same:
 		return 0, false // it knows what it has spent
+	case next.forgotten:
+		return excuseForgotten, true
 	case lostLease(v.leases) && !v.knew:
 		return excuseOwnLeaseLost, true
 	case time.Since(v.asked) >= w.plan.timeout:
@@ -63,13 +63,6 @@ func (w *world) excuse(v *visit, sp *spend) (excuse, bool) {
 		return excuseLeaseLost, true
 	case ended.Sub(sp.asked) >= w.plan.timeout:
 		return excuseTimedOut, true
-	case next.saveFailed, !next.saveBegan.IsZero() && time.Since(next.saveBegan) >= w.plan.timeout:
-		return excuseSaveFailed, true
-	}
-	for _, t := range sp.by.know(v.session).turns {
-		if t.family == nil && (t.ended.IsZero() || !t.ended.Before(sp.asked)) {
-			return excuseSignedOut, true
-		}
 	}
 	return 0, false
 }

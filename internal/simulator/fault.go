@@ -14,8 +14,12 @@ const (
 	refreshFailsAfter
 	refreshAnswerBroken
 	refreshAnswerCut
+	refreshAnswerHalf
 	refreshPanics
 	refreshExits
+	revokeFails
+	updateFails
+	signInFails
 	serverOutage
 	sessionEnded
 	accessRevoked
@@ -25,8 +29,10 @@ const (
 	apiHangs
 	apiAnswersEarly
 	apiEndlessRefusal
+	apiLearnsLate
 
 	loadFails
+	loadLags
 	saveFails
 	saveFailsAfter
 	deleteFails
@@ -38,6 +44,8 @@ const (
 	storeHangs
 	storeIgnoresContext
 	storePanics
+	savesOutage
+	storeForgets
 	storeOutage
 
 	processFreezes
@@ -62,8 +70,12 @@ var faultNames = [faultKinds]string{
 	refreshFailsAfter:     "token server: 500 after it has rotated",
 	refreshAnswerBroken:   "token server: answer is not JSON",
 	refreshAnswerCut:      "token server: answer breaks off",
+	refreshAnswerHalf:     "token server: answer breaks off behind the refresh token",
 	refreshPanics:         "refresher panics",
 	refreshExits:          "refresher ends its goroutine",
+	revokeFails:           "token server: revocation fails",
+	updateFails:           "the function of an Update fails",
+	signInFails:           "Config.SignIn fails",
 	serverOutage:          "token server: out for a while",
 	sessionEnded:          "token server: ends a session",
 	accessRevoked:         "token server: revokes access tokens",
@@ -72,7 +84,9 @@ var faultNames = [faultKinds]string{
 	apiHangs:              "API: hangs",
 	apiAnswersEarly:       "API: answers before it has read the body",
 	apiEndlessRefusal:     "API: 401 whose body does not end",
+	apiLearnsLate:         "API: refuses a token that it does not know yet",
 	loadFails:             "store: Load fails",
+	loadLags:              "store: Load without a lease shows what was",
 	saveFails:             "store: Save fails",
 	saveFailsAfter:        "store: Save fails after it has written",
 	deleteFails:           "store: Delete fails",
@@ -84,6 +98,8 @@ var faultNames = [faultKinds]string{
 	storeHangs:            "store: hangs",
 	storeIgnoresContext:   "store: hangs, and ignores its context",
 	storePanics:           "store: panics",
+	savesOutage:           "store: saves fail for a while",
+	storeForgets:          "store: forgets a save",
 	storeOutage:           "store: out for a while",
 	processFreezes:        "a process freezes",
 	processDies:           "a process dies",

@@ -68,6 +68,8 @@ func (w *world) judgeAttempt(o *op, at *attempt, has, bearer, left bool) {
 		violated(ruleReplay, "with %v after %d to %v", t, before[0].status, before[0].t)
 	case len(before) == 1 && t != nil:
 		w.judgeReplay(o, before[0], at)
+	case t != nil:
+		w.judgeForgotten(o, at)
 	}
 	if t != nil {
 		w.judgeCarried(o, at)
@@ -76,7 +78,13 @@ func (w *world) judgeAttempt(o *op, at *attempt, has, bearer, left bool) {
 
 // judgeReplay looks at the second attempt of a request. w.mu is held.
 func (w *world) judgeReplay(o *op, first, second *attempt) {
-	if first.t.family == second.t.family {
+	k := o.p.know(o.session)
+	bySignIn := slices.ContainsFunc(k.turns, func(u *turn) bool { return u.shared && u.began.After(first.sent) })
+	if first.t.family == second.t.family || second.t.family.shared || bySignIn { // for this very request
+		return
+	}
+	if w.signedInWithID(first.t) && w.signedInWithID(second.t) {
+		w.violatedLocked(ruleOtherSignIn, o.p, o.session, "%s: sent with %v, then with %v", o.name, first.t, second.t)
 		return
 	}
 	const drained = 110 * time.Millisecond // may lie between the decision and the second attempt
@@ -104,7 +112,9 @@ func (w *world) judgeCarried(o *op, at *attempt) {
 		saving = t.got // it may have stood in line behind a sign-in
 	}
 	pending := t.saveFailed || !saving.IsZero() && now.Sub(saving) >= w.plan.timeout
-	late := t.by != nil && t.got.Sub(t.counted) >= w.plan.timeout // the lock was given up before it came
+	// A save waits for another lease if a sign-in under this one has ended without an answer.
+	unsettled := slices.ContainsFunc(k.turns, func(u *turn) bool { return u.failed && !u.ended.Before(t.counted.Add(-w.plan.timeout)) })
+	late := unsettled || t.by != nil && t.got.Sub(t.counted) >= w.plan.timeout // the lock was given up before it came
 	if t.saved.IsZero() && !pending && !late {
 		violated(ruleSavedFirst, "%v is not stored", t)
 	}
@@ -113,6 +123,7 @@ func (w *world) judgeCarried(o *op, at *attempt) {
 		k.carried[t] = at.entered
 	}
 	k.last = t
+	k.seen.carries(t)
 	for _, u := range k.turns {
 		signOut := u.family == nil
 		switch {
@@ -155,6 +166,9 @@ func (w *world) judgeOp(o *op, what string, err error) {
 	if why := harmful(err); why != "" {
 		violated(ruleErrors, "%s: %v", why, err)
 	}
+	if w.judgeUpdateError(o, what, err) {
+		return
+	}
 	ended := o.ctx.Err() != nil
 	if e, ok := errors.AsType[*ending](err); ok && (e != o.ending || !ended) {
 		violated(ruleOtherContext, "%v", err)
@@ -167,7 +181,9 @@ func (w *world) judgeOp(o *op, what string, err error) {
 		violated(ruleLoss, "%v, but the store holds %v", err, w.storage.held[o.session])
 	}
 	if _, ok := errors.AsType[*reauth.RefreshError](err); ok && len(o.attempts) == 0 && (what == "request" || what == "Token") && !ended && !required && !o.bare && !strings.Contains(err.Error(), "OnEvent panicked") {
-		if t := o.p.know(o.session).good(); t != nil {
+		k := o.p.know(o.session)
+		// It may have waited for a flight from before, and for a handler after that.
+		if t := k.good(); t != nil && !now.Before(k.carried[t].Add(w.handlersTake())) && w.storage.holds(t.family) {
 			violated(ruleStillGood, "%v, but %v is good for %v", err, t, t.told().Sub(now))
 		}
 	}
@@ -197,6 +213,7 @@ func (w *world) judgeAnswer(o *op, status int, text string) {
 		return
 	}
 	last := o.attempts[len(o.attempts)-1]
+	w.judgeRefusal(o, last)
 	if status != last.status || !strings.HasPrefix(last.text, text) {
 		w.violatedLocked(ruleAnswer, o.p, o.session, "%s: %d %q, after %q", o.name, status, text, last.text)
 	}
@@ -206,7 +223,9 @@ func (w *world) judgeAnswer(o *op, status int, text string) {
 func (w *world) judgeToken(o *op, tok reauth.Token) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if t := w.server.byAccess[tok.AccessToken]; t == nil || t.family.user != o.session {
+	if t := w.server.byAccess[tok.AccessToken]; o.panicked {
+		// its handler of events took its result away
+	} else if t == nil || t.family.user != o.session {
 		w.violatedLocked(ruleUsable, o.p, o.session, "%s: %v", o.name, t)
 	}
 }

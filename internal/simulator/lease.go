@@ -53,7 +53,23 @@ type leasingView struct{ view }
 var _ reauth.Locker = leasingView{}
 
 // Lock implements [reauth.Locker].
-func (v leasingView) Lock(ctx context.Context, session string) (context.Context, func(), error) {
+func (v leasingView) Lock(ctx context.Context, session string) (held context.Context, unlock func(), err error) {
+	w, p := v.s.w, v.p
+	if p.isDead() {
+		return context.WithoutCancel(ctx), func() {}, nil // see view.Load
+	}
+	err = errStoreFault
+	defer func() { // also if it panics
+		if err != nil && ctx.Err() == nil {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			p.know(session).lockFailed = time.Now()
+		}
+	}()
+	return v.lock(ctx, session)
+}
+
+func (v leasingView) lock(ctx context.Context, session string) (context.Context, func(), error) {
 	w, p := v.s.w, v.p
 	defer p.enter()()
 	d := w.chance.now(p.name, session, "Lock")

@@ -33,14 +33,23 @@ type plan struct {
 	tokensAre   tokenKind
 	skew        time.Duration // of its clock
 	rotates     bool
-	killsOld    bool // a refresh revokes the access token before it
-	killsAccess bool // the end of a session revokes its access tokens too
-	signInBare  bool // a sign-in sometimes brings a refresh token only
+	killsOld    bool          // a refresh revokes the access token before it
+	killsAccess bool          // the end of a session revokes its access tokens too
+	signInBare  bool          // a sign-in sometimes brings a refresh token only
+	late        time.Duration // after which the API knows a token that a refresh brought; 0: it knows it at once
+
+	// What else there is.
+	polls   bool // somebody polls an endpoint that refuses every token
+	signsIn bool // there is a Config.SignIn
+	watches bool // processes are told what others store
+	forgets bool // the store forgets a save, and nothing else goes wrong
 
 	// How processes and leases are.
 	lease         time.Duration
 	frozenDeaf    bool // what a frozen process waits for does not notice that its context ends
 	handlerSignIn bool // OnEvent signs in where a sign-in is required
+
+	isReliable bool // the store does what it should, whenever it is asked
 
 	rates    [faultKinds]float64 // in percent of the occasions
 	schedule []incident
@@ -137,6 +146,14 @@ func newPlan(c *chance, o Options) *plan {
 		lease:         d.between(300*time.Millisecond, 3*time.Second),
 		frozenDeaf:    d.percent(50),
 		handlerSignIn: d.percent(15),
+
+		polls:   d.percent(15),
+		signsIn: d.percent(20),
+		watches: d.percent(25),
+		forgets: d.percent(6),
+	}
+	if late := pick(d, 50*time.Millisecond, 200*time.Millisecond, 400*time.Millisecond); d.percent(30) && (p.told == toldExactly || p.told == toldAsText) {
+		p.late, p.killsOld = min(late, p.lifetime/4), false
 	}
 	p.sessions = users[:2+d.below(2)]
 	switch {
@@ -183,11 +200,26 @@ func (p *plan) infest(d *dice) {
 		}
 		p.rates[processDies], p.rates[processFreezes] = 0, 0 // its processes are one
 	}
+	p.rates[storeForgets], p.rates[apiLearnsLate] = 0, 0 // see below, and late
+	if p.forgets && p.storage == locking {
+		for f := range faultKinds {
+			if f < apiUnreachable || f > apiLearnsLate && f < callerCancels {
+				p.rates[f] = 0
+			}
+		}
+		p.rates[storeForgets], p.rates[updateFails] = 20, 10
+	}
 	if p.storage == plain {
-		p.rates[lockFails], p.rates[lockAnswerLost], p.rates[leaseLost] = 0, 0, 0
+		p.rates[lockFails], p.rates[lockAnswerLost], p.rates[leaseLost], p.rates[loadLags] = 0, 0, 0, 0
 	}
 	if !p.function {
 		p.rates[refreshPanics], p.rates[refreshExits] = 0, 0 // a real one does not
+	}
+	p.isReliable = !p.handlerSignIn
+	for f := range faultKinds {
+		if p.rates[f] > 0 && (f >= loadFails && f < callerCancels || f >= handlerSlow || f == refreshIgnoresContext || f == refreshPanics || f == refreshExits) {
+			p.isReliable = false
+		}
 	}
 	if p.rates[callerCancels] > 0 {
 		p.rates[callerCancels] = 30
@@ -200,7 +232,7 @@ func (p *plan) infest(d *dice) {
 // arrange says when the incidents come. For these a rate is how many there are in
 // a minute, roughly.
 func (p *plan) arrange(d *dice) {
-	for _, f := range []fault{serverOutage, sessionEnded, accessRevoked, storeOutage, processFreezes, processDies} {
+	for _, f := range []fault{serverOutage, sessionEnded, accessRevoked, savesOutage, storeForgets, storeOutage, processFreezes, processDies} {
 		times := int(p.rates[f]*p.lasts.Seconds()/60 + 0.9)
 		for range times {
 			i := incident{
@@ -238,7 +270,7 @@ func (p *plan) window(lifetime time.Duration) time.Duration {
 	case p.early < 0:
 		return 0
 	case p.early == 0:
-		return lifetime / 10
+		return min(lifetime/4, 30*time.Minute)
 	}
 	return min(p.early, lifetime-lifetime/4)
 }
@@ -259,6 +291,9 @@ func (p *plan) String() string {
 	if !p.rotates {
 		say(", not rotated")
 	}
+	if p.late > 0 {
+		say(", known to the API after %v", p.late)
+	}
 	if p.skew != 0 {
 		say(", clock off by %v", p.skew)
 	}
@@ -268,7 +303,7 @@ func (p *plan) String() string {
 		text string
 	}{
 		{p.function, "RefresherFunc"}, {p.anonymous, "Anonymous"}, {p.killsOld, "a refresh revokes the old access token"},
-		{p.handlerSignIn, "OnEvent signs in"},
+		{p.handlerSignIn, "OnEvent signs in"}, {p.polls, "a poller"}, {p.signsIn && !p.anonymous, "Config.SignIn"}, {p.watches, "Forget"},
 	} {
 		if o.on {
 			say(", %s", o.text)

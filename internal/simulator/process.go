@@ -52,13 +52,21 @@ type knowledge struct {
 	final    map[*token]bool      // the token server refused its refresh token here for good
 	obtained *token               // the token that a refresh brought last
 	leases   []*lease             // those that have not been given back, also if they are lost
+	signing  int                  // calls of Config.SignIn under way
 	asking   int                  // refreshes under way
 	asked    time.Time            // when the first of them began
 
+	seen         experience
+	gaveBack     map[*token]time.Time // when it was last asked to revoke a token
+	notGivenBack map[*token]time.Time // when that failed, unless it has succeeded since
+
 	turns      []*turn
 	signOut    time.Time // when one last began; zero if the session is known to be back
+	forgot     time.Time // when it was last told that the store has changed
+	updated    bool      // there was an Update
 	outFailed  bool      // a SignOut has returned an error
 	loadFailed time.Time // when a Load last did
+	lockFailed time.Time // when a Lock last did, for another reason than that somebody holds it
 
 	failed         time.Time     // when a refresh failed; zero if nothing is left of that
 	failedPause    time.Duration // for how long no refresh may follow, at least
@@ -72,6 +80,7 @@ type turn struct {
 	began  time.Time
 	ended  time.Time // zero while it is under way
 	family *family   // nil: a sign-out
+	shared bool      // it is of Config.SignIn
 	failed bool
 }
 
@@ -100,6 +109,13 @@ func (t *turn) overlaps(o *turn) bool {
 	return (t.ended.IsZero() || !t.ended.Before(o.began)) && (o.ended.IsZero() || !o.ended.Before(t.began))
 }
 
+// signsOutUnlocked reports whether a sign-out is under way that could not lock the store.
+func (k *knowledge) signsOutUnlocked() bool {
+	return slices.ContainsFunc(k.turns, func(t *turn) bool {
+		return t.family == nil && t.ended.IsZero() && !k.lockFailed.Before(t.began)
+	})
+}
+
 func (k *knowledge) isSigningOut() bool {
 	return slices.ContainsFunc(k.turns, func(t *turn) bool { return t.family == nil && t.ended.IsZero() })
 }
@@ -107,7 +123,7 @@ func (k *knowledge) isSigningOut() bool {
 func (p *process) know(session string) *knowledge {
 	k := p.knows[session]
 	if k == nil {
-		k = &knowledge{carried: make(map[*token]time.Time), refused: make(map[*token]bool), final: make(map[*token]bool)}
+		k = &knowledge{carried: make(map[*token]time.Time), refused: make(map[*token]bool), final: make(map[*token]bool), seen: newExperience(), gaveBack: make(map[*token]time.Time), notGivenBack: make(map[*token]time.Time)}
 		p.knows[session] = k
 	}
 	return k
@@ -132,6 +148,9 @@ func (w *world) start(t *testing.T, place int) *process {
 		RefreshPause:   w.plan.pause,
 		ReplayBuffer:   w.plan.buffer,
 		OnEvent:        p.hear,
+	}
+	if w.plan.signsIn {
+		cfg.SignIn = p.sharedSignIn
 	}
 	if w.plan.function {
 		cfg.Refresher = reauth.RefresherFunc(p.refresh)
@@ -236,6 +255,12 @@ func (p *process) die() {
 		l.languish()
 	}
 	w.deaths <- p
+}
+
+func (p *process) isDead() bool {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	return p.dead
 }
 
 // stumble may freeze the process or end it, where that hurts most: in the middle of

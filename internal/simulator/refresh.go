@@ -29,12 +29,13 @@ type reply struct {
 	tok        *token
 	broken     bool // what it says is not JSON
 	cut        bool // it breaks off
+	half       bool // it breaks off behind the refresh token
 	spent      *spend
 }
 
 // ask carries a refresh request to the token server, and the answer back. deaf
 // means that the client does not notice that ctx ends.
-func (p *process) ask(ctx context.Context, presented string) (_ *reply, deaf bool, err error) {
+func (p *process) ask(ctx context.Context, presented string, update bool) (_ *reply, deaf bool, err error) {
 	defer p.enter()()
 	w, session := p.w, reauth.SessionFromContext(ctx)
 	d := w.chance.now(p.name, session, "refresh")
@@ -46,7 +47,8 @@ func (p *process) ask(ctx context.Context, presented string) (_ *reply, deaf boo
 	if ctx.Err() != nil {
 		return nil, false, context.Cause(ctx)
 	}
-	v := w.beginVisit(p, session, presented, asked)
+	v := &visit{p: p, session: session, asked: asked, update: update}
+	w.beginVisit(v, presented)
 	defer w.endVisit(v)
 
 	p.stumble(d)
@@ -111,6 +113,8 @@ func (p *process) ask(ctx context.Context, presented string) (_ *reply, deaf boo
 	case w.strikes(d, refreshAnswerBroken):
 		w.lose(v, r, "it was not JSON")
 		return &reply{status: http.StatusOK, broken: true}, deaf, nil
+	case r.tok != nil && r.spent != nil && w.strikes(d, refreshAnswerHalf):
+		r.half = true
 	case w.strikes(d, refreshAnswerCut):
 		w.lose(v, r, "it broke off")
 		return &reply{status: http.StatusOK, cut: true}, deaf, nil
@@ -171,6 +175,14 @@ func (w *world) deliver(p *process, session string, presented string, r *reply) 
 			k.final[t], k.refusedForGood = true, t
 		}
 	case r.tok != nil:
+		if r.half {
+			w.note(p.name, session, "has the refresh token of %s", r.tok)
+			r.tok.salvaged, k.required = true, false
+			w.tally.counts[countSalvaged].Add(1)
+			r.tok.got = time.Now()
+			r.spent.fate, r.spent.ended = delivered, time.Now()
+			return
+		}
 		w.note(p.name, session, "has %s", r.tok)
 		w.tally.counts[countRefreshes].Add(1)
 		r.tok.got, k.obtained = time.Now(), r.tok
@@ -186,7 +198,8 @@ func (p *process) refresh(ctx context.Context, old reauth.Token) (reauth.Token, 
 	if old.RefreshToken == "" {
 		return reauth.Token{}, fmt.Errorf("nobody has signed in: %w", reauth.ErrSignInRequired)
 	}
-	r, _, err := p.ask(ctx, old.RefreshToken)
+	update := ctx.Value(updateKey{}) != nil
+	r, _, err := p.ask(ctx, old.RefreshToken, update)
 	if err != nil {
 		return reauth.Token{}, fmt.Errorf("refreshing with %s: %w", old.RefreshToken, err)
 	}
@@ -200,8 +213,16 @@ func (p *process) refresh(ctx context.Context, old reauth.Token) (reauth.Token, 
 		w.lose(v, r, "the refresher ends its goroutine")
 		runtime.Goexit()
 	}
-	w.deliver(p, session, old.RefreshToken, r)
+	if update && r.half {
+		w.lose(v, r, "the function of an Update has to have all of it")
+		return reauth.Token{}, errors.New("no token")
+	}
+	if !update || !r.final {
+		w.deliver(p, session, old.RefreshToken, r)
+	}
 	switch {
+	case r.half:
+		return reauth.Token{RefreshToken: r.tok.refresh}, errors.New("it has broken off")
 	case r.final:
 		return reauth.Token{}, fmt.Errorf("invalid_grant: %w", reauth.ErrSignInRequired)
 	case r.status != http.StatusOK, r.broken, r.cut:
@@ -233,7 +254,7 @@ func (tw tokenWire) RoundTrip(req *http.Request) (*http.Response, error) {
 		return p.revoke(req, form.Get("token"))
 	}
 	presented := form.Get("refresh_token")
-	r, deaf, err := p.ask(ctx, presented)
+	r, deaf, err := p.ask(ctx, presented, false)
 	if err != nil {
 		return nil, err
 	}
@@ -242,6 +263,16 @@ func (tw tokenWire) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	d := w.chance.now(p.name, reauth.SessionFromContext(ctx), "token answer")
 	body := &replyBody{w: w, ctx: ctx, text: w.words(r), took: w.span(d, 1, 5*time.Millisecond)}
+	if r.half {
+		body.half = true
+		body.text = `{"refresh_token":"` + r.tok.refresh + `","access_token":"` + secretMark
+		switch d.below(3) {
+		case 0:
+			body.text += `\n and so on"}` // which no header can carry
+		case 1:
+			body.err = io.ErrUnexpectedEOF
+		}
+	}
 	if r.cut {
 		body.text, body.err = body.text[:len(body.text)/2], io.ErrUnexpectedEOF
 	}
@@ -311,6 +342,7 @@ type replyBody struct {
 	text string
 	took time.Duration
 	err  error
+	half bool // all of it was read, though it breaks off
 	once sync.Once
 	over func(whole bool)
 }
@@ -323,6 +355,9 @@ func (b *replyBody) Read(to []byte) (int, error) {
 		b.took = 0
 	}
 	if b.text == "" {
+		if b.half {
+			b.once.Do(func() { b.over(true) })
+		}
 		if b.err != nil {
 			return 0, b.err
 		}
@@ -331,6 +366,9 @@ func (b *replyBody) Read(to []byte) (int, error) {
 	}
 	n := copy(to, b.text)
 	b.text = b.text[n:]
+	if b.text == "" && b.err == nil { // the rest, which says that this is the end, is not needed
+		b.once.Do(func() { b.over(true) })
+	}
 	return n, nil
 }
 
@@ -342,8 +380,21 @@ func (b *replyBody) Close() error {
 // revoke gives a token back to the token server (RFC 7009).
 func (p *process) revoke(req *http.Request, presented string) (*http.Response, error) {
 	defer p.enter()()
+	w, session := p.w, reauth.SessionFromContext(req.Context())
+	resp, err := p.giveBack(req, session, presented)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if t, k := w.server.givenBack(presented), p.know(session); t == nil {
+	} else if err == nil && resp.StatusCode == http.StatusOK {
+		delete(k.notGivenBack, t)
+	} else if req.Context().Err() == nil {
+		k.notGivenBack[t] = time.Now()
+	}
+	return resp, err
+}
+
+func (p *process) giveBack(req *http.Request, session, presented string) (*http.Response, error) {
 	w, ctx := p.w, req.Context()
-	session := reauth.SessionFromContext(ctx)
 	d := w.chance.now(p.name, session, "revoke")
 	if err := p.cross(ctx); err != nil {
 		return nil, err
@@ -355,7 +406,7 @@ func (p *process) revoke(req *http.Request, presented string) (*http.Response, e
 	if w.strikes(d, refreshUnreachable) {
 		return nil, errUnreachable
 	}
-	if w.strikes(d, refreshUnavailable) || w.server.isOut() {
+	if w.strikes(d, revokeFails) || w.server.isOut() {
 		return newResponse(req, http.StatusServiceUnavailable, nil, http.NoBody, 0), nil
 	}
 	w.mu.Lock()

@@ -22,34 +22,40 @@ const (
 	ruleLocked         = "a refresh is made under the lock"
 	ruleKnownLost      = "no refresh is begun under a lease that is known to be lost"
 	ruleNeeded         = "a token is refreshed only if it expires or was refused"
-	rulePause          = "a token that a refresh has just brought is not refreshed because it is refused"
 	ruleFinal          = "a refresh token that was refused for good is not presented again"
 	ruleAborted        = "nothing but RefreshTimeout ends a refresh request"
 	ruleHammer         = "after a failure the token server is left alone for a while"
 	ruleRevoked        = "only a sign-out revokes"
+	ruleRevokedAgain   = "a sign-out revokes what an earlier one could not"
 	ruleWrite          = "the store is written to under the lock"
 	ruleNewLease       = "a sign-in after a lost lease takes another lease"
 	ruleSavedWhat      = "only tokens of the session are saved"
 	ruleBackwards      = "the store does not go back to an older token"
 	ruleResurrected    = "a refresh does not bring back a token that was deleted or replaced"
 	ruleSignedOut      = "a sign-out deletes the stored token"
+	ruleUnlocked       = "a sign-out that has not locked the store returns an error"
 	ruleNotYet         = "a final answer that comes early takes effect when the token expires"
 	ruleDeleted        = "no session is deleted that the server still honours"
 )
 
 // beginVisit looks at a refresh request as it is made.
-func (w *world) beginVisit(p *process, session, presented string, asked time.Time) *visit {
+func (w *world) beginVisit(v *visit, presented string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.tally.counts[countRefreshesAsked].Add(1)
+	p, session, asked := v.p, v.session, v.asked
 	k, now := p.know(session), time.Now()
-	v := &visit{p: p, session: session, t: w.server.byRefresh[presented], asked: asked}
-	t := v.t
+	pause := k.failedPause - w.handlersTake() // it began before its event was heard
+	t := w.server.byRefresh[presented]
+	v.t = t
 	w.note(p.name, session, "refreshes %s", t)
 	violated := func(rule, format string, args ...any) { w.violatedLocked(rule, p, session, format, args...) }
 
 	if k.asking++; k.asking == 1 {
 		k.asked = now
+		if v.update {
+			k.asked = now.Add(-2 * w.plan.timeout) // it may have done something else first
+		}
 	} else if !slices.ContainsFunc(k.turns, func(t *turn) bool { return t.ended.IsZero() || !t.ended.Before(k.asked.Add(-w.handlersTake())) }) {
 		violated(ruleOneAtATime, "%v is the %d. at once", t, k.asking)
 	}
@@ -59,7 +65,9 @@ func (w *world) beginVisit(p *process, session, presented string, asked time.Tim
 				v.leases = append(v.leases, l)
 			}
 		}
-		if len(v.leases) == 0 {
+		if v.update {
+			// it may have begun before the lease was lost
+		} else if len(v.leases) == 0 {
 			violated(ruleLocked, "%v is refreshed without a lease", t)
 		} else if !slices.ContainsFunc(v.leases, func(l *lease) bool { return !l.knownLost(asked) }) {
 			v.knew = true
@@ -69,22 +77,23 @@ func (w *world) beginVisit(p *process, session, presented string, asked time.Tim
 	switch {
 	case t == nil:
 		violated(ruleUnknownToken, "nobody has issued that")
-		return v
+		return
 	case t.family.user != session:
 		violated(ruleForeignRefresh, "%v is of another session", t)
 	}
-	if !w.plan.rotates {
-		return v // a refresh token that stays the same does not tell the generation
+	if !w.plan.rotates || v.update {
+		return // a refresh token that stays the same does not tell the generation
 	}
-	if k.final[t] {
+	if k.final[t] && !t.salvaged { // the one before may not have been answered
 		violated(ruleFinal, "%v", t)
 	}
-	// The rule does not hold for a token that a SignIn has brought meanwhile.
-	if _, known := k.carried[t]; known && t.generation > 1 && !k.failed.IsZero() && now.Before(k.failed.Add(k.failedPause)) {
+	// The rule does not hold for a token that has come meanwhile.
+	since, carried := k.carried[t]
+	known := carried && since.Before(k.failed) || t.salvaged && t.got.Before(k.failed)
+	if known && t.generation > 1 && !k.failed.IsZero() && now.Before(k.failed.Add(pause)) {
 		violated(ruleHammer, "%v is refreshed %v after a failure; the pause is %v or more", t, now.Sub(k.failed), k.failedPause)
 	}
 	w.judgeNeed(v, k)
-	return v
 }
 
 func (w *world) endVisit(v *visit) {
@@ -96,7 +105,7 @@ func (w *world) endVisit(v *visit) {
 // judgeNeed asks whether the token had to be refreshed. w.mu is held.
 func (w *world) judgeNeed(v *visit, k *knowledge) {
 	t, now := v.t, v.asked
-	if t.lifetime == 0 && !t.unknown {
+	if t.lifetime == 0 && !t.unknown || t.salvaged || t.spent != nil && k.final[t.spent.next] {
 		w.tally.counts[countSkippedNeed].Add(1) // how its owner reads it cannot be known
 		return
 	}
@@ -112,8 +121,11 @@ func (w *world) judgeNeed(v *visit, k *knowledge) {
 		return
 	}
 	certain := t.told().Add(-min(time.Second, t.lifetime/2))
-	if t.by == v.p && now.Before(t.got.Add(w.plan.refreshPause())) && (t.unknown || now.Before(certain)) {
-		w.violatedLocked(rulePause, v.p, v.session, "%v is refreshed %v after it came", t, now.Sub(t.got))
+	if k.seen.credible[t] {
+		return
+	}
+	if pause := k.seen.stretch(w.plan.refreshPause()); t.by == v.p && now.Before(t.got.Add(pause)) && (t.unknown || now.Before(certain)) {
+		w.violatedLocked(rulePause, v.p, v.session, "%v is refreshed %v after it came; the pause is %v", t, now.Sub(t.got), pause)
 	}
 }
 
@@ -146,6 +158,9 @@ func (w *world) judgeRevocation(p *process, session, presented string) {
 	case !slices.ContainsFunc(p.know(session).turns, func(t *turn) bool { return t.family == nil }):
 		w.violatedLocked(ruleRevoked, p, session, "%v", t)
 	}
+	if t != nil {
+		p.know(session).gaveBack[w.server.givenBack(presented)] = time.Now()
+	}
 }
 
 // judgeWrite looks at a Save or Delete as it begins.
@@ -156,7 +171,12 @@ func (w *world) judgeWrite(ctx context.Context, p *process, session, what string
 	switch {
 	case w.plan.storage != locking:
 	case l == nil:
-		w.violatedLocked(ruleWrite, p, session, "%s without a lease", what)
+		o, _ := ctx.Value(opKey{}).(*op)
+		if what != "Delete" || o == nil || o.p != p || !p.know(session).signsOutUnlocked() {
+			w.violatedLocked(ruleWrite, p, session, "%s without a lease", what)
+			return
+		}
+		o.unlocked = true
 	case l.p != p || l.session != session:
 		w.violatedLocked(ruleWrite, p, session, "%s under the lease of another", what)
 	case l.unlocks > 0 && ctx.Err() == nil:
@@ -169,7 +189,7 @@ func (w *world) judgeWrite(ctx context.Context, p *process, session, what string
 // judgeSave looks at a token that replaces another in the store. w.mu is held.
 func (w *world) judgeSave(p *process, session string, t *token, tok reauth.Token) {
 	switch {
-	case t == nil || t.family.user != session || tok.RefreshToken != t.refresh || tok.AccessToken != t.access && !t.signedInBare:
+	case t == nil || t.family.user != session || tok.RefreshToken != t.refresh || tok.AccessToken != t.access && !w.isBare(t, tok):
 		w.violatedLocked(ruleSavedWhat, p, session, "%v is not that", t)
 		return
 	case t.generation == 1:
@@ -185,6 +205,16 @@ func (w *world) judgeSave(p *process, session string, t *token, tok reauth.Token
 	case before.family != t.family && before.family.stored:
 		w.violatedLocked(ruleResurrected, p, session, "%v replaces %v, of another sign-in", t, before)
 	}
+}
+
+// isBare reports whether tok is t without its access token: as a sign-in handed it over, or
+// as it was salvaged, beside the access token of one before it or none. w.mu is held.
+func (w *world) isBare(t *token, tok reauth.Token) bool {
+	if t.signedInBare || tok.AccessToken == "" && t.family.tokens[0].signedInBare && !w.plan.rotates {
+		return true
+	}
+	before := w.server.byAccess[tok.AccessToken]
+	return t.salvaged && (tok.AccessToken == "" || before != nil && before.family == t.family && before.generation < t.generation)
 }
 
 // judgeDelete looks at a deletion. w.mu is held.
@@ -213,15 +243,33 @@ func (w *world) judgeFinal(p *process, session string) {
 }
 
 // judgeSignOut looks at the store after a SignOut that has succeeded. w.mu is held.
-func (w *world) judgeSignOut(p *process, session string, u *turn) {
-	if held := w.storage.held[session]; held != nil && w.storage.since[session].Before(u.began) {
-		w.violatedLocked(ruleSignedOut, p, session, "it holds %v", held)
+func (w *world) judgeSignOut(o *op, u *turn) {
+	if held := w.storage.held[o.session]; held != nil && w.storage.since[o.session].Before(u.began) {
+		w.violatedLocked(ruleSignedOut, o.p, o.session, "it holds %v", held)
+	}
+	if o.unlocked {
+		w.violatedLocked(ruleUnlocked, o.p, o.session, "%s", o.name)
+	}
+}
+
+// judgeRevocations looks at what a SignOut has given back. w.mu is held.
+func (w *world) judgeRevocations(o *op, u *turn) {
+	p, k := o.p, o.p.know(o.session)
+	for _, other := range k.turns { // which may be at it
+		if other != u && other.family == nil && other.overlaps(u) {
+			return
+		}
+	}
+	for t, failed := range k.notGivenBack {
+		if failed.Before(u.began) && k.gaveBack[t].Before(u.began) && o.ctx.Err() == nil && !o.panicked && !p.halted(failed) {
+			w.violatedLocked(ruleRevokedAgain, p, o.session, "%s: %v", o.name, t)
+		}
 	}
 }
 
 // judgeEnd looks at a refresh request whose context has ended.
 func (w *world) judgeEnd(v *visit) {
-	if passed := time.Since(v.asked); passed < w.plan.timeout {
+	if passed := time.Since(v.asked); passed < w.plan.timeout && !v.update { // an Update may have done something else first
 		w.violated(ruleAborted, v.p, v.session, "that of %v has ended after %v", v.t, passed)
 	}
 }
@@ -235,6 +283,12 @@ func (w *world) mayBeOut(p *process, session string, since time.Time) bool {
 	}
 	// The process may say what it saw when it last looked at the store, and the flight
 	// that did so may have taken its time.
+	if w.plan.rates[loadLags] > 0 {
+		since = since.Add(-mostLag)
+	}
+	if w.plan.signsIn {
+		since = since.Add(-6 * w.plan.timeout) // which takes its time, and then has to lock
+	}
 	since = since.Add(-w.plan.refreshPause() - 6*(w.plan.timeout+100*time.Millisecond) - w.handlersTake())
 	return !c.lastBad.Before(since) || !k.loadFailed.Before(since) || p.halted(since)
 }

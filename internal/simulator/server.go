@@ -33,6 +33,7 @@ type family struct {
 	by      string // the process that signed in
 	stored  bool   // the Save of its first token succeeded, and the process was told
 	removed bool   // it was deleted from the store
+	shared  bool   // Config.SignIn has brought it
 }
 
 // A token is one generation of a family.
@@ -47,6 +48,8 @@ type token struct {
 	by              *process      // whose refresh brought it; nil: it is of a sign-in
 	got             time.Time     // when that process had it
 	signedInBare    bool          // SignIn was given its refresh token alone
+	salvaged        bool          // its answer broke off behind the refresh token
+	forgotten       bool          // the store has forgotten it
 	spent           *spend        // its refresh token has been used; never where it is not rotated
 
 	saveBegan, saved time.Time
@@ -164,7 +167,12 @@ func (s *server) handOver(t *token) reauth.Token {
 // accepts reports whether the API takes an access token. w.mu is held.
 func (s *server) accepts(t *token) bool {
 	f := t.family
-	return t.generation > f.floor && time.Now().Before(t.expires) && !(f.dead && s.w.plan.killsAccess)
+	return !s.isUnknown(t) && t.generation > f.floor && time.Now().Before(t.expires) && !(f.dead && s.w.plan.killsAccess)
+}
+
+// isUnknown reports whether the API has not learned of a token yet. w.mu is held.
+func (s *server) isUnknown(t *token) bool {
+	return t.by != nil && time.Since(t.issued) < s.w.plan.late
 }
 
 // A visit is one refresh request.
@@ -174,6 +182,7 @@ type visit struct {
 	t       *token   // what is presented
 	leases  []*lease // that the process had
 	knew    bool     // that they were lost
+	update  bool     // it is made by the function of an Update
 	asked   time.Time
 }
 
@@ -229,6 +238,16 @@ func (s *server) revokeAccess(session string) {
 	}
 }
 
+// givenBack returns the token of a revocation: where refresh tokens stay the same, the
+// first one. w.mu is held.
+func (s *server) givenBack(presented string) *token {
+	t := s.byRefresh[presented]
+	if t != nil && !s.w.plan.rotates {
+		return t.family.tokens[0]
+	}
+	return t
+}
+
 func (s *server) outUntil(end time.Time) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
@@ -244,6 +263,9 @@ func (s *server) isOut() bool {
 
 // resolve returns the token that a reauth.Token is, or nil. w.mu is held.
 func (s *server) resolve(tok reauth.Token) *token {
+	if t := s.byRefresh[tok.RefreshToken]; t != nil && s.w.plan.rotates {
+		return t // of a salvaged token the access token is that of the one before
+	}
 	if t := s.byAccess[tok.AccessToken]; t != nil {
 		return t
 	}

@@ -17,17 +17,81 @@ var (
 // A storage is what all processes store their tokens in. It is guarded by
 // world.mu.
 type storage struct {
-	w      *world
-	tokens map[string]reauth.Token
-	held   map[string]*token    // which tokens those are
-	since  map[string]time.Time // when they were saved
-	locks  map[string]chan struct{}
-	memory reauth.MemoryStore // does the work, where the plan says so
-	out    time.Time          // until when it answers nothing
+	w       *world
+	tokens  map[string]reauth.Token
+	held    map[string]*token    // which tokens those are
+	since   map[string]time.Time // when they were saved
+	locks   map[string]chan struct{}
+	memory  reauth.MemoryStore // does the work, where the plan says so
+	out     time.Time          // until when it answers nothing
+	full    time.Time          // until when it saves nothing
+	past    map[string][]version
+	removed map[string]time.Time // when a session was last deleted
 }
 
 func newStorage(w *world) *storage {
-	return &storage{w: w, tokens: make(map[string]reauth.Token), held: make(map[string]*token), since: make(map[string]time.Time), locks: make(map[string]chan struct{})}
+	return &storage{w: w, tokens: make(map[string]reauth.Token), held: make(map[string]*token), since: make(map[string]time.Time), past: make(map[string][]version), removed: make(map[string]time.Time), locks: make(map[string]chan struct{})}
+}
+
+// A version is what was stored until a time.
+type version struct {
+	until time.Time
+	tok   reauth.Token
+	held  *token
+}
+
+// mostLag is how far a replica may be behind.
+const mostLag = 2 * time.Second
+
+// remember keeps what is stored and about to be replaced. w.mu is held.
+func (s *storage) remember(session string) {
+	const enough = 30
+	past := append(s.past[session], version{time.Now(), s.tokens[session], s.held[session]})
+	s.past[session] = past[max(len(past)-enough, 0):]
+}
+
+// before returns what was stored at a time. w.mu is held.
+func (s *storage) before(session string, at time.Time) (reauth.Token, bool) {
+	for _, v := range s.past[session] {
+		if at.Before(v.until) {
+			return v.tok, v.held != nil
+		}
+	}
+	tok, ok := s.tokens[session]
+	return tok, ok
+}
+
+// forget brings back what was stored before a refresh, as a server does that loses what it
+// had acknowledged.
+func (s *storage) forget(session string) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	past, held := s.past[session], s.held[session]
+	if held == nil || len(past) == 0 {
+		return
+	}
+	last := past[len(past)-1]
+	if last.held == nil || last.held.family != held.family || last.held == held {
+		return // a sign-in, or a sign-out, whose maker would have to be asked again
+	}
+	s.w.tally.faults[storeForgets].Add(1)
+	s.w.note("", session, "store: forgets %s, and holds %s again", held, last.held)
+	held.forgotten = true
+	s.remember(session)
+	s.tokens[session], s.held[session], s.since[session] = last.tok, last.held, time.Now()
+}
+
+// holds reports whether the store holds a token of that sign-in. w.mu is held.
+func (s *storage) holds(f *family) bool {
+	held := s.held[f.user]
+	return held != nil && held.family == f
+}
+
+// isFull reports whether the store saves nothing at the moment.
+func (s *storage) isFull() bool {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	return !s.w.calm && time.Now().Before(s.full)
 }
 
 // slot is full while the session is locked. w.mu is held.
@@ -58,6 +122,12 @@ func (s *storage) outUntil(end time.Time) {
 	s.out = end
 }
 
+func (s *storage) noSavesUntil(end time.Time) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	s.full = end
+}
+
 func (s *storage) isOut() bool {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
@@ -69,20 +139,25 @@ func (s *storage) put(p *process, session string, tok reauth.Token) {
 	t := s.w.server.resolve(tok)
 	s.w.judgeSave(p, session, t, tok)
 	s.w.note(p.name, session, "store: holds %s in place of %s", t, s.held[session])
+	s.remember(session)
 	s.tokens[session], s.held[session], s.since[session] = tok, t, time.Now()
+	s.tell(p, session)
 	if t != nil && t.saved.IsZero() {
 		t.saved = time.Now()
 	}
 	s.w.weigh(session)
 }
 
-func (s *storage) remove(p *process, session string) {
+func (s *storage) remove(p *process, session string, l *lease) {
 	s.w.judgeDelete(p, session)
 	s.w.judgeFinal(p, session)
 	s.w.note(p.name, session, "store: %s is deleted", s.held[session])
-	if t := s.held[session]; t != nil {
-		t.family.removed = true
+	if t := s.held[session]; t != nil && (l != nil || s.w.plan.storage != locking) {
+		t.family.removed = true // otherwise a refresh elsewhere may store the next one
 	}
+	s.remember(session)
+	s.removed[session] = time.Now()
+	s.tell(p, session)
 	delete(s.tokens, session)
 	delete(s.held, session)
 	s.w.weigh(session)
@@ -94,10 +169,20 @@ type view struct {
 	p *process
 }
 
+// Load implements [reauth.Store]. A dead process finds nothing, so that its Transport,
+// which nobody can end, does not try to save what is pending for ever.
 func (v view) Load(ctx context.Context, session string) (tok reauth.Token, ok bool, err error) {
+	if v.p.isDead() {
+		return reauth.Token{}, false, nil
+	}
 	began := time.Now()
+	d := v.s.w.chance.now(v.p.name, session, "replica")
+	lags, by := leaseOf(ctx) == nil && v.s.w.strikes(d, loadLags), v.s.w.span(d, 1, mostLag)
 	err = v.call(ctx, session, "Load", nil, loadFails, faultKinds, func() error {
 		tok, ok = v.s.tokens[session]
+		if lags {
+			tok, ok = v.s.before(session, time.Now().Add(-by))
+		}
 		return nil
 	})
 	if err != nil || time.Since(began) >= v.s.w.plan.timeout { // too late is as bad
@@ -142,7 +227,7 @@ func (v view) Save(ctx context.Context, session string, tok reauth.Token) error 
 
 func (v view) Delete(ctx context.Context, session string) error {
 	return v.call(ctx, session, "Delete", nil, deleteFails, deleteFailsAfter, func() error {
-		v.s.remove(v.p, session)
+		v.s.remove(v.p, session, leaseOf(ctx))
 		return nil
 	})
 }
@@ -187,7 +272,7 @@ func (v view) call(ctx context.Context, session, what string, t *token, before, 
 	case fails:
 		w.note(p.name, session, "store: %s fails", what)
 		return errStoreFault
-	case v.s.isOut():
+	case v.s.isOut(), what == "Save" && v.s.isFull():
 		return errStoreOut
 	}
 	w.mu.Lock()
@@ -237,7 +322,7 @@ func (v memoryView) Save(ctx context.Context, session string, tok reauth.Token) 
 func (v memoryView) Delete(ctx context.Context, session string) error {
 	v.s.w.mu.Lock()
 	defer v.s.w.mu.Unlock()
-	v.s.remove(v.p, session)
+	v.s.remove(v.p, session, nil)
 	return v.s.memory.Delete(ctx, session)
 }
 

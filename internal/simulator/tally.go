@@ -24,6 +24,11 @@ const (
 	countSignIns
 	countSignOuts
 	countRevocations
+	countUpdates
+	countForgets
+	countSalvaged
+	countFallbacks
+	countConfigSignIns
 	countLost
 	countReuses
 	countRedirects
@@ -47,6 +52,11 @@ var countNames = [countKinds]string{
 	countSignIns:           "sign-ins",
 	countSignOuts:          "sign-outs",
 	countRevocations:       "tokens given back",
+	countUpdates:           "Updates",
+	countForgets:           "calls of Forget",
+	countSalvaged:          "refresh tokens salvaged",
+	countFallbacks:         "replays with the token before",
+	countConfigSignIns:     "calls of Config.SignIn",
 	countLost:              "sessions lost, excused",
 	countReuses:            "refresh tokens used twice, excused",
 	countRedirects:         "redirects to a stranger",

@@ -25,6 +25,7 @@ type upload struct {
 	piece   int
 	pace    time.Duration // before each piece; 0: none
 	hangs   time.Duration // before its last piece; 0: not at all
+	seeker  *source       // if not nil, GetBody goes back to the begin of this one, which all bodies read
 
 	mu   sync.Mutex
 	open []*uploadBody
@@ -42,13 +43,21 @@ func newUpload(w *world, o *op, req *http.Request, d *dice) *upload {
 	if d.percent(3) {
 		u.hangs = w.span(d, time.Second, 5*time.Second)
 	}
+	if d.percent(30) {
+		u.seeker = &source{left: u.content}
+	}
 	req.Body = u.body()
 	req.ContentLength = int64(len(u.content))
 	if d.percent(30) {
 		req.ContentLength = -1
 	}
 	if d.percent(50) {
-		req.GetBody = func() (io.ReadCloser, error) { return u.body(), nil }
+		req.GetBody = func() (io.ReadCloser, error) {
+			if u.seeker != nil {
+				u.seeker.left = u.content
+			}
+			return u.body(), nil
+		}
 		u.hangs = 0
 	}
 	w.mu.Lock()
@@ -58,7 +67,10 @@ func newUpload(w *world, o *op, req *http.Request, d *dice) *upload {
 }
 
 func (u *upload) body() *uploadBody {
-	b := &uploadBody{u: u, left: u.content, closed: make(chan struct{})}
+	b := &uploadBody{u: u, source: u.seeker, closed: make(chan struct{})}
+	if b.source == nil {
+		b.source = &source{left: u.content}
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.open = append(u.open, b)
@@ -80,11 +92,16 @@ func (u *upload) unclosed() int {
 
 // An uploadBody is one reading of an upload.
 type uploadBody struct {
-	u       *upload
+	*source
+	u      *upload
+	once   sync.Once
+	closed chan struct{}
+}
+
+// A source is where bodies read from. Some programs have one for all attempts, and seek.
+type source struct {
 	left    []byte
 	reading atomic.Bool
-	once    sync.Once
-	closed  chan struct{}
 }
 
 func (b *uploadBody) Read(to []byte) (int, error) {

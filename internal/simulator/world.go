@@ -134,7 +134,9 @@ func (w *world) happen(i incident) {
 	w.mu.Lock()
 	p := w.places[i.process]
 	w.mu.Unlock()
-	w.tally.faults[i.kind].Add(1)
+	if i.kind != storeForgets { // which may have nothing to forget
+		w.tally.faults[i.kind].Add(1)
+	}
 	switch i.kind {
 	case serverOutage:
 		w.note("", "", "the token server is out for %v", i.lasts)
@@ -142,6 +144,11 @@ func (w *world) happen(i incident) {
 	case storeOutage:
 		w.note("", "", "the store is out for %v", i.lasts)
 		w.storage.outUntil(time.Now().Add(i.lasts))
+	case savesOutage:
+		w.note("", "", "the store saves nothing for %v", i.lasts)
+		w.storage.noSavesUntil(time.Now().Add(i.lasts))
+	case storeForgets:
+		w.storage.forget(i.session)
 	case sessionEnded:
 		w.server.endSession(i.session)
 	case accessRevoked:
