@@ -114,13 +114,14 @@ func (st *state) refused(now time.Duration, a attempt, pause time.Duration) step
 		!st.evidence.Accepted(a.place.Origin, cur.number, 0) {
 		return step{use: prev, fallback: true} // the API may not know the new token yet
 	}
-	if left := st.pauses.Left(now, a.place); left > 0 && now < cur.certain {
+	known := st.evidence.Accepted(a.place.At, cur.number, 1)
+	if left := st.pauses.Left(now, a.place, known); left > 0 && now < cur.certain {
 		return step{own: errStillRefused, held: left}
 	}
 	// A token this new has not been revoked, so the refusal is about permission. But where
 	// it was accepted before, or the one before, the refusal is about the token.
 	fresh := cur.obtained + max(st.pauses.Stretch(a.place, pause), st.stretch(pause))
-	if cur.fetched && !lacking && now < min(cur.certain, fresh) && !st.evidence.Accepted(a.place.At, cur.number, 1) {
+	if cur.fetched && !lacking && now < min(cur.certain, fresh) && !known {
 		return step{own: errPermission, held: fresh - now}
 	}
 	return st.replace(now)
@@ -144,7 +145,7 @@ func (st *state) judge(now time.Duration, a attempt, refused bool, pause time.Du
 			return step{start: startRefreshing, needed: st.current}
 		}
 	case g.fetched:
-		st.pauses.Set(now, a.place, g.number, pause, !st.evidence.Accepted(a.place.At, g.number, 1))
+		st.pauses.Set(now, a.place, g.number, pause, st.evidence.Accepted(a.place.At, g.number, 1))
 	}
 	return step{}
 }

@@ -178,7 +178,8 @@ func TestWhatARequestDoesAfterARefusal(t *testing.T) {
 		"a new one, and this endpoint accepted the one before":   {in(state{evidence: acceptedBy(4, here)}, new1), new1, testPause, refresh(new1)},
 		"a new one, and this endpoint accepted an older one":     {in(state{evidence: acceptedBy(3, here)}, new1), new1, testPause, permission(4 * s1)},
 		"a new one that only another endpoint has accepted":      {in(state{evidence: acceptedBy(5, there, ofBoth)}, new1), new1, testPause, permission(4 * s1)},
-		"one that was accepted here, where refreshes don't help": {in(state{evidence: acceptedBy(5, here), pauses: paused(testNow + 3*s1)}, new1), new1, testPause, step{own: errStillRefused, held: 3 * s1}},
+		"one that was accepted here, where refreshes don't help": {in(state{evidence: acceptedBy(5, here), pauses: evidence.Pauses{here: {Known: true, Until: testNow + 3*s1}}}, new1), new1, testPause, step{own: errStillRefused, held: 3 * s1}},
+		"the same, but it was accepted later":                    {in(state{evidence: acceptedBy(5, here), pauses: paused(testNow + 3*s1)}, new1), new1, testPause, refresh(new1)},
 		"an old one, where refreshes don't help":                 {in(state{pauses: paused(testNow + 3*s1)}, old), old, testPause, step{own: errStillRefused, held: 3 * s1}},
 		"one where refreshes did not help a while ago":           {in(state{pauses: paused(testNow)}, old), old, testPause, refresh(old)},
 		"one where refreshes don't help, and it has expired":     {in(state{pauses: paused(never)}, older), older, testPause, refresh(older)},
@@ -517,6 +518,7 @@ func TestWhatAReplayShows(t *testing.T) {
 	on := func(number uint16, length time.Duration) evidence.Pause {
 		return evidence.Pause{Folder: ofBoth, Number: number, Length: length, Until: testNow + length}
 	}
+	known := evidence.Pause{Folder: ofBoth, Number: 5, Known: true, Length: testPause, Until: testNow + testPause}
 	endless := evidence.Pause{Until: never}
 	knows := func() *evidence.Table { return acceptedBy(5, here) }
 	for name, tc := range map[string]struct {
@@ -529,9 +531,9 @@ func TestWhatAReplayShows(t *testing.T) {
 		fallback bool            // previous is still there
 	}{
 		"refused where the token was accepted": {state{evidence: knows()}, attempt{gen: current, place: place(here)}, true, testPause,
-			step{}, evidence.Pauses{here: on(5, testPause)}, true},
+			step{}, evidence.Pauses{here: known}, true},
 		"the same, for the second time": {state{evidence: knows(), pauses: evidence.Pauses{here: {Number: 4, Length: testPause, Until: testNow - s1}}}, attempt{gen: current, place: place(here)}, true, testPause,
-			step{}, evidence.Pauses{here: on(5, testPause)}, true},
+			step{}, evidence.Pauses{here: known}, true},
 		"the same, without a pause": {state{evidence: knows()}, attempt{gen: current, place: place(here)}, true, 0, step{}, nil, true},
 		"refused where nothing is known": {state{evidence: knows()}, attempt{gen: current, place: place(there)}, true, testPause,
 			step{}, evidence.Pauses{there: on(5, 2*testPause)}, true},

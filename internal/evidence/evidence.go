@@ -86,6 +86,7 @@ type Pauses map[Endpoint]Pause
 type Pause struct {
 	Folder Endpoint
 	Number uint16 // of the generation that was refused
+	Known  bool   // the endpoint had accepted that, or the one before
 	Length time.Duration
 	Until  time.Duration
 }
@@ -96,14 +97,14 @@ const (
 )
 
 // Set puts an endpoint under a pause, because it has refused the generation with this
-// number, which a refresh had just brought. With doubles it is twice as long as the one
-// before.
-func (p *Pauses) Set(now time.Duration, at Place, number uint16, length time.Duration, doubles bool) {
-	before, known := (*p)[at.At]
-	if length <= 0 || known && before.Number == number { // it is on already
+// number, which a refresh had just brought. It is twice as long as the one before, unless
+// the endpoint is known to accept tokens.
+func (p *Pauses) Set(now time.Duration, at Place, number uint16, length time.Duration, known bool) {
+	before, paused := (*p)[at.At]
+	if length <= 0 || paused && before.Number == number { // it is on already
 		return
 	}
-	if doubles {
+	if !known {
 		length = Doubled(max(before.Length, length), length)
 	}
 	if *p == nil {
@@ -114,7 +115,7 @@ func (p *Pauses) Set(now time.Duration, at Place, number uint16, length time.Dur
 			delete(*p, other)
 		}
 	}
-	(*p)[at.At] = Pause{at.Folder, number, length, now + length}
+	(*p)[at.At] = Pause{at.Folder, number, known, length, now + length}
 }
 
 // Doubled returns twice the length, which is at most five minutes unless it was longer in
@@ -127,8 +128,15 @@ func Doubled(length, first time.Duration) time.Duration {
 	return 2 * length
 }
 
-// Left returns how long the pause of an endpoint lasts.
-func (p Pauses) Left(now time.Duration, at Place) time.Duration { return p[at.At].Until - now }
+// Left returns how long the pause of an endpoint lasts. One that began before the endpoint
+// was known to accept tokens is over then.
+func (p Pauses) Left(now time.Duration, at Place, known bool) time.Duration {
+	q := p[at.At]
+	if known && !q.Known {
+		return 0
+	}
+	return q.Until - now
+}
 
 // Stretch returns how long after a refresh a refusal is not believed from an endpoint of
 // which nothing is known: length, and longer if more than two others in its folder refuse

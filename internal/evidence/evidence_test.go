@@ -92,19 +92,22 @@ func TestAPauseDoublesOncePerToken(t *testing.T) {
 	var p evidence.Pauses
 	at := place(t, "GET", "https://api.example.com/admin")
 	for i, want := range []time.Duration{10, 20, 40, 80, 160, 300, 300} {
-		p.Set(0, at, uint16(i), 5*s1, true)
+		p.Set(0, at, uint16(i), 5*s1, false)
 		p.Set(s1, at, uint16(i), 5*s1, true) // of a request that was refused at the same time
-		assert.Equal(t, want*s1, p.Left(0, at))
+		assert.Equal(t, want*s1, p.Left(0, at, false))
 	}
-	p.Set(0, at, 100, 5*s1, false)
-	assert.Equal(t, 5*s1, p.Left(0, at), "it does not double")
+	p.Set(0, at, 100, 5*s1, true)
+	assert.Equal(t, 5*s1, p.Left(0, at, false), "it does not double")
+	assert.Equal(t, 5*s1, p.Left(0, at, true))
+	p.Set(0, at, 101, 5*s1, false)
+	assert.Zero(t, p.Left(0, at, true), "it has accepted a token since")
 	p = nil
-	p.Set(0, at, 1, 0, true)
-	p.Set(0, at, 2, -s1, true)
+	p.Set(0, at, 1, 0, false)
+	p.Set(0, at, 2, -s1, false)
 	assert.Empty(t, p, "without a pause")
-	assert.Negative(t, p.Left(s1, at))
-	p.Set(0, at, 3, time.Hour, true)
-	assert.Equal(t, time.Hour, p.Left(0, at), "one that is longer than five minutes stays as it is")
+	assert.Negative(t, p.Left(s1, at, false))
+	p.Set(0, at, 3, time.Hour, false)
+	assert.Equal(t, time.Hour, p.Left(0, at, false), "one that is longer than five minutes stays as it is")
 	assert.True(t, p.Active(time.Hour-1))
 	assert.False(t, p.Active(time.Hour))
 }
@@ -116,22 +119,22 @@ func TestManyEndpointsOfAFolderThatRefuseSpeakForTheOthers(t *testing.T) {
 	for i, want := range []time.Duration{5, 5, 5, 10, 20, 40, 80, 160, 300, 300} {
 		assert.Equal(t, want*s1, p.Stretch(unknown, 5*s1), "%d others", i)
 		assert.Equal(t, 5*s1, p.Stretch(elsewhere, 5*s1))
-		p.Set(0, in("/admin/"+string(rune('a'+i))), 1, 5*s1, true)
+		p.Set(0, in("/admin/"+string(rune('a'+i))), 1, 5*s1, false)
 	}
 	assert.Equal(t, -s1, p.Stretch(unknown, -s1), "without a pause")
 }
 
 func TestPausesAreBounded(t *testing.T) {
 	var p evidence.Pauses
-	p.Set(0, evidence.Place{At: 1}, 1, s1, true)
-	p.Set(302*s1-1, evidence.Place{At: 2}, 1, s1, true)
+	p.Set(0, evidence.Place{At: 1}, 1, s1, false)
+	p.Set(302*s1-1, evidence.Place{At: 2}, 1, s1, false)
 	assert.Len(t, p, 2, "one that was on until lately may double")
-	p.Set(302*s1, evidence.Place{At: 3}, 1, s1, true)
+	p.Set(302*s1, evidence.Place{At: 3}, 1, s1, false)
 	assert.Len(t, p, 2, "one that is long over makes room")
 	for i := range 1000 {
-		p.Set(302*s1, evidence.Place{At: evidence.Endpoint(i + 10)}, 1, time.Hour, true)
+		p.Set(302*s1, evidence.Place{At: evidence.Endpoint(i + 10)}, 1, time.Hour, false)
 		assert.LessOrEqual(t, len(p), 64)
-		assert.Equal(t, time.Hour, p.Left(302*s1, evidence.Place{At: evidence.Endpoint(i + 10)}))
+		assert.Equal(t, time.Hour, p.Left(302*s1, evidence.Place{At: evidence.Endpoint(i + 10)}, false))
 	}
 	assert.Len(t, p, 64)
 }

@@ -287,7 +287,7 @@ func (p *process) signIn(o *op) error {
 	k := p.know(o.session)
 	u := &turn{began: time.Now(), family: t.family}
 	k.turns = append(k.turns, u)
-	k.failed, k.required, k.seen.futile = time.Time{}, false, 0
+	k.failed, k.required = time.Time{}, false
 	w.mu.Unlock()
 
 	err := errHandler
@@ -311,7 +311,7 @@ func (p *process) signOut(o *op) {
 	k := p.know(o.session)
 	u := &turn{began: time.Now()}
 	k.turns = append(k.turns, u)
-	k.signOut, k.failed, k.seen.futile = u.began, time.Time{}, 0
+	k.signOut, k.failed = u.began, time.Time{}
 	w.mu.Unlock()
 
 	err := errHandler

@@ -38,9 +38,6 @@ func (p *process) hear(ctx context.Context, e reauth.Event) {
 	case reauth.EventRefreshed, reauth.EventAdopted, reauth.EventSignedIn:
 		k.changed = now
 		k.failed, k.required = time.Time{}, false
-		if e.Kind != reauth.EventRefreshed {
-			k.seen.futile = 0
-		}
 		if e.Kind == reauth.EventSignedIn {
 			k.settleShared()
 		}

@@ -21,23 +21,12 @@ type experience struct {
 	order    []*token             // in which requests first carried them
 	last     string               // the endpoint that was the last to accept a token
 	paused   map[string]time.Time // by endpoint: when a replay was refused there
-	family   *family              // whose tokens those are
-	futile   int                  // replays in a row, with other tokens each, that were refused
-	judged   *token               // with which the last of those was made
 }
 
 func newExperience() experience {
-	return experience{accepted: make(map[string]*token), credible: make(map[*token]bool), taken: make(map[*token]bool), paused: make(map[string]time.Time)}
-}
-
-// stretch is the pause after a refresh, doubled for each that did not help. Whether those
-// before it did is known for certain only of this process.
-func (x *experience) stretch(pause time.Duration) time.Duration {
-	longest := max(pause, 5*time.Minute)
-	for range x.futile {
-		pause = min(2*pause, longest)
+	return experience{
+		accepted: make(map[string]*token), credible: make(map[*token]bool), taken: make(map[*token]bool), paused: make(map[string]time.Time),
 	}
-	return pause
 }
 
 // carries notes that a request carries t.
@@ -55,27 +44,20 @@ func (x *experience) isRecent(t, u *token) bool {
 
 // learn takes note of an answer.
 func (x *experience) learn(o *op, at *attempt) {
-	if x.family != at.t.family {
-		x.family, x.futile = at.t.family, 0
-	}
 	refused := at.status == http.StatusUnauthorized && !at.beyond
 	replay := at.number > 1 && o.attempts[at.number-2].hop == at.hop
 	before := x.accepted[at.endpoint]
 	at.trusted = before == at.t && x.last == at.endpoint
 	switch {
+	case at.status >= 500: // it may not have looked at the token
+		return
 	case !refused:
 		x.accepted[at.endpoint], x.last, x.taken[at.t] = at.t, at.endpoint, true
-		if replay {
-			x.futile, x.judged = 0, at.t
-		}
 	case before != nil && x.isRecent(before, at.t):
 		x.credible[at.t] = true
 		if replay {
 			x.paused[at.endpoint] = time.Now()
 		}
-	case replay && at.t != x.judged && at.t.by == o.p:
-		x.futile++
-		x.judged = at.t
 	}
 	if first := o.attempts[max(at.number-2, 0)].t; replay && first.family == at.t.family && first.generation > at.t.generation {
 		o.p.w.tally.counts[countFallbacks].Add(1)

@@ -124,7 +124,10 @@ func (w *world) judgeNeed(v *visit, k *knowledge) {
 	if k.seen.credible[t] {
 		return
 	}
-	if pause := k.seen.stretch(w.plan.refreshPause()); t.by == v.p && now.Before(t.got.Add(pause)) && (t.unknown || now.Before(certain)) {
+	if t.by != v.p || !t.unknown && !now.Before(certain) {
+		return
+	}
+	if pause := w.plan.refreshPause(); now.Before(t.got.Add(pause)) {
 		w.violatedLocked(rulePause, v.p, v.session, "%v is refreshed %v after it came; the pause is %v", t, now.Sub(t.got), pause)
 	}
 }

@@ -50,7 +50,7 @@ func (p *process) sharedSignIn(ctx context.Context) (reauth.Token, error) {
 	w.note(p.name, session, "Config.SignIn: %v", t)
 	t.family.shared = true
 	k.turns = append(k.turns, &turn{began: time.Now(), family: t.family, shared: true})
-	k.failed, k.required, k.seen.futile = time.Time{}, false, 0
+	k.failed, k.required = time.Time{}, false
 	return tok, nil
 }
 
