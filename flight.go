@@ -120,6 +120,7 @@ func (f *flight) end(o *outcome) {
 		if signedOut && !o.unsaved.isZero() {
 			_ = s.revokeOrKeep(f.ctx, o.unsaved) // the user is gone, and nobody else knows of this token
 		}
+		f.saveNow(o)
 		return
 	}
 	events := append(f.late, o.events...)
@@ -135,13 +136,19 @@ func (f *flight) end(o *outcome) {
 	} else {
 		f.keep(o.landing)
 	}
-	if o.saveNow {
-		s.change(func(st *state, _ time.Duration) {
-			if st.pending != nil && st.flight == nil {
-				s.depart(f.ctx, st, startSaving, nil, nil)
-			}
-		})
+	f.saveNow(o)
+}
+
+// saveNow starts the flight that saves what this one could not, if that can't wait.
+func (f *flight) saveNow(o *outcome) {
+	if !o.saveNow {
+		return
 	}
+	f.session.change(func(st *state, _ time.Duration) {
+		if st.pending != nil && st.flight == nil {
+			f.session.depart(f.ctx, st, startSaving, nil, nil)
+		}
+	})
 }
 
 // land releases the waiters, unless the flight has landed.
