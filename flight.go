@@ -121,6 +121,7 @@ func (f *flight) end(o *outcome) {
 		if signedOut && !o.unsaved.isZero() {
 			_ = s.revokeOrKeep(f.ctx, o.unsaved) // the user is gone, and nobody else knows of this token
 		}
+		f.saveNow(o)
 		return
 	}
 	events := append(f.late, o.events...)
@@ -131,18 +132,20 @@ func (f *flight) end(o *outcome) {
 			f.emit(e)
 		}
 	}
-	if f.isPast() {
-		f.keep(landing{void: true})
-	} else {
-		f.keep(o.landing)
+	f.land(o.landing)
+	f.saveNow(o)
+}
+
+// saveNow starts the flight that saves what this one could not, if that can't wait.
+func (f *flight) saveNow(o *outcome) {
+	if !o.saveNow {
+		return
 	}
-	if o.saveNow {
-		s.change(func(st *state, _ time.Duration) {
-			if st.pending != nil && st.flight == nil {
-				s.depart(f.ctx, st, startSaving, nil, nil)
-			}
-		})
-	}
+	f.session.change(func(st *state, _ time.Duration) {
+		if st.pending != nil && st.flight == nil {
+			f.session.depart(f.ctx, st, startSaving, nil, nil)
+		}
+	})
 }
 
 // land releases the waiters, unless the flight has landed.

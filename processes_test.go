@@ -495,3 +495,42 @@ func TestTheRefreshTokenFromBeforeIsNotTriedOnceTheSessionIsSignedOut(t *testing
 		assert.Equal(t, 2, a.Refreshes())
 	})
 }
+
+func TestATokenThatComesWhileADeleteHasNoAnswerIsStored(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+		a.Revoke()
+		a.Entered, a.Gate = make(chan struct{}), make(chan struct{})
+		_ = a.Start(t.Context())
+		<-a.Entered // a refresh is in progress
+		a.Store.OnCall("Delete", testworld.Hangs)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.Error(t, a.Transport.SignOut(ctx))
+		a.Store.On(nil)
+		close(a.Gate)
+		a.Entered = nil
+		require.NoError(t, a.Transport.Wait(t.Context()))
+		a.AssertStored(t, "secret-access-2")
+		b.MustGet(t, http.StatusOK) // it adopts that
+		a.AssertSignInRequired(t)
+	})
+}
+
+func TestAPendingSaveDoesNotKeepTheLockFromItsOwnProcess(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, _ *testworld.World) {
+		a.Revoke()
+		a.Entered, a.Gate = make(chan struct{}), make(chan struct{})
+		_ = a.Start(t.Context())
+		<-a.Entered                                            // a refresh is in progress
+		a.Store.OnCall("Delete", func(context.Context) error { // which ignores its context
+			time.Sleep(time.Minute)
+			return testworld.ErrFault
+		})
+		signOut := make(chan error, 1)
+		go func() { signOut <- a.Transport.SignOut(t.Context()) }()
+		time.Sleep(time.Second)
+		close(a.Gate) // what it brings waits for the Delete, in vain
+		require.Error(t, <-signOut)
+		require.NoError(t, a.Transport.SignIn(t.Context(), anew), "under another lease, for which it has to wait")
+	})
+}

@@ -31,10 +31,10 @@ func (f *flight) keepNew(l *lease, stored, from, tok Token) *outcome {
 		if !tok.same(from) {
 			st.remember(from, true)
 		}
-		before, rejected := st.current, st.rejected
+		was := *st
 		st.renew(g, early)
 		if f.update != nil {
-			st.keeps(g, before, rejected)
+			st.keeps(g, &was)
 		}
 		if !early && f.update == nil && tok.same(from) && !from.renewedBy(tok) {
 			// A refresh that brings what was refused has not helped.
@@ -88,6 +88,13 @@ func (f *flight) store(o *outcome, l *lease, stored, from, tok Token, change fun
 			change(st, now)
 			st.leavePending(now, tok, stored, l, guard, pause)
 		}
+		o.ifVoid = func(st *state, now time.Duration) {
+			if st.signedOut.undeleted { // what is stored is spent: see giveUp
+				st.remember(from, true)
+				st.leavePending(now, tok, stored, l, guard, pause)
+				o.unsaved = Token{}
+			}
+		}
 		o.events = append(o.events, Event{Kind: EventSaveFailed, Err: refreshError(s.name, err, f.secrets...)})
 	}
 	o.unsaved = tok
@@ -104,13 +111,6 @@ func (f *flight) store(o *outcome, l *lease, stored, from, tok Token, change fun
 		failed(nil, errUnfinished)
 	case err != nil:
 		failed(l, err)
-		o.ifVoid = func(st *state, now time.Duration) {
-			if st.signedOut.undeleted { // what is stored is spent: see giveUp
-				st.remember(from, true)
-				st.leavePending(now, tok, stored, l, guard, pause)
-				o.unsaved = Token{}
-			}
-		}
 	case saved:
 		o.unsaved = Token{} // if a sign-out came meanwhile it finds the token in the store
 		o.change = func(st *state, now time.Duration) {
@@ -251,12 +251,12 @@ func (s *cachedSession) keptLease() *lease {
 
 // keeps makes g, which an Update brought, no newer than the generation before it, if that
 // has the same access token, and no more refreshable.
-func (st *state) keeps(g, before *generation, rejected *rejection) {
-	if before != nil && before.tok.sendsSame(g.tok) {
-		g.fetched, g.obtained, g.number = before.fetched, before.obtained, before.number
-		st.settled = before.number
+func (st *state) keeps(g *generation, was *state) {
+	if cur := was.current; cur != nil && cur.tok.sendsSame(g.tok) {
+		g.fetched, g.obtained, g.number = cur.fetched, cur.obtained, cur.number
+		st.settled, st.previous = cur.number, was.previous
 	}
-	if rejected != nil && rejected.from.same(g.tok) {
-		st.rejected = rejected
+	if was.rejected != nil && was.rejected.from.same(g.tok) {
+		st.rejected = was.rejected
 	}
 }

@@ -512,3 +512,18 @@ func TestAnExpiredTokenThatAnUpdateKeepsStaysExpired(t *testing.T) {
 		assert.Equal(t, []string{"Bearer secret-access-2"}, w.API.Tokens())
 	})
 }
+
+func TestAnUpdateThatKeepsTheTokenLeavesTheOneBeforeGood(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.Lifetime, w.Overlap = time.Minute, true
+		w.SignIn(t)
+		time.Sleep(55 * time.Second)
+		w.MustGet(t, http.StatusOK) // starts an early refresh
+		require.NoError(t, w.Transport.Wait(t.Context()))
+		_, err := w.Transport.Update(t.Context(), func(_ context.Context, old reauth.Token) (reauth.Token, error) { return old, nil })
+		require.NoError(t, err)
+		w.Only(http.StatusOK, reauth.Token{AccessToken: "secret-access-2"}) // which is not known everywhere yet
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, 1, w.Refreshes())
+	})
+}

@@ -20,6 +20,7 @@ type experience struct {
 	taken    map[*token]bool      // some endpoint has accepted it
 	order    []*token             // in which requests first carried them
 	last     string               // the endpoint that was the last to accept a token
+	when     time.Time            // and when
 	paused   map[string]time.Time // by endpoint: when a replay was refused there
 }
 
@@ -47,19 +48,22 @@ func (x *experience) learn(o *op, at *attempt) {
 	refused := at.status == http.StatusUnauthorized && !at.beyond
 	replay := at.number > 1 && o.attempts[at.number-2].hop == at.hop
 	before := x.accepted[at.endpoint]
-	at.trusted = before == at.t && x.last == at.endpoint
+	first := o.attempts[max(at.number-2, 0)].t
+	fallback := replay && first.family == at.t.family && first.generation > at.t.generation
+	// A token that was adopted again is another generation.
+	at.trusted = before == at.t && x.last == at.endpoint && x.when.After(o.p.know(o.session).changed)
 	switch {
 	case at.status >= 500: // it may not have looked at the token
 		return
 	case !refused:
-		x.accepted[at.endpoint], x.last, x.taken[at.t] = at.t, at.endpoint, true
+		x.accepted[at.endpoint], x.last, x.taken[at.t], x.when = at.t, at.endpoint, true, time.Now()
 	case before != nil && x.isRecent(before, at.t):
 		x.credible[at.t] = true
 		if replay {
 			x.paused[at.endpoint] = time.Now()
 		}
 	}
-	if first := o.attempts[max(at.number-2, 0)].t; replay && first.family == at.t.family && first.generation > at.t.generation {
+	if fallback {
 		o.p.w.tally.counts[countFallbacks].Add(1)
 		if refused { // the API did not know the newer one, and has refused the one before as well
 			x.credible[first] = true
@@ -97,7 +101,7 @@ func (w *world) before(p *process, session string, t *token) *token {
 	b := t.family.tokens[t.generation-2]
 	_, carried := k.carried[b]
 	good := carried && !k.refused[b] && w.server.accepts(b) && b.lifetime > 0 && now.Before(b.told())
-	if !good || k.updated {
+	if !good {
 		return nil
 	}
 	return b

@@ -183,7 +183,7 @@ func (w *world) judgeOp(o *op, what string, err error) {
 	if _, ok := errors.AsType[*reauth.RefreshError](err); ok && len(o.attempts) == 0 && (what == "request" || what == "Token") && !ended && !required && !o.bare && !strings.Contains(err.Error(), "OnEvent panicked") {
 		k := o.p.know(o.session)
 		// It may have waited for a flight from before, and for a handler after that.
-		if t := k.good(); t != nil && !now.Before(k.carried[t].Add(w.handlersTake())) && w.storage.holds(t.family) {
+		if t := k.good(); t != nil && !now.Before(k.carried[t].Add(w.handlersTake())) && w.storage.holds(t.family) && !w.storage.held[o.session].salvaged {
 			violated(ruleStillGood, "%v, but %v is good for %v", err, t, t.told().Sub(now))
 		}
 	}

@@ -50,6 +50,8 @@ type knowledge struct {
 	changed  time.Time            // when the token last changed, as OnEvent heard
 	refused  map[*token]bool      // the API refused its access token here
 	final    map[*token]bool      // the token server refused its refresh token here for good
+	finalAt  time.Time            // when it last did
+	salvaged *token               // the refresh token that came alone last
 	obtained *token               // the token that a refresh brought last
 	leases   []*lease             // those that have not been given back, also if they are lost
 	signing  int                  // calls of Config.SignIn under way
@@ -63,7 +65,6 @@ type knowledge struct {
 	turns      []*turn
 	signOut    time.Time // when one last began; zero if the session is known to be back
 	forgot     time.Time // when it was last told that the store has changed
-	updated    bool      // there was an Update
 	outFailed  bool      // a SignOut has returned an error
 	loadFailed time.Time // when a Load last did
 	lockFailed time.Time // when a Lock last did, for another reason than that somebody holds it
@@ -90,6 +91,8 @@ type turn struct {
 func (k *knowledge) good() *token {
 	t, now := k.last, time.Now()
 	switch {
+	case k.salvaged != nil && t != nil && k.salvaged.family == t.family && k.salvaged.generation > t.generation:
+		return nil // it may have no access token now
 	case t == nil || k.refused[t] || t.lifetime == 0 || !now.Before(t.told()):
 		return nil
 	case !k.carried[t].After(k.changed):

@@ -172,12 +172,12 @@ func (w *world) deliver(p *process, session string, presented string, r *reply) 
 	switch {
 	case r.final:
 		if t := w.server.byRefresh[presented]; t != nil {
-			k.final[t], k.refusedForGood = true, t
+			k.final[t], k.refusedForGood, k.finalAt = true, t, time.Now()
 		}
 	case r.tok != nil:
 		if r.half {
 			w.note(p.name, session, "has the refresh token of %s", r.tok)
-			r.tok.salvaged, k.required = true, false
+			r.tok.salvaged, k.salvaged, k.required = true, r.tok, false
 			w.tally.counts[countSalvaged].Add(1)
 			r.tok.got = time.Now()
 			r.spent.fate, r.spent.ended = delivered, time.Now()

@@ -84,7 +84,10 @@ func (w *world) beginVisit(v *visit, presented string) {
 	if !w.plan.rotates || v.update {
 		return // a refresh token that stays the same does not tell the generation
 	}
-	if k.final[t] && !t.salvaged { // the one before may not have been answered
+	// A salvaged one, and the one before it, may both have to be tried again, and so may one
+	// that an Update elsewhere has kept, which looks as if it had been renewed.
+	kept := w.storage.held[session] == t && w.storage.since[session].After(k.finalAt)
+	if k.final[t] && !kept && !t.salvaged && !(t.spent != nil && t.spent.next.salvaged) {
 		violated(ruleFinal, "%v", t)
 	}
 	// The rule does not hold for a token that has come meanwhile.
@@ -121,6 +124,9 @@ func (w *world) judgeNeed(v *visit, k *knowledge) {
 		return
 	}
 	certain := t.told().Add(-min(time.Second, t.lifetime/2))
+	if b := w.before(v.p, v.session, t); b != nil && w.server.isUnknown(t) && !k.seen.taken[t] {
+		w.violatedLocked(ruleFallback, v.p, v.session, "%v is refreshed, while %v is good", t, b)
+	}
 	if k.seen.credible[t] {
 		return
 	}
@@ -237,7 +243,7 @@ func (w *world) judgeDelete(p *process, session string) {
 // judgeFinal looks at the deletion of a token that was refused for good. w.mu is held.
 func (w *world) judgeFinal(p *process, session string) {
 	k, held := p.know(session), w.storage.held[session]
-	if held == nil || k.outFailed || k.isSigningOut() {
+	if held == nil || held.salvaged || k.outFailed || k.isSigningOut() {
 		return
 	}
 	if t := k.good(); t != nil {
@@ -293,6 +299,11 @@ func (w *world) mayBeOut(p *process, session string, since time.Time) bool {
 		since = since.Add(-6 * w.plan.timeout) // which takes its time, and then has to lock
 	}
 	since = since.Add(-w.plan.refreshPause() - 6*(w.plan.timeout+100*time.Millisecond) - w.handlersTake())
+	for _, u := range k.turns { // it may tell of a sign-out that is over
+		if u.family == nil && !u.ended.Before(since) {
+			return true
+		}
+	}
 	return !c.lastBad.Before(since) || !k.loadFailed.Before(since) || p.halted(since)
 }
 

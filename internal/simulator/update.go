@@ -58,9 +58,6 @@ func (p *process) update(o *op, d *dice) {
 		return tok, nil
 	}
 	o.updates = true
-	w.mu.Lock()
-	p.know(o.session).updated = true
-	w.mu.Unlock()
 	var tok reauth.Token
 	var err error
 	w.tally.counts[countUpdates].Add(1)
