@@ -15,16 +15,16 @@ var errSignedOut = fmt.Errorf("signed out: %w", ErrSignInRequired)
 
 // signIn makes tok the session's token, in the store and then here.
 func (s *cachedSession) signIn(ctx context.Context, tok Token) error {
-	_, err := s.signInUnless(ctx, tok, func() bool { return false })
+	_, err := s.signInUnless(ctx, tok, rand.Text(), func() bool { return false })
 	return err
 }
 
-// signInUnless is signIn, except that it does nothing and reports false if void reports
-// true.
-func (s *cachedSession) signInUnless(ctx context.Context, tok Token, void func() bool) (done bool, err error) {
+// signInUnless is signIn with the given SignInID, except that it does nothing and reports
+// false if void reports true.
+func (s *cachedSession) signInUnless(ctx context.Context, tok Token, id string, void func() bool) (done bool, err error) {
 	now := time.Now()
 	tok = tok.clone()
-	tok.SignInID = rand.Text()
+	tok.SignInID = id
 	delete(tok.Extra, extraPrevious)
 	tok.Expiry = expiry.Stored(tok.AccessToken, tok.Expiry, now)
 	if err := s.owner.validateToken(tok); err != nil {
@@ -267,10 +267,21 @@ func (s *cachedSession) revoke(ctx context.Context, tok Token) error {
 // is over, with its error.
 type signing struct {
 	*promise[error]
-	cancel  context.CancelFunc
-	epoch   uint32        // the session's when it started
-	waiters int           // guarded by session.mu; once none is left the run is cancelled
-	until   time.Duration // guarded by session.mu: it has failed, and until then there is no other
+	cancel context.CancelFunc
+	epoch  uint32 // the session's when it started
+	id     string // the SignInID of what it brings
+
+	// Guarded by session.mu.
+	waiters int // once none is left the run is cancelled
+	over    bool
+	until   time.Duration // if it has failed there is no other until then
+}
+
+// brought reports whether a sign-in is that of Config.SignIn, and the last one.
+func (s *cachedSession) brought(signInID string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.signing != nil && s.signing.over && s.signing.id == signInID
 }
 
 // signInAgain runs Config.SignIn for a request or call whose session needs a sign-in, as
@@ -288,11 +299,11 @@ func (s *cachedSession) signInAgain(ctx context.Context, cause error) (again boo
 		return true, nil
 	}
 	run := s.signing
-	if run != nil && run.until != 0 && m.now() >= run.until {
+	if run != nil && run.over && m.now() >= run.until {
 		run = nil
 	}
 	if run == nil {
-		run = &signing{promise: newPromise[error](), epoch: s.state.epoch}
+		run = &signing{promise: newPromise[error](), epoch: s.state.epoch, id: rand.Text()}
 		var own context.Context
 		own, run.cancel = context.WithCancel(m.forFlight(ctx, s.name))
 		s.signing = run
@@ -311,7 +322,7 @@ func (s *cachedSession) signInAgain(ctx context.Context, cause error) (again boo
 	}
 	s.mu.Lock()
 	if run.waiters--; run.waiters == 0 {
-		if run.until == 0 {
+		if !run.over {
 			run.waiters = -1 // nobody joins a run that is cancelled
 		}
 		run.cancel()
@@ -353,7 +364,7 @@ func (s *cachedSession) runSignIn(ctx context.Context, run *signing) {
 	if err == nil {
 		ctx = context.WithoutCancel(ctx)
 		void := func() bool { return look(s, func(st *state) bool { return st.epoch != run.epoch }) }
-		if panicked := contained("OnEvent", func() { done, err = s.signInUnless(ctx, tok, void) }); panicked != nil {
+		if panicked := contained("OnEvent", func() { done, err = s.signInUnless(ctx, tok, run.id, void) }); panicked != nil {
 			failed = refreshError(s.name, panicked) // the sign-in itself has been done
 		}
 	}
@@ -368,10 +379,9 @@ func (s *cachedSession) runSignIn(ctx context.Context, run *signing) {
 		failed = gone.err
 	}
 	s.mu.Lock()
+	run.over = true
 	if cancelled := run.waiters < 0; err != nil && !cancelled {
 		run.until = m.now() + max(m.refreshPause, 1)
-	} else if s.signing == run {
-		s.signing = nil
 	}
 	s.mu.Unlock()
 	run.keep(failed)

@@ -293,7 +293,12 @@ func (t *Transport) replacement(ctx context.Context, s *cachedSession, a attempt
 				return r, err
 			}
 			gen, err := s.obtain(ctx, false)
-			return replacement{gen: gen}, err
+			if err == nil && !gen.tok.sameSignIn(a.gen.tok) && !s.brought(gen.tok.SignInID) {
+				r.void = true // the program has signed in meanwhile, maybe somebody else
+				err = &RefreshError{Session: s.name, Err: errMeanwhile}
+			}
+			r.gen = gen
+			return r, err
 		case found && r.gen != nil && f != nil && claims != "" && f.claims != claims:
 			// The refresher was not told what this request's token must have.
 			claims = ""
