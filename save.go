@@ -94,7 +94,10 @@ func (f *flight) store(o *outcome, l *lease, stored, from, tok Token, change fun
 		o.events = append(o.events, Event{Kind: EventSaveFailed, Err: refreshError(s.name, err, f.secrets...)})
 	}
 	o.unsaved = tok
-	if f.isAbandoned() || s.isUnsettled(l) { // the next flight saves it under a lease of its own
+	signedOut := look(s, func(st *state) bool {
+		return st.flight != f && st.signedOut != nil && st.signedOut.byCaller // a Delete that is late will delete tok
+	})
+	if f.isAbandoned() || s.isUnsettled(l) && !signedOut { // the next flight saves it under a lease of its own
 		o.saveNow = true
 		failed(s.keptLease(), errUnfinished)
 		return

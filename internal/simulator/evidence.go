@@ -31,11 +31,11 @@ func newExperience() experience {
 	return experience{accepted: make(map[string]*token), credible: make(map[*token]bool), taken: make(map[*token]bool), paused: make(map[string]time.Time)}
 }
 
-// stretch is the pause after a refresh, doubled for each that did not help. Whether those
-// before it did is known for certain only of this process.
+// stretch is the pause after a refresh, doubled for each that did not help but the first:
+// an Update in between may have begun the count anew.
 func (x *experience) stretch(pause time.Duration) time.Duration {
 	longest := max(pause, 5*time.Minute)
-	for range x.futile {
+	for range x.futile - 1 {
 		pause = min(2*pause, longest)
 	}
 	return pause
