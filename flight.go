@@ -361,7 +361,7 @@ func (f *flight) refusal(l *lease, from, stored Token, ok bool, cause error) *ou
 
 	var notDeleted error
 	if ok {
-		_, notDeleted = write(s, f.ctx, l, "the store's Delete", func(ctx context.Context) (struct{}, error) {
+		_, notDeleted = write(s, f.ctx, l, deletes, func(ctx context.Context) (struct{}, error) {
 			if f.isVoid() {
 				return struct{}{}, nil
 			}

@@ -501,17 +501,18 @@ func TestATokenThatComesWhileADeleteHasNoAnswerIsStored(t *testing.T) {
 		a.Revoke()
 		a.Entered, a.Gate = make(chan struct{}), make(chan struct{})
 		_ = a.Start(t.Context())
-		<-a.Entered // a refresh is in progress
+		<-a.Entered                   // a refresh is in progress
+		waits := b.Start(t.Context()) // for the lock
 		a.Store.OnCall("Delete", testworld.Hangs)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		require.Error(t, a.Transport.SignOut(ctx))
 		a.Store.On(nil)
 		close(a.Gate)
-		a.Entered = nil
-		require.NoError(t, a.Transport.Wait(t.Context()))
-		a.AssertStored(t, "secret-access-2")
-		b.MustGet(t, http.StatusOK) // it adopts that
+		r := <-waits
+		require.NoError(t, r.Err)
+		assert.Equal(t, http.StatusOK, r.Status, "it adopts what came")
+		assert.Equal(t, 1, a.Refreshes())
 		a.AssertSignInRequired(t)
 	})
 }

@@ -206,24 +206,25 @@ func (f *flight) pendingFailed(l *lease, tok, stored Token, p *pendingSave, err 
 // under l that may still arrive is no obstacle if again is true: it is that of tok.
 func (f *flight) save(l *lease, stored, tok Token, again bool) (saved bool, err error) {
 	s := f.session
-	return write(s, f.ctx, l, "the store's Save", func(ctx context.Context) (bool, error) {
-		if !again && s.isUnsettled(l) {
-			return false, errUnsettled // by a write that this one waited for
-		}
-		if f.isVoid() {
-			signedOut := false
-			s.change(func(st *state, _ time.Duration) {
-				if signedOut = st.signedOut != nil && st.signedOut.byCaller; signedOut {
-					st.signedOut.giveUp(tok)
-				}
-			})
-			if !signedOut {
-				return false, nil
+	return write(s, f.ctx, l, saves, func(ctx context.Context) (bool, error) {
+		var void, signedOut bool
+		s.change(func(st *state, _ time.Duration) {
+			void = st.flight != f
+			if signedOut = void && st.signedOut != nil && st.signedOut.byCaller; signedOut {
+				st.signedOut.giveUp(tok)
 			}
+		})
+		late := s.mayArrive(l) // by a write that this one waited for
+		switch {
+		case signedOut && (again || late != saves): // a Delete that is late deletes tok, too
 			now, err := s.owner.load(ctx, s.name)
 			if err != nil || !now.ok || !now.tok.is(stored) {
 				return false, err
 			}
+		case !again && late != "":
+			return false, errUnsettled
+		case void:
+			return false, nil
 		}
 		err := s.owner.store.Save(ctx, s.name, tok.clone())
 		return err == nil, err
@@ -242,7 +243,7 @@ func (st *state) retryPending(now, pause time.Duration) {
 // it, or nil.
 func (s *cachedSession) keptLease() *lease {
 	return look(s, func(st *state) *lease {
-		if p := st.pending; p != nil && p.lease != nil && !p.lease.unsettled && !p.lease.lost() {
+		if p := st.pending; p != nil && p.lease != nil && p.lease.unsettled == "" && !p.lease.lost() {
 			return p.lease
 		}
 		return nil

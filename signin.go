@@ -41,7 +41,7 @@ func (s *cachedSession) signInUnless(ctx context.Context, tok Token, id string, 
 			s.owner.emit(ctx, s.name, late...)
 			return false, err
 		}
-		w, err = write(s, ctx, l, "the store's Save", func(ctx context.Context) (written, error) {
+		w, err = write(s, ctx, l, saves, func(ctx context.Context) (written, error) {
 			switch {
 			case s.isUnsettled(l): // by a write that this one waited for
 				return written{}, errUnsettled
@@ -81,7 +81,7 @@ func (s *cachedSession) acquireSettled(ctx context.Context, late []Event) (*leas
 		}
 		p := look(s, func(st *state) *pendingSave { return st.pending })
 		if p != nil && p.lease == l && l.ready != nil {
-			saved, saveErr := write(s, ctx, l, "the store's Save", func(ctx context.Context) (bool, error) {
+			saved, saveErr := write(s, ctx, l, saves, func(ctx context.Context) (bool, error) {
 				if look(s, func(st *state) bool { return st.pending != p }) {
 					return false, nil // it was saved meanwhile
 				}
@@ -143,7 +143,7 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 			l, err = &lease{held: m.forFlight(ctx, s.name)}, nil
 		}
 		if err == nil {
-			had, err = write(s, ctx, l, "the store's Delete", func(ctx context.Context) (deleted, error) {
+			had, err = write(s, ctx, l, deletes, func(ctx context.Context) (deleted, error) {
 				if s.isUnsettled(l) {
 					return deleted{}, errUnsettled
 				}

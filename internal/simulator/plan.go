@@ -152,7 +152,7 @@ func newPlan(c *chance, o Options) *plan {
 		watches: d.percent(25),
 		forgets: d.percent(6),
 	}
-	if late := pick(d, 50*time.Millisecond, 200*time.Millisecond, 400*time.Millisecond); d.percent(30) && (p.told == toldExactly || p.told == toldAsText) {
+	if late := pick(d, 50*time.Millisecond, 200*time.Millisecond, 400*time.Millisecond); d.percent(30) && p.lifetime >= time.Second && (p.told == toldExactly || p.told == toldAsText) {
 		p.late, p.killsOld = min(late, p.lifetime/4), false
 	}
 	p.sessions = users[:2+d.below(2)]
