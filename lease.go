@@ -16,8 +16,8 @@ type lease struct {
 
 	// Guarded by session.mu.
 	users     int
-	unsettled string // the write under it that ended without an answer, and may still arrive; "": none
-	kept      bool   // for a pending save
+	unsettled bool // a write under it ended without an answer, and may still arrive
+	kept      bool // for a pending save
 }
 
 var (
@@ -40,7 +40,7 @@ func (s *cachedSession) acquire(ctx context.Context) (*lease, error) {
 		l := s.lease
 		// A write that may still arrive under a lease must not replace another one. So
 		// nobody joins such a lease but for the save that it is kept for.
-		joined := l != nil && !l.lost() && (l.unsettled == "" || l.kept)
+		joined := l != nil && !l.lost() && (!l.unsettled || l.kept)
 		if !joined {
 			l = &lease{ready: newPromise[error]()}
 			s.lease = l
@@ -76,16 +76,10 @@ const (
 )
 
 // isUnsettled reports whether a write under l may still arrive.
-func (s *cachedSession) isUnsettled(l *lease) bool { return s.mayArrive(l) != "" }
-
-// mayArrive returns which write under l may still arrive, or "".
-func (s *cachedSession) mayArrive(l *lease) string {
+func (s *cachedSession) isUnsettled(l *lease) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l.ready == nil {
-		return ""
-	}
-	return l.unsettled
+	return l.unsettled && l.ready != nil
 }
 
 // timedOut reports whether the store's lock was not free in time.
@@ -248,7 +242,7 @@ func write[T any](s *cachedSession, ctx context.Context, l *lease, what string, 
 		if err != nil {
 			err = elsewhere(err)
 			if bounded.Err() != nil {
-				s.unsettle(l, what)
+				s.unsettle(l)
 			}
 		}
 		if settled != nil {
@@ -263,7 +257,7 @@ func write[T any](s *cachedSession, ctx context.Context, l *lease, what string, 
 	v, err = r.value, r.err
 	switch {
 	case !ok:
-		s.unsettle(l, what)
+		s.unsettle(l)
 		err = errStoreBusy
 	case err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled):
 		err = context.Cause(ctx) // which is why the store gave up
@@ -274,13 +268,11 @@ func write[T any](s *cachedSession, ctx context.Context, l *lease, what string, 
 	return v, err
 }
 
-// unsettle notes that a write under l ended without an answer. A Save stays in mind.
-func (s *cachedSession) unsettle(l *lease, what string) {
+// unsettle notes that a write under l ended without an answer.
+func (s *cachedSession) unsettle(l *lease) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l.unsettled != saves {
-		l.unsettled = what
-	}
+	l.unsettled = true
 }
 
 // callBounded calls foreign code on behalf of a method's caller. It returns when ctx is done,

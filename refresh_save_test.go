@@ -458,10 +458,9 @@ func TestARefreshIsNotAskedForUnderALockWithAWriteThatMayStillArrive(t *testing.
 
 func TestNothingIsWrittenUnderALockWithAnotherWriteThatMayStillArrive(t *testing.T) {
 	for name, tc := range map[string]struct {
-		write  func(*testing.T, *testworld.World) error // nil: the refresh that is up goes on
+		write  func(*testing.T, *testworld.World) error
 		stored string
 	}{
-		"a refresh":  {nil, "secret-access-2"},
 		"a sign-in":  {func(t *testing.T, w *testworld.World) error { return w.Transport.SignIn(t.Context(), anew) }, anew.AccessToken},
 		"a sign-out": {func(t *testing.T, w *testworld.World) error { return w.Transport.SignOut(t.Context()) }, ""},
 	} {
@@ -472,13 +471,16 @@ func TestNothingIsWrittenUnderALockWithAnotherWriteThatMayStillArrive(t *testing
 				w.Gate = gate
 				w.Start(t.Context()) // its refresh holds the lock
 				var hung context.Context
+				under := 0
 				w.Store.On(func(ctx context.Context, call string) error {
 					switch lease := testworld.LeaseOf(ctx); {
 					case call == "Save" && hung == nil:
 						hung = lease
 						return testworld.Hangs(ctx)
-					case call == "Save", call == "Delete":
-						assert.False(t, hung == lease, "%s under the same lock", call)
+					case call == "Save" && hung == lease:
+						under++
+					case call == "Delete":
+						assert.False(t, hung == lease)
 					}
 					return nil
 				})
@@ -486,11 +488,6 @@ func TestNothingIsWrittenUnderALockWithAnotherWriteThatMayStillArrive(t *testing
 				defer cancel()
 				written := make(chan error, 1)
 				time.AfterFunc(delay, func() {
-					if tc.write == nil {
-						close(gate)
-						written <- nil
-						return
-					}
 					time.AfterFunc(2*time.Second, func() { close(gate) })
 					written <- tc.write(t, w)
 				})
@@ -499,10 +496,36 @@ func TestNothingIsWrittenUnderALockWithAnotherWriteThatMayStillArrive(t *testing
 				require.NoError(t, <-written)
 				w.Wait(t)
 				w.AssertStored(t, tc.stored)
+				assert.Equal(t, 1, under, "what the refresh brought, which can't wait for another lock")
 				assert.Equal(t, 1, w.MostSpent())
 			})
 		}
 	}
+}
+
+func TestWhatARefreshBringsIsSavedUnderItsLockThoughASignInThereMayStillArrive(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		other := w.Beside(t)
+		w.SignIn(t)
+		other.MustGet(t, http.StatusOK)
+		w.Revoke()
+		gate := make(chan struct{})
+		w.Gate = gate
+		first := w.Start(t.Context()) // its refresh holds the lock
+		synctest.Wait()
+		second := other.Start(t.Context()) // waits for it
+		w.Store.OnCall("Save", func(ctx context.Context) error {
+			w.Store.On(nil)
+			return testworld.Hangs(ctx)
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.Error(t, w.Transport.SignIn(ctx, anew))
+		close(gate)
+		require.NoError(t, (<-first).Err)
+		require.NoError(t, (<-second).Err)
+		assert.Equal(t, 1, w.MostSpent())
+	})
 }
 
 // A flight that is up only to save becomes a refresh when a request needs one.

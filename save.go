@@ -2,7 +2,6 @@ package reauth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -104,11 +103,8 @@ func (f *flight) store(o *outcome, l *lease, stored, from, tok Token, change fun
 		return
 	}
 	s.change(func(*state, time.Duration) { f.brought = tok })
-	saved, err := f.save(l, stored, tok, false)
+	saved, err := f.save(l, stored, tok)
 	switch {
-	case errors.Is(err, errUnsettled): // so does the next flight here
-		o.saveNow = true
-		failed(nil, errUnfinished)
 	case err != nil:
 		failed(l, err)
 	case saved:
@@ -150,7 +146,7 @@ func (f *flight) settlePending(l *lease, stored Token, ok bool) (mine Token, o *
 		s.dropPending(pending)
 		return Token{}, nil
 	default:
-		saved, err := f.save(l, stored, mine, true)
+		saved, err := f.save(l, stored, mine)
 		if err != nil || !saved {
 			if err == nil {
 				return Token{}, new(outcome) // void
@@ -202,29 +198,28 @@ func (f *flight) pendingFailed(l *lease, tok, stored Token, p *pendingSave, err 
 
 // save stores tok in place of stored, unless the flight is void: then it reports false. If
 // a SignOut made it void, tok is stored all the same while the store holds what the flight
-// loaded: no other process must spend the spent token. The SignOut then deletes it. A write
-// under l that may still arrive is no obstacle if again is true: it is that of tok.
-func (f *flight) save(l *lease, stored, tok Token, again bool) (saved bool, err error) {
+// loaded: no other process must spend the spent token. The SignOut then deletes it.
+//
+// A write of a SignIn or SignOut under l that may still arrive is no obstacle. It may take
+// effect later, as it may have without this one. To give the lease back would let another
+// process spend what is stored.
+func (f *flight) save(l *lease, stored, tok Token) (saved bool, err error) {
 	s := f.session
 	return write(s, f.ctx, l, saves, func(ctx context.Context) (bool, error) {
-		var void, signedOut bool
-		s.change(func(st *state, _ time.Duration) {
-			void = st.flight != f
-			if signedOut = void && st.signedOut != nil && st.signedOut.byCaller; signedOut {
-				st.signedOut.giveUp(tok)
+		if f.isVoid() {
+			signedOut := false
+			s.change(func(st *state, _ time.Duration) {
+				if signedOut = st.signedOut != nil && st.signedOut.byCaller; signedOut {
+					st.signedOut.giveUp(tok)
+				}
+			})
+			if !signedOut {
+				return false, nil
 			}
-		})
-		late := s.mayArrive(l) // by a write that this one waited for
-		switch {
-		case signedOut && (again || late != saves): // a Delete that is late deletes tok, too
 			now, err := s.owner.load(ctx, s.name)
 			if err != nil || !now.ok || !now.tok.is(stored) {
 				return false, err
 			}
-		case !again && late != "":
-			return false, errUnsettled
-		case void:
-			return false, nil
 		}
 		err := s.owner.store.Save(ctx, s.name, tok.clone())
 		return err == nil, err
@@ -243,7 +238,7 @@ func (st *state) retryPending(now, pause time.Duration) {
 // it, or nil.
 func (s *cachedSession) keptLease() *lease {
 	return look(s, func(st *state) *lease {
-		if p := st.pending; p != nil && p.lease != nil && p.lease.unsettled == "" && !p.lease.lost() {
+		if p := st.pending; p != nil && p.lease != nil && !p.lease.unsettled && !p.lease.lost() {
 			return p.lease
 		}
 		return nil
