@@ -145,7 +145,9 @@ func (st *state) judge(now time.Duration, a attempt, refused bool, pause time.Du
 			return step{start: startRefreshing, needed: st.current}
 		}
 	case g.fetched:
-		st.pauses.Set(now, a.place, g.number, pause, st.evidence.Accepted(a.place.At, g.number, 1))
+		// If the evidence has gone, g has been accepted since, if not here.
+		known := st.evidence == nil || st.evidence.Accepted(a.place.At, g.number, 1)
+		st.pauses.Set(now, a.place, g.number, pause, known)
 	}
 	return step{}
 }

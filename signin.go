@@ -374,9 +374,11 @@ func (s *cachedSession) runSignIn(ctx context.Context, run *signing) {
 		failed = refreshError(s.name, &redact.Error{Text: text, Chain: chain})
 	}
 	gone := look(s, func(st *state) *signedOut { return st.signedOut })
-	if err == nil && !done && gone != nil { // by a SignOut, after which nobody else knows of this token
-		_ = s.revokeOrKeep(ctx, tok)
+	if err == nil && !done && gone != nil {
 		failed = gone.err
+		if gone.byCaller { // the user is gone, and nobody else knows of this token
+			_ = s.revokeOrKeep(ctx, tok)
+		}
 	}
 	s.mu.Lock()
 	run.over = true

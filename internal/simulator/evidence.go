@@ -56,7 +56,10 @@ func (x *experience) learn(o *op, at *attempt) {
 	case at.status >= 500: // it may not have looked at the token
 		return
 	case !refused:
-		x.accepted[at.endpoint], x.last, x.taken[at.t], x.when = at.t, at.endpoint, true, time.Now()
+		if before == nil || slices.Index(x.order, before) <= slices.Index(x.order, at.t) { // not a slow answer
+			x.accepted[at.endpoint] = at.t
+		}
+		x.last, x.taken[at.t], x.when = at.endpoint, true, time.Now()
 	case before != nil && x.isRecent(before, at.t):
 		x.credible[at.t] = true
 		if replay {
