@@ -155,5 +155,5 @@ func (st *state) judge(now time.Duration, a attempt, refused bool, pause time.Du
 // pauseIsOver reports whether no refusal of g would be handed over because g is new, so
 // that it need not be known who accepts it.
 func (st *state) pauseIsOver(now time.Duration, g *generation, pause time.Duration) bool {
-	return !st.pauses.Active(now) && now >= g.obtained+st.stretch(pause)
+	return !st.pauses.Matter(now, g.obtained, pause) && now >= g.obtained+st.stretch(pause)
 }

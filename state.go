@@ -373,7 +373,7 @@ func (st *state) forgettable(now time.Duration, pause time.Duration, refresher s
 		return false
 	case o != nil && !refresher.needsToken && now < o.since+rememberSignOut:
 		return false
-	case g != nil && g.fetched && now < g.obtained+st.stretch(pause), st.pauses.Active(now):
+	case g != nil && g.fetched && (now < g.obtained+st.stretch(pause) || st.pauses.Matter(now, g.obtained, pause)):
 		return false
 	case st.rejected != nil && g != nil && g.early != never && now < g.expires:
 		return false

@@ -154,10 +154,10 @@ func (p Pauses) Stretch(at Place, length time.Duration) time.Duration {
 	return length
 }
 
-// Active reports whether a pause is on.
-func (p Pauses) Active(now time.Duration) bool {
+// Matter reports whether a pause is on, or stretched anywhere, if a refresh was at a time.
+func (p Pauses) Matter(now, refresh, length time.Duration) bool {
 	for _, q := range p {
-		if now < q.Until {
+		if now < q.Until || now < refresh+p.Stretch(Place{Folder: q.Folder}, length) {
 			return true
 		}
 	}

@@ -108,8 +108,8 @@ func TestAPauseDoublesOncePerToken(t *testing.T) {
 	assert.Negative(t, p.Left(s1, at, false))
 	p.Set(0, at, 3, time.Hour, false)
 	assert.Equal(t, time.Hour, p.Left(0, at, false), "one that is longer than five minutes stays as it is")
-	assert.True(t, p.Active(time.Hour-1))
-	assert.False(t, p.Active(time.Hour))
+	assert.True(t, p.Matter(time.Hour-1, 0, s1))
+	assert.False(t, p.Matter(time.Hour, 0, s1))
 }
 
 func TestManyEndpointsOfAFolderThatRefuseSpeakForTheOthers(t *testing.T) {
@@ -122,6 +122,8 @@ func TestManyEndpointsOfAFolderThatRefuseSpeakForTheOthers(t *testing.T) {
 		p.Set(0, in("/admin/"+string(rune('a'+i))), 1, 5*s1, false)
 	}
 	assert.Equal(t, -s1, p.Stretch(unknown, -s1), "without a pause")
+	assert.True(t, p.Matter(400*s1-1, 100*s1, 5*s1), "those that are not known are not believed yet")
+	assert.False(t, p.Matter(400*s1, 100*s1, 5*s1))
 }
 
 func TestPausesAreBounded(t *testing.T) {
