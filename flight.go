@@ -24,6 +24,7 @@ type flight struct {
 	asked   time.Time // when the refresher was called
 	late    []Event   // to be reported once the lease is given back
 	secrets []string  // what no error may show
+	tooSoon bool      // its turn to ask the token server has not come
 
 	// Guarded by session.mu.
 	refreshes bool        // false: it is up only to save what is pending, or to see what is stored
@@ -189,20 +190,18 @@ func (f *flight) hold(l *lease) {
 	f.lease = l
 }
 
-// takeTurn waits until the token server may be asked, if it is throttled.
-func (f *flight) takeTurn() error {
+// takeTurn waits until the token server may be asked, if it is throttled, and not longer
+// than RefreshTimeout. It doesn't wait with the lease held.
+func (f *flight) takeTurn() {
 	s := f.session
 	if !look(s, func(*state) bool { return f.refreshes && f.update == nil }) {
-		return nil
+		return
 	}
 	ctx, cancel := context.WithTimeout(f.ctx, s.owner.timeout)
 	defer cancel()
 	done, ok := s.owner.throttle.Wait(ctx, s.owner.now)
-	if !ok {
-		return errThrottled
-	}
+	f.tooSoon = !ok
 	s.change(func(*state, time.Duration) { f.turn = done })
-	return nil
 }
 
 // leave gives back the lease and the turn, if the flight still has them.

@@ -95,9 +95,7 @@ func (f *flight) run() *outcome {
 			return o
 		}
 	}
-	if err := f.takeTurn(); err != nil {
-		return f.failure(err)
-	}
+	f.takeTurn()
 
 	began := time.Now()
 	l, err := s.acquire(f.ctx)
@@ -288,6 +286,8 @@ func (f *flight) ask(l *lease, from Token) (tok Token, final bool, err error) {
 			final, err = true, errNotSignedIn
 		case !f.refreshes && st.backoff.active(now):
 			err = st.backoff.err
+		case f.tooSoon:
+			err = errThrottled
 		default:
 			f.refreshes, f.from = true, from // though it may have been up only to save
 		}
