@@ -453,3 +453,19 @@ func TestAHandlerThatPanicsAtASharedSignInHarmsNobodyElse(t *testing.T) {
 		assert.EqualValues(t, 1, b.opened.Load())
 	})
 }
+
+func TestNothingIsReplayedUnderASignInOfTheProgram(t *testing.T) {
+	withBrowser(t, time.Minute, func(t *testing.T, w *testworld.World, b *browser) {
+		w.SignIn(t)
+		w.Revoke()
+		w.Answer(testworld.Failing(testworld.ErrFinal))
+		w.Events.OnKind(reauth.EventWaited, func(ctx context.Context) { // it has heard that a sign-in is required
+			assert.NoError(t, w.Transport.SignIn(ctx, w.Issue())) // as somebody else, maybe
+		})
+		_, err := w.Get(t.Context())
+		testworld.AssertTemporary(t, err)
+		assert.Equal(t, []string{"secret-access-1"}, bearers(w))
+		w.MustGet(t, http.StatusOK)
+		assert.Zero(t, b.opened.Load())
+	})
+}

@@ -12,7 +12,7 @@ type mutant struct {
 var mutants = []mutant{
 	{
 		name:   "P1 a late refusal is not compared with the current token",
-		file:   "refused.go",
+		file:   "internal/mutants/list.go",
 		line:   "case cur != g && now < cur.expires:",
 		broken: "case false:",
 		tests:  "WhatARequestDoesAfter|Promise1[A-Z]|RefusedAfterRotation",
@@ -43,7 +43,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "P1 a save under a lost lease counts as done",
-		file: "save.go",
+		file: "internal/mutants/list.go",
 		line: "\tswitch {\n\tcase errors.Is(err, errUnsettled): //",
 		broken: `	if l.held.Err() != nil {
 		saved, err = true, nil
@@ -216,7 +216,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "P4 a pending save that fails again is forgotten",
-		file: "save.go",
+		file: "internal/mutants/list.go",
 		line: `		st.leavePending(now, tok, l, p == nil || p.guard, s.owner.refreshPause)
 		if report {
 `,
@@ -234,7 +234,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "P4 what was spent is not remembered",
-		file: "save.go",
+		file: "internal/mutants/list.go",
 		line: `			st.remember(from, true)
 		}
 		st.renew`,
@@ -259,7 +259,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "P4 a refresh is sent under a lease that was lost",
-		file: "refresh.go",
+		file: "internal/mutants/list.go",
 		line: `	case l.held.Err() != nil:
 		return Token{}, false, errLockLost
 `,
@@ -292,14 +292,14 @@ var mutants = []mutant{
 	{
 		name:   "P4 the lease is given back though the refresh token has changed",
 		file:   "save.go",
-		line:   "guard := tok.RefreshToken != from.RefreshToken",
+		line:   "guard := tok.RefreshToken != stored.RefreshToken",
 		broken: "guard := false",
 		tests:  "ThePendingSaveKeepsTheLock|IsTriedUnderItsLock",
 	},
 	{
 		name:   "P4 the lease is kept for a save that protects no refresh token",
 		file:   "save.go",
-		line:   "guard := tok.RefreshToken != from.RefreshToken",
+		line:   "guard := tok.RefreshToken != stored.RefreshToken",
 		broken: "guard := true",
 		tests:  "OncePerRefreshPause",
 	},
@@ -326,7 +326,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "P4 a pending save that a flight gets ahead of has no timer any more",
-		file: "cached.go",
+		file: "internal/mutants/list.go",
 		line: `			st.leavePending(now, p.tok, p.lease, p.guard, s.owner.refreshPause)
 			return
 `,
@@ -336,9 +336,9 @@ var mutants = []mutant{
 	{
 		name:   "P4 a pending save that could not be tried has no timer any more",
 		file:   "flight.go",
-		line:   "\t\t\tst.leavePending(now, st.pending.tok, st.pending.lease, st.pending.guard, pause)\n",
-		broken: "\t\t\t_ = pause\n",
-		tests:  "IsTriedUnderItsLock",
+		line:   "\t\tdefer s.change(func(st *state, now time.Duration) { st.retryPending(now, s.owner.refreshPause) })\n",
+		broken: "",
+		tests:  "IsTriedUnderItsLock|IsTriedAgainAfter",
 	},
 	{
 		name:   "P4 that a save is still pending is reported at each try",
@@ -396,7 +396,7 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P4 a refresh is saved under a lease whose last write ended without an answer meanwhile",
-		file:   "save.go",
+		file:   "internal/mutants/list.go",
 		line:   "if !again && s.isUnsettled(l) {",
 		broken: "if false {",
 		tests:  "MayStillArrive",
@@ -453,15 +453,15 @@ var mutants = []mutant{
 	{
 		name:   "P4 a final answer to a salvaged refresh token is final",
 		file:   "refresh.go",
-		line:   "if previous, ok := from.previous(); ok && final {",
-		broken: "if previous, ok := from.previous(); ok && final && false {",
+		line:   "ok && final && f.update == nil {",
+		broken: "ok && final && false {",
 		tests:  "BesideAnError",
 	},
 	{
 		name:   "P4 the refresh token from before a salvaged one is tried at a temporary failure",
 		file:   "refresh.go",
-		line:   "if previous, ok := from.previous(); ok && final {",
-		broken: "if previous, ok := from.previous(); ok && err != nil {",
+		line:   "ok && final && f.update == nil {",
+		broken: "ok && err != nil && f.update == nil {",
 		tests:  "ASalvagedRefreshToken",
 	},
 	{
@@ -509,7 +509,7 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P5 Retry-After is ignored",
-		file:   "state.go",
+		file:   "internal/mutants/list.go",
 		line:   "max(jittered, min(err.RetryAfter, longestRetryAfter))",
 		broken: "jittered",
 		tests:  "Promise5|ThePauseAfterFailures",
@@ -523,7 +523,7 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P5 every failure is final",
-		file:   "refresh.go",
+		file:   "internal/mutants/list.go",
 		line:   "if final = requiresSignIn(err); final && from.isZero() {",
 		broken: "if final = true; final && from.isZero() {",
 		tests:  "Promise5",
@@ -539,7 +539,7 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P5 a request that waits for an early refresh fails with it",
-		file:   "cached.go",
+		file:   "internal/mutants/list.go",
 		line:   "case next.use != nil && s.current.Load() == next.use && s.owner.now() < next.use.expires:",
 		broken: "case false:",
 		tests:  "ABodyThatCannotBeSentTwice",
@@ -547,8 +547,8 @@ var mutants = []mutant{
 	{
 		name:   "P5 a request that waits for an early refresh goes with a token that has expired",
 		file:   "cached.go",
-		line:   "s.current.Load() == next.use && s.owner.now() < next.use.expires:",
-		broken: "s.current.Load() == next.use:",
+		line:   " && s.owner.now() < cur.expires\n",
+		broken: "\n",
 		tests:  "ABodyThatCannotBeSentTwice",
 	},
 	{
@@ -576,7 +576,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "P6 being signed out is not remembered",
-		file: "state.go",
+		file: "internal/mutants/list.go",
 		line: `	case st.signedOut != nil && now < st.signedOut.nextLook:
 		return step{err: st.signedOut.err}
 `,
@@ -627,7 +627,7 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P6 an early refresh is tried again after a final answer",
-		file:   "state.go",
+		file:   "internal/mutants/list.go",
 		line:   "		case now >= g.early && st.rejected == nil && !",
 		broken: "		case now >= g.early && !",
 		tests:  "WhatARequestDoesBefore|TakesEffectAtExpiry",
@@ -686,16 +686,16 @@ var mutants = []mutant{
 	{
 		name:   "P6 a sign-in elsewhere is forgotten when the store fails",
 		file:   "cached.go",
-		line:   "\t\t\tst.signedOut, st.isBack = nil, true\n",
+		line:   "\t\t\tst.isBack = true\n",
 		broken: "\t\t\t_ = o\n",
 		tests:  "ASignInElsewhere",
 	},
 	{
 		name:   "P6 a sign-in elsewhere that has gone again leaves no sign-out",
 		file:   "flight.go",
-		line:   "\t\tst.signedOut = gone // a sign-in",
-		broken: "\t\t_ = gone // a sign-in",
-		tests:  "ASignInElsewhere",
+		line:   "\t\tst.isBack = false // a sign-in may have been seen, and gone again\n",
+		broken: "\t\t_ = st\n",
+		tests:  "SignIn|SignedOut",
 	},
 	{
 		name:   "P6 a store that must itself sign in signs the session out",
@@ -750,7 +750,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "P7 a refusal from before a sign-in is replayed under it",
-		file: "refused.go",
+		file: "internal/mutants/list.go",
 		line: `	case g.epoch != st.epoch:
 		return step{own: errOtherSignIn}
 `,
@@ -784,7 +784,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "P7 a flight that is void asks for a refresh",
-		file: "refresh.go",
+		file: "internal/mutants/list.go",
 		line: `	case f.isVoid():
 		return Token{}, false, errMeanwhile
 	case l.held`,
@@ -926,9 +926,9 @@ var mutants = []mutant{
 	{
 		name:   "P7 a pause that refreshes have doubled survives a sign-in",
 		file:   "state.go",
-		line:   "\tst.futile.count, st.futile.judged, st.pauses = 0, 0, nil\n",
+		line:   "\tst.futile, st.pauses = 0, nil\n",
 		broken: "\tst.pauses = nil\n",
-		tests:  "ASignInStartsAnEpoch|TheRefreshPauseDoubles",
+		tests:  "ASignInStartsAnEpoch",
 	},
 	{
 		name:   "P7 a session in use by a sign-out does not fence a second time",
@@ -946,31 +946,31 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P7 a sign-out does not try again to revoke",
-		file:   "signin.go",
+		file:   "internal/mutants/list.go",
 		line:   "m.unrevoked.again(ctx, s), ",
 		broken: "",
 		tests:  "AnEarlierOneCouldNot",
 	},
 	{
 		name:   "P7 what could not be revoked is kept for ever",
-		file:   "signin.go",
+		file:   "internal/mutants/list.go",
 		line:   "k.session == s.name && now-k.since <= longestUnrevoked {",
 		broken: "k.session == s.name && now >= 0 {",
 		tests:  "IsRetriedForAnHour",
 	},
 	{
 		name:   "P7 what could not be revoked is kept without bound",
-		file:   "signin.go",
+		file:   "sessions.go",
 		line:   "\tu.kept = slices.Delete(u.kept, 0, max(0, len(u.kept)-mostUnrevoked+1))\n",
 		broken: "",
 		tests:  "AreKeptOf1024",
 	},
 	{
 		name:   "P7 a sign-out revokes what another session could not",
-		file:   "signin.go",
-		line:   "\t\treturn k.session == s.name\n",
+		file:   "sessions.go",
+		line:   "\t\treturn k.session == session\n",
 		broken: "\t\treturn true\n",
-		tests:  "AnEarlierOneCouldNot",
+		tests:  "AnEarlierOneCouldNot|RevocationsThatFail",
 	},
 	{
 		name:   "P7 what came too late and could not be revoked is not kept",
@@ -1048,8 +1048,8 @@ var mutants = []mutant{
 	{
 		name:   "P7 a request goes out with a token that was signed out meanwhile",
 		file:   "cached.go",
-		line:   "case next.use != nil && s.current.Load() == next.use && s.owner",
-		broken: "case next.use != nil && s.owner",
+		line:   "case next.use != nil && s.isStillGood(next.use):",
+		broken: "case next.use != nil:",
 		tests:  "IsRefusedForGood",
 	},
 	{
@@ -1109,14 +1109,11 @@ var mutants = []mutant{
 		tests:  "PathThatDoesNot|AlongRedirects",
 	},
 	{
-		name: "P9 a refused replay is replayed",
-		file: "transport.go",
-		line: "\t\ts.judge(cause, attempt{r.gen, a.at, a.origin, r.fallback}, refused)\n\t}",
-		broken: `		if refused {
-			again, err = t.send(req, s.name, r.gen, nil, nil)
-		}
-	}`,
-		tests: "Promise9",
+		name:   "P9 a refused replay is replayed",
+		file:   "transport.go",
+		line:   "\t\t\ts.judge(cause, attempt{gen: r.gen, place: a.place, fallback: r.fallback}, refused)\n",
+		broken: "\t\t\tif refused {\n\t\t\t\tagain, err = t.send(req, s.name, r.gen, nil, nil)\n\t\t\t}\n",
+		tests:  "Promise9",
 	},
 	{
 		name:   "P9 a refusal that waited is an error",
@@ -1215,7 +1212,7 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P10 the late answer of an abandoned refresh is not saved of its own accord",
-		file:   "flight.go",
+		file:   "internal/mutants/list.go",
 		line:   "	if o.saveNow {",
 		broken: "	if false {",
 		tests:  "Promise10",
@@ -1356,28 +1353,28 @@ var mutants = []mutant{
 	{
 		name:   "P10 a panic in Refused leaks the response",
 		file:   "transport.go",
-		line:   "\tdefer closeOnPanic(resp)()\n\treturn body.Peek",
+		line:   "\tdefer closeOnPanic(resp.Body)()\n\treturn body.Peek",
 		broken: "\treturn body.Peek",
 		tests:  "APanicOfTheProgramsOwnCode",
 	},
 	{
 		name:   "P10 a panic in an event handler leaks the response to the replay",
 		file:   "transport.go",
-		line:   "\tdefer closeOnPanic(again)()\n",
+		line:   "\tdefer closeOnPanic(again.Body)()\n",
 		broken: "",
 		tests:  "APanicOfTheProgramsOwnCode",
 	},
 	{
 		name:   "P10 a panic in an event handler leaks the refusal",
 		file:   "transport.go",
-		line:   "\tdefer closeOnPanic(resp)()\n\ta := attempt",
+		line:   "\tdefer closeOnPanic(resp.Body)()\n\ta := attempt",
 		broken: "\ta := attempt",
 		tests:  "APanicOfTheProgramsOwnCode",
 	},
 	{
 		name:   "P10 a panic in an event handler leaks a response from an origin that is not listed",
 		file:   "transport.go",
-		line:   "\t\t\tdefer closeOnPanic(resp)()\n\t\t\tt.sessions.emit",
+		line:   "\t\t\tdefer closeOnPanic(resp.Body)()\n\t\t\tt.sessions.emit",
 		broken: "\t\t\tt.sessions.emit",
 		tests:  "APanicOfTheProgramsOwnCode",
 	},
@@ -1582,7 +1579,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "P14 a SignIn keeps the SignInID that it is given",
-		file: "signin.go",
+		file: "internal/mutants/list.go",
 		line: "\ttok.SignInID = rand.Text()\n",
 		broken: `	if tok.SignInID == "" {
 		tok.SignInID = rand.Text()
@@ -1698,7 +1695,7 @@ var mutants = []mutant{
 	{
 		name:   "no pause after a refresh",
 		file:   "refused.go",
-		line:   "\tif cur.fetched && now <",
+		line:   "\tif cur.fetched && !lacking && now <",
 		broken: "\tif false && now <",
 		tests:  "Refused|WhatARequestDoesAfter",
 	},
@@ -1711,24 +1708,17 @@ var mutants = []mutant{
 	},
 	{
 		name:   "the pause after refreshes that do not help does not double",
-		file:   "state.go",
+		file:   "internal/mutants/list.go",
 		line:   "if pause *= 2; pause >= longest {",
 		broken: "if pause >= longest {",
 		tests:  "PauseDoubles|IsStretched",
 	},
 	{
 		name:   "one refresh that does not help counts for each of its replays",
-		file:   "refused.go",
+		file:   "internal/mutants/list.go",
 		line:   "case st.futile.judged != g.number && g.fetched:",
 		broken: "case g.fetched:",
 		tests:  "RefreshesThatDoNotHelp",
-	},
-	{
-		name:   "an accepted replay does not end the doubled pause",
-		file:   "refused.go",
-		line:   "\t\tst.futile.count, st.futile.judged = 0, g.number\n",
-		broken: "\t\tst.futile.judged = g.number\n",
-		tests:  "RefreshesThatDoNotHelp|TheRefreshPauseDoubles",
 	},
 	{
 		name:   "the session stays locked while handlers hear of a refresh",
@@ -1746,7 +1736,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "the session stays locked while handlers hear of a sign-in",
-		file: "signin.go",
+		file: "internal/mutants/list.go",
 		line: `		s.release(l)
 	}
 	if err == nil {
@@ -1997,29 +1987,29 @@ var mutants = []mutant{
 	{
 		name:   "an endpoint that has accepted the token waits for the pause",
 		file:   "refused.go",
-		line:   " && !st.evidence.Accepted(a.at, cur.number, 1) {",
-		broken: " {",
+		line:   "fresh) && !known {",
+		broken: "fresh) {",
 		tests:  "AfterARefusal|RefreshedWhereItWasAccepted",
 	},
 	{
 		name:   "an endpoint that has accepted the token before waits for the pause",
 		file:   "refused.go",
-		line:   " && !st.evidence.Accepted(a.at, cur.number, 1) {",
-		broken: " && !st.evidence.Accepted(a.at, cur.number, 0) {",
+		line:   "known := st.evidence.Accepted(a.place.At, cur.number, 1)\n\tif",
+		broken: "known := st.evidence.Accepted(a.place.At, cur.number, 0)\n\tif",
 		tests:  "AfterARefusal",
 	},
 	{
 		name:   "it is not noted which endpoint accepts a token",
 		file:   "cached.go",
-		line:   "\ttable.Accept(at, g.number)\n",
-		broken: "\t_ = at\n",
+		line:   "\ttable.Accept(at.At, g.number)\n",
+		broken: "\t_ = at.At\n",
 		tests:  "RefreshedWhereItWasAccepted|DoesNotHideARevocation",
 	},
 	{
 		name:   "it is not noted which origin accepts a token",
 		file:   "cached.go",
-		line:   "\ttable.Accept(origin, g.number)\n",
-		broken: "\t_ = origin\n",
+		line:   "\ttable.Accept(at.Origin, g.number)\n",
+		broken: "\t_ = at.Origin\n",
 		tests:  "TheTokenBefore",
 	},
 	{
@@ -2053,20 +2043,20 @@ var mutants = []mutant{
 	{
 		name:   "an endpoint where a refresh did not help is refreshed for at each refusal",
 		file:   "refused.go",
-		line:   "\t\t\tst.pauses.Set(now, a.at, now+pause)\n",
-		broken: "\t\t\t_ = pause\n",
+		line:   "\t\tst.pauses.Set(now, a.place, g.number, pause, known)\n",
+		broken: "\t\t_ = known\n",
 		tests:  "WhatAReplayShows|InTurn",
 	},
 	{
 		name:   "an accepted replay does not end the pause of its endpoint",
 		file:   "refused.go",
-		line:   "\t\tdelete(st.pauses, a.at)\n",
+		line:   "\t\tdelete(st.pauses, a.place.At)\n",
 		broken: "",
 		tests:  "WhatAReplayShows|InTurn",
 	},
 	{
 		name:   "the pause of an endpoint holds once the token has expired",
-		file:   "refused.go",
+		file:   "internal/mutants/list.go",
 		line:   "now < min(cur.certain, until) {",
 		broken: "now < until {",
 		tests:  "AfterARefusal|UnderAPause",
@@ -2074,22 +2064,22 @@ var mutants = []mutant{
 	{
 		name:   "the pauses of endpoints survive a sign-in",
 		file:   "state.go",
-		line:   "st.futile.count, st.futile.judged, st.pauses = 0, 0, nil",
-		broken: "st.futile.count, st.futile.judged = 0, 0",
+		line:   "\tst.futile, st.pauses = 0, nil\n",
+		broken: "\tst.futile = 0\n",
 		tests:  "StartsAnEpoch",
 	},
 	{
-		name:   "a replay refused where the token was accepted doubles everybody's pause",
+		name:   "the pause doubles where the endpoint is known to accept tokens",
 		file:   "refused.go",
-		line:   "\tcase st.evidence.Accepted(a.at, g.number, 1):\n",
-		broken: "\tcase false:\n",
+		line:   "pause, known)",
+		broken: "pause, false)",
 		tests:  "WhatAReplayShows|InTurn",
 	},
 	{
 		name:   "pauses of endpoints are kept without bound",
 		file:   "internal/evidence/evidence.go",
-		line:   "if len(*p) >= mostPauses || ends <= now {",
-		broken: "if ends <= now {",
+		line:   "if len(*p) >= mostPauses || q.Until+longest <= now {",
+		broken: "if q.Until+longest <= now {",
 		tests:  "PausesAreBounded",
 	},
 	{
@@ -2116,15 +2106,15 @@ var mutants = []mutant{
 	{
 		name:   "a later token that was accepted speaks for an earlier one",
 		file:   "internal/evidence/evidence.go",
-		line:   "(number-uint32(value))&numberBits <= before",
+		line:   "number-uint16(value) <= before",
 		broken: "true",
 		tests:  "WhatATableShows",
 	},
 	{
 		name:   "the token before is not used while the API does not know the new one",
 		file:   "refused.go",
-		line:   "\tif prev := st.previous; prev != nil && now",
-		broken: "\tif prev := st.previous; false && now",
+		line:   "\tif prev := st.previous; prev != nil && !lacking",
+		broken: "\tif prev := st.previous; false && !lacking",
 		tests:  "AfterARefusal|TheTokenBeforeIsUsed",
 	},
 	{
@@ -2144,13 +2134,13 @@ var mutants = []mutant{
 	{
 		name:   "the token before is used though its origin knows the new one",
 		file:   "refused.go",
-		line:   "cur.obtained+pause) &&\n\t\t!st.evidence.Accepted(a.origin, cur.number, 0) {",
+		line:   "cur.obtained+pause) &&\n\t\t!st.evidence.Accepted(a.place.Origin, cur.number, 0) {",
 		broken: "cur.obtained+pause) {",
 		tests:  "AfterARefusal|TheTokenBefore",
 	},
 	{
 		name: "the token before is used though it was refused",
-		file: "state.go",
+		file: "internal/mutants/list.go",
 		line: `	if early {
 		st.previous = before
 	}
@@ -2311,7 +2301,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "a Config.SignIn that failed is never called again",
-		file: "signin.go",
+		file: "internal/mutants/list.go",
 		line: `	if run != nil && run.until != 0 && m.now() >= run.until {
 		run = nil
 	}
@@ -2368,8 +2358,8 @@ var mutants = []mutant{
 	{
 		name:   "an Update's error reaches others",
 		file:   "refresh.go",
-		line:   "\t\t\treturn &outcome{landing: landing{again: true, fault: err}}\n",
-		broken: "\t\t\treturn &outcome{landing: landing{err: refreshError(s.name, err)}}\n",
+		line:   "\to := &outcome{landing: landing{again: true, fault: harmless(err, f.secrets)}}\n",
+		broken: "\to := &outcome{landing: landing{err: refreshError(f.session.name, err)}}\n",
 		tests:  "AnErrorOfAnUpdate",
 	},
 	{
@@ -2518,5 +2508,131 @@ var mutants = []mutant{
 		line:   "\tif b.sourceClosed.CompareAndSwap(false, true) {",
 		broken: "\tif true {",
 		tests:  "SourceIsClosedOnce|ClosedOnce",
+	},
+	{
+		name:   "the pause of an endpoint does not double",
+		file:   "internal/evidence/evidence.go",
+		line:   "length = Doubled(max(before.Length, length), length)",
+		broken: "_ = before",
+		tests:  "HidesNoRevocation",
+	},
+	{
+		name:   "the endpoints of all folders speak for each other",
+		file:   "internal/evidence/evidence.go",
+		line:   "if q.Folder == at.Folder {",
+		broken: "if q.Folder == at.Folder || true {",
+		tests:  "WhatIsOneFolder|ManyEndpointsOfAFolder|HidesNoRevocation|DoesNotHide",
+	},
+	{
+		name:   "many endpoints of a folder do not speak for the others",
+		file:   "refused.go",
+		line:   "max(st.pauses.Stretch(a.place, pause), st.stretch(pause))",
+		broken: "max(pause, st.stretch(pause))",
+		tests:  "ManyEndpointsThatRefuse",
+	},
+	{
+		name:   "a pause outlasts the acceptance of a token",
+		file:   "internal/evidence/evidence.go",
+		line:   "\tif known && !q.Known {",
+		broken: "\tif false {",
+		tests:  "WhatARequestDoesAfterARefusal|APauseDoubles",
+	},
+	{
+		name:   "a server that is overloaded has accepted the token",
+		file:   "refused.go",
+		line:   "\treturn resp.StatusCode < 500\n",
+		broken: "\treturn true\n",
+		tests:  "ServerThatIsOverloaded",
+	},
+	{
+		name:   "an overloaded server's answer to a replay ends the pause",
+		file:   "transport.go",
+		line:   "if refused || accepted {",
+		broken: "if true {",
+		tests:  "AnOverloadedServer",
+	},
+	{
+		name:   "Refresh returns the token before",
+		file:   "refused.go",
+		line:   " && a.place.Origin != 0",
+		broken: "",
+		tests:  "RefreshNeverReturns",
+	},
+	{
+		name:   "P5 a token is refreshed early while the token server asks for a pause",
+		file:   "cached.go",
+		line:   "s.owner.throttle.IsOn(now)",
+		broken: "false",
+		tests:  "NoTokenIsRefreshedEarly",
+	},
+	{
+		name:   "P5 sessions ask all at once while the token server asks for a pause",
+		file:   "refresh.go",
+		line:   "\tf.takeTurn()\n",
+		broken: "",
+		tests:  "AskOneAtATime",
+	},
+	{
+		name:   "P5 sessions ask one after the other without a second between",
+		file:   "internal/throttle/throttle.go",
+		line:   "time.After(last + apart - now())",
+		broken: "time.After(last - last)",
+		tests:  "AskOneAtATime",
+	},
+	{
+		name:   "P5 the turn of an abandoned flight is never over",
+		file:   "flight.go",
+		line:   "\tif turn != nil {",
+		broken: "\tif turn != nil && false {",
+		tests:  "WhoseTurnDoesNotCome",
+	},
+	{
+		name:   "P5 the pause of the token server goes on for those who wait",
+		file:   "internal/throttle/throttle.go",
+		line:   "\t\tcase <-over: // unless",
+		broken: "\t\tcase <-(chan int)(nil): // unless",
+		tests:  "PauseOfTheTokenServerEnds",
+	},
+	{
+		name:   "P5 nothing is adopted while the token server asks for a pause",
+		file:   "refresh.go",
+		line:   "case checks, s.owner.throttle.IsOn(s.owner.now()):",
+		broken: "case checks:",
+		tests:  "IsAdoptedThoughTheTokenServer",
+	},
+	{
+		name:   "P14 a request is replayed under a sign-in of the program though Config.SignIn was to run",
+		file:   "transport.go",
+		line:   " && !s.brought(gen.tok.SignInID) {",
+		broken: " && false {",
+		tests:  "NothingIsReplayedUnderASignIn",
+	},
+	{
+		name:   "P4 what a refresh brings is not saved where a sign-in may still arrive",
+		file:   "save.go",
+		line:   "\t\tif f.isVoid() {\n\t\t\tsignedOut",
+		broken: "\t\tif s.isUnsettled(l) {\n\t\t\treturn false, errUnsettled\n\t\t}\n\t\tif f.isVoid() {\n\t\t\tsignedOut",
+		tests:  "ThoughASignInThereMayStillArrive",
+	},
+	{
+		name:   "an expired token that an Update keeps is good again",
+		file:   "refresh.go",
+		line:   "\tif f.update != nil && tok.AccessToken == from.AccessToken {",
+		broken: "\tif false {",
+		tests:  "ThatAnUpdateKeepsStaysExpired",
+	},
+	{
+		name:   "with Anonymous, a request whose own refresh ends the session fails",
+		file:   "transport.go",
+		line:   "(t.anonymous || t.sessions.signIn != nil)",
+		broken: "t.sessions.signIn != nil",
+		tests:  "RefusedOnceTheTokenIsLost",
+	},
+	{
+		name:   "CodePath is not used",
+		file:   "oauth/refresher.go",
+		line:   "\treturn a.NamedCode(r.CodePath, r.FinalCodes)\n",
+		broken: "\treturn a.Code(r.FinalCodes)\n",
+		tests:  "CodePathSays",
 	},
 }
