@@ -108,6 +108,9 @@ func TestAnOverloadedServerDoesNotEndThePauseOfRefreshesThatDoNotHelp(t *testing
 		w.SignIn(t)
 		answers := []int{401, 401, 401, 503, 401, 401, 401}
 		w.API.Decide = func(*http.Request) int {
+			if len(answers) == 0 {
+				return http.StatusUnauthorized
+			}
 			next := answers[0]
 			answers = answers[1:]
 			return next

@@ -484,3 +484,21 @@ func TestASignedOutSessionStaysSoThoughTheStoreHangs(t *testing.T) {
 		assert.Zero(t, w.Events.Count(reauth.EventRefreshFailed))
 	})
 }
+
+func TestASignInElsewhereThatHasGoneAgainIsNotLookedForAtOnce(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		other := w.Beside(t)
+		w.SignIn(t)
+		require.NoError(t, w.Transport.SignOut(t.Context()))
+		other.SignIn(t)
+		time.Sleep(time.Minute)
+		w.Store.OnCall("Lock", func(ctx context.Context) error { // between the look and the lock
+			w.Store.On(nil)
+			return other.Transport.SignOut(ctx)
+		})
+		w.AssertSignInRequired(t)
+		loads := w.Store.Count("Load")
+		w.AssertSignInRequired(t)
+		assert.Equal(t, loads, w.Store.Count("Load"), "the store has just been asked")
+	})
+}

@@ -695,7 +695,7 @@ var mutants = []mutant{
 		file:   "flight.go",
 		line:   "\t\tst.isBack = false // a sign-in may have been seen, and gone again\n",
 		broken: "\t\t_ = st\n",
-		tests:  "SignIn|SignedOut",
+		tests:  "ThatHasGoneAgain",
 	},
 	{
 		name:   "P6 a store that must itself sign in signs the session out",
@@ -2072,7 +2072,7 @@ var mutants = []mutant{
 		name:   "the pause doubles where the endpoint is known to accept tokens",
 		file:   "refused.go",
 		line:   "pause, known)",
-		broken: "pause, false)",
+		broken: "pause, known && false)",
 		tests:  "WhatAReplayShows|InTurn",
 	},
 	{
