@@ -339,7 +339,7 @@ func (s *cachedSession) newGeneration(tok Token, counted time.Time, fetched bool
 	g := &generation{tok: tok.clone(), obtained: now, early: never, urgent: never, expires: never, certain: never, fetched: fetched}
 	at := func(t time.Time) time.Duration { return counted.Sub(m.base) + t.Sub(counted) }
 	switch {
-	case tok.AccessToken == "", !ascii.IsFieldValue(tok.AccessToken):
+	case tok.AccessToken == "", tok.RefreshToken != "" && !ascii.IsFieldValue(tok.AccessToken):
 		g.early, g.urgent, g.expires, g.certain = now, now, now, now // there is nothing to send before a refresh
 	case !tok.Expiry.IsZero():
 		lifetime := max(tok.Expiry.Sub(counted), 0)

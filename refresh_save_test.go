@@ -756,3 +756,17 @@ func TestThePendingSaveKeepsTheLockThoughTheNextTokenComesTooLate(t *testing.T) 
 		w.Store.On(nil)
 	})
 }
+
+func TestAnAccessTokenThatNoHeaderCanCarryStaysIfThereIsNothingToRefreshWith(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		sealed := reauth.Token{AccessToken: "\nencrypted"} // and the program has forgotten to decrypt it
+		w.Store.Put(t, sealed)
+		for range 2 {
+			_, err := w.Get(t.Context())
+			require.ErrorContains(t, err, "characters that no header can carry")
+			time.Sleep(time.Minute)
+		}
+		assert.Zero(t, w.Refreshes())
+		w.AssertStored(t, sealed.AccessToken)
+	})
+}

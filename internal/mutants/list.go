@@ -2635,4 +2635,11 @@ var mutants = []mutant{
 		broken: "\treturn a.Code(r.FinalCodes)\n",
 		tests:  "CodePathSays",
 	},
+	{
+		name:   "a token that was not decrypted is refreshed, and deleted",
+		file:   "cached.go",
+		line:   "tok.RefreshToken != \"\" && !ascii.IsFieldValue(tok.AccessToken):",
+		broken: "!ascii.IsFieldValue(tok.AccessToken):",
+		tests:  "AnAccessTokenThatNoHeaderCanCarryStays",
+	},
 }
