@@ -95,7 +95,8 @@ type Endpoint struct {
 
 	// FinalStatus are the statuses that mean that the refresh token is not valid and
 	// the user must sign in again; nil means 401, an empty slice none. They count if the
-	// body is JSON or empty: a firewall answers with a page.
+	// body is JSON or empty, at a sign-in also with other text than a page: a firewall
+	// answers with a page.
 	FinalStatus []int
 
 	// CodePath is the path of the error code in an answer without a token, such as
@@ -223,8 +224,10 @@ func (e *Endpoint) Exchange(ctx context.Context, body any) (reauth.Token, error)
 	if r.fault == nil {
 		return r.tok, nil
 	}
-	code := r.NamedCode(e.CodePath, e.finality().Codes)
-	final := e.finality().IsFinal(r.JSONAnswer, code)
+	finality := e.finality()
+	finality.Text = true // nobody is signed out, and many servers say "Unauthorized" and no more
+	code := r.NamedCode(e.CodePath, finality.Codes)
+	final := finality.IsFinal(r.JSONAnswer, code)
 	switch {
 	case r.Late() != nil:
 		return reauth.Token{}, r.Late()

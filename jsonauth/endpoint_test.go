@@ -153,6 +153,26 @@ func TestExchangeSignsIn(t *testing.T) {
 	}
 }
 
+func TestARefusalInWordsIsFinalAtASignInAlone(t *testing.T) {
+	for _, tc := range []struct {
+		body                   string
+		atSignIn, atTheRefresh bool
+	}{
+		{"", true, true},
+		{`{"detail":"no"}`, true, true},
+		{"Unauthorized", true, false},
+		{"wrong password\n", true, false},
+		{"<html>Blocked</html>", false, false},
+		{"\n<!DOCTYPE html>", false, false},
+	} {
+		e := &jsonauth.Endpoint{URL: endpointURL, Client: testworld.Answering(401, tc.body).Client()}
+		_, err := e.Exchange(t.Context(), nil)
+		assert.Equal(t, tc.atSignIn, errors.Is(err, reauth.ErrSignInRequired), "%q", tc.body)
+		_, err = e.Refresh(t.Context(), reauth.Token{RefreshToken: "refresh-1"})
+		assert.Equal(t, tc.atTheRefresh, errors.Is(err, reauth.ErrSignInRequired), "%q", tc.body)
+	}
+}
+
 func TestLifetime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		serverTime := time.Date(2031, 5, 1, 12, 0, 0, 0, time.UTC)

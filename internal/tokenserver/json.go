@@ -140,7 +140,8 @@ func (j *JSONAnswer) NamedCode(path string, known []string) string {
 // A Finality says which answers without a token mean that the user must sign in again.
 type Finality struct {
 	Codes    []string
-	Statuses []int
+	Statuses []int                              // if the answer is JSON or empty
+	Text     bool                               // or any text but a page
 	Func     func(status int, body []byte) bool // may be nil
 }
 
@@ -155,8 +156,9 @@ func (f Finality) IsFinal(j *JSONAnswer, code string) bool {
 		if slices.Contains(f.Codes, code) && code != "" || slices.Contains(f.Codes, j.code) && j.code == "invalid_grant" {
 			return true
 		}
-		isEmpty := j.fault == nil && len(strings.TrimSpace(string(j.Answer.text))) == 0
-		if slices.Contains(f.Statuses, j.Status) && (isEmpty || j.isJSON) {
+		text := strings.TrimSpace(string(j.Answer.text))
+		isText := j.fault == nil && (text == "" || f.Text && text[0] != '<')
+		if slices.Contains(f.Statuses, j.Status) && (isText || j.isJSON) {
 			return true
 		}
 	}
