@@ -140,8 +140,8 @@ func TestTheLockOfADeadHolderIsFreeWhenItsLeaseExpires(t *testing.T) {
 func TestAPanicWhenSubscribingLeavesWaitersToLook(t *testing.T) {
 	s := startServer(t)
 	_, unlock := mustLock(t, newDeaf(s.client(t)), "ann")
-	client := s.client(t)
-	require.NoError(t, client.Ping(t.Context()).Err()) // has its connection
+	client := newClient(t, &redis.Options{Addr: s.addr, PoolSize: 1})
+	require.NoError(t, client.Ping(t.Context()).Err()) // has its one connection
 	dialed := make(chan struct{}, 100)
 	client.AddHook(hook{dial: func(context.Context) {
 		dialed <- struct{}{}
