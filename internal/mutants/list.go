@@ -1262,8 +1262,8 @@ var mutants = []mutant{
 	{
 		name:   "P6 FinalStatus counts for a page too",
 		file:   "internal/tokenserver/json.go",
-		line:   "(isEmpty || j.isJSON) {",
-		broken: "(isEmpty || true) {",
+		line:   "(isText || j.isJSON) {",
+		broken: "(isText || true) {",
 		tests:  "FinalAnswers",
 	},
 	{
@@ -2641,5 +2641,12 @@ var mutants = []mutant{
 		line:   "tok.RefreshToken != \"\" && !ascii.IsFieldValue(tok.AccessToken):",
 		broken: "!ascii.IsFieldValue(tok.AccessToken):",
 		tests:  "AnAccessTokenThatNoHeaderCanCarryStays",
+	},
+	{
+		name:   "a wrong password is a temporary failure where the server says so in words",
+		file:   "jsonauth/endpoint.go",
+		line:   "\tfinality.Text = true",
+		broken: "\tfinality.Text = false",
+		tests:  "ARefusalInWords",
 	},
 }
