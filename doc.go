@@ -1,7 +1,7 @@
 // Package reauth keeps HTTP clients authenticated.
 //
 // A [Transport] is an [http.RoundTripper] that wraps another. It puts the session's
-// access token on each request and refreshes it shortly before it expires. If the API
+// access token on each request and refreshes it ahead of its expiry. If the API
 // refuses the token before that (401), every request that was refused at the same time
 // waits for one shared refresh, and each is sent once more with the new token. The caller
 // sees only the final response:

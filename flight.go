@@ -272,7 +272,7 @@ func (f *flight) abandon(what string) {
 // load asks the store for the session's token.
 func (f *flight) load(ctx context.Context) (Token, bool, error) {
 	s := f.session
-	got, err := call(f, ctx, "the store's Load", func(ctx context.Context) (found, error) {
+	got, err := call(f, ctx, loads, func(ctx context.Context) (found, error) {
 		return s.owner.load(ctx, s.name)
 	})
 	if err == nil && f.isAbandoned() {

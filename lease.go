@@ -69,8 +69,9 @@ func (s *cachedSession) acquire(ctx context.Context) (*lease, error) {
 	}
 }
 
-// The writes to the store. Errors name them.
+// The calls of the store. Errors name them.
 const (
+	loads   = "the store's Load"
 	saves   = "the store's Save"
 	deletes = "the store's Delete"
 )

@@ -268,7 +268,7 @@ func (s *cachedSession) signedIn(ctx context.Context) (bool, error) {
 	if !ask {
 		return known, nil
 	}
-	got, err := callBounded(m.inherit(ctx, s.name), m, "the store's Load", errStoreBusy, func(ctx context.Context) (found, error) {
+	got, err := callBounded(m.inherit(ctx, s.name), m, loads, errStoreBusy, func(ctx context.Context) (found, error) {
 		return m.load(ctx, s.name)
 	})
 	switch {
@@ -276,7 +276,7 @@ func (s *cachedSession) signedIn(ctx context.Context) (bool, error) {
 		if gone != nil {
 			s.lookLater(gone)
 		}
-		return false, wrap("the store's Load", err)
+		return false, wrap(loads, err)
 	case gone != nil && s.holds(gone, got.tok, got.ok):
 		s.lookLater(gone)
 		return false, nil

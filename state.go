@@ -285,8 +285,9 @@ func (st *state) recalls(tok Token) (had, spent bool) {
 	return had || i >= 0, i >= 0 && st.memory.spent&(1<<i) != 0
 }
 
-// leavePending notes that tok has not reached the store, which holds stored. If guard is true the lease l,
-// unless nil, is kept until it does. A pause of 0 would make Wait try again and again.
+// leavePending notes that tok has not reached the store, which holds stored. If guard is
+// true the lease l, unless nil, is kept until it does. A pause of 0 would make Wait try
+// again and again.
 func (st *state) leavePending(now time.Duration, tok, stored Token, l *lease, guard bool, pause time.Duration) {
 	p := &pendingSave{tok: tok.clone(), stored: stored.clone(), guard: guard, since: now, report: now + reportPending}
 	if before := st.pending; before != nil {

@@ -208,8 +208,7 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 	ctx := naming(req.Context(), s.name)
 	began := time.Now()
 	defer closeOnPanic(resp.Body)()
-	a := attempt{gen: g, claims: claimsOf(resp.Header)}
-	a.place = evidence.PlaceOf(req)
+	a := attempt{gen: g, place: evidence.PlaceOf(req), claims: claimsOf(resp.Header)}
 	cause := t.sessions.withRefusal(ctx, resp)
 	next, f := s.refused(cause, a)
 	if next.own != nil {
