@@ -27,8 +27,26 @@ var (
 )
 
 // acquire joins the lease of this process, or gets one. The caller gives it back with
-// release.
-func (s *cachedSession) acquire(ctx context.Context) (*lease, error) {
+// release. If the wait for it ends because the stored token has changed, acquire calls
+// found, if that is not nil. If found reports true the lease is not needed any more, and
+// acquire returns nil.
+func (s *cachedSession) acquire(ctx context.Context, found func() bool) (*lease, error) {
+	began := s.owner.now()
+	for {
+		l, err := s.join(ctx)
+		switch {
+		case !errors.Is(err, ErrChanged):
+			return l, err
+		case found != nil && found():
+			return nil, nil
+		case s.owner.now() >= began+s.owner.timeout:
+			return nil, errLockTimeout
+		}
+	}
+}
+
+// join is acquire for one wait.
+func (s *cachedSession) join(ctx context.Context) (*lease, error) {
 	locker := s.owner.locker
 	if locker == nil {
 		return &lease{held: s.owner.forFlight(ctx, s.name), users: 1}, nil

@@ -77,30 +77,41 @@ func (f *flight) run() *outcome {
 	s := f.session
 	var cur *generation
 	var gone *signedOut
-	var checks bool
-	s.inspect(func(st *state) { cur, gone, checks = st.current, st.signedOut, f.checks })
+	var looks bool
+	s.inspect(func(st *state) {
+		cur, gone = st.current, st.signedOut
+		looks = f.checks || f.update == nil && st.pending == nil
+	})
 
 	var known Token // what the store is expected to hold
 	if cur != nil {
 		known = cur.tok
 		f.hide(known)
 	}
-	switch {
-	case cur == nil:
-		if o := f.first(gone, &known); o != nil {
-			return o
+	// Look before the lock: of many processes that need a token at once, one refreshes, and
+	// the others adopt what it has saved.
+	var o *outcome
+	look := func() bool {
+		switch {
+		case cur == nil:
+			o = f.first(gone, &known)
+		case looks:
+			o = f.glance(cur)
 		}
-	case checks, s.owner.throttle.IsOn(s.owner.now()):
-		if o := f.glance(cur); o != nil {
-			return o
-		}
+		return o != nil
+	}
+	if look() {
+		return o
 	}
 	f.takeTurn()
 
 	began := time.Now()
-	l, err := s.acquire(f.ctx)
-	if err != nil {
+	l, err := s.acquire(f.ctx, look)
+	switch {
+	case err != nil:
 		return f.failure(err)
+	case l == nil:
+		return o
 	}
 	f.hold(l)
 	if s.owner.locker != nil {

@@ -75,7 +75,7 @@ func (s *cachedSession) signInUnless(ctx context.Context, tok Token, id string, 
 // to late are to be reported once the lease is given back.
 func (s *cachedSession) acquireSettled(ctx context.Context, late []Event) (*lease, []Event, error) {
 	for {
-		l, err := s.acquire(ctx)
+		l, err := s.acquire(ctx, nil)
 		if err != nil {
 			return nil, late, err
 		}

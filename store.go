@@ -41,6 +41,12 @@ type Locker interface {
 	// Lock returns once nobody else holds session. It returns an error if the store fails,
 	// or when ctx is done, whose cause it then wraps. ctx bounds the wait and nothing else.
 	//
+	// A wait may also end with an error that wraps ErrChanged, once the stored token is not
+	// what it was at the call. Its caller looks at the token, and calls Lock again if that is
+	// of no use. So of many processes that need a new token one takes the lock, and the others
+	// just load what it has saved. It is best if all waiters learn of a change, and if only
+	// one of them wakes when the lock was released without one.
+	//
 	// Lock must fail where a Save under the lock could not be done, as far as the store can
 	// know: on a full disk, in a folder or a database that is read-only, or where the keys
 	// that Save uses can't be reached. Its caller spends a refresh token before it saves. An
@@ -63,6 +69,10 @@ type Locker interface {
 	Lock(ctx context.Context, session string) (held context.Context, unlock func(), err error)
 }
 
+// ErrChanged ends the wait for the lock of a [Locker], because the stored token has changed.
+// A token that was deleted has changed too.
+var ErrChanged = errors.New("the stored token has changed")
+
 // A MemoryStore keeps tokens in memory until they are deleted or the program ends. It is
 // also a [Locker], so that several Transports in one process can share it. The zero value
 // is ready to use. A MemoryStore must not be copied after first use.
@@ -74,10 +84,12 @@ type MemoryStore struct {
 	locks  map[string]*memoryLock
 }
 
-// A memoryLock is held while there is a value in its slot.
+// A memoryLock is held while there is a value in its slot. What else it has is guarded by
+// MemoryStore.mu.
 type memoryLock struct {
-	slot  chan struct{}
-	users int // holders and waiters; guarded by MemoryStore.mu
+	slot    chan struct{}
+	users   int           // holders and waiters
+	changed chan struct{} // closed, and replaced, when the token changes
 }
 
 // A memoryLease is in the context of a holder.
@@ -138,6 +150,7 @@ func (m *MemoryStore) Save(ctx context.Context, session string, tok Token) error
 		m.tokens = make(map[string]Token)
 	}
 	m.tokens[session] = tok.clone()
+	m.tell(session)
 	return nil
 }
 
@@ -148,11 +161,23 @@ func (m *MemoryStore) Delete(ctx context.Context, session string) error {
 	if err != nil {
 		return err
 	}
-	delete(m.tokens, session)
+	if _, ok := m.tokens[session]; ok {
+		delete(m.tokens, session)
+		m.tell(session)
+	}
 	return nil
 }
 
-// Lock implements [Locker]. The lock can't be lost. The only error is the cause of ctx.
+// tell ends the waits for the lock of session, whose token has changed. m.mu is held.
+func (m *MemoryStore) tell(session string) {
+	if l := m.locks[session]; l != nil {
+		close(l.changed)
+		l.changed = make(chan struct{})
+	}
+}
+
+// Lock implements [Locker]. The lock can't be lost. The only errors are the cause of ctx and
+// [ErrChanged].
 func (m *MemoryStore) Lock(ctx context.Context, session string) (context.Context, func(), error) {
 	m.mu.Lock()
 	l := m.locks[session]
@@ -160,10 +185,11 @@ func (m *MemoryStore) Lock(ctx context.Context, session string) (context.Context
 		if m.locks == nil {
 			m.locks = make(map[string]*memoryLock)
 		}
-		l = &memoryLock{slot: make(chan struct{}, 1)}
+		l = &memoryLock{slot: make(chan struct{}, 1), changed: make(chan struct{})}
 		m.locks[session] = l
 	}
 	l.users++
+	changed := l.changed
 	m.mu.Unlock()
 
 	leave := func() {
@@ -175,6 +201,9 @@ func (m *MemoryStore) Lock(ctx context.Context, session string) (context.Context
 	}
 	select {
 	case l.slot <- struct{}{}:
+	case <-changed:
+		leave()
+		return nil, nil, ErrChanged
 	case <-ctx.Done():
 		leave()
 		return nil, nil, context.Cause(ctx)

@@ -27,14 +27,16 @@ type leased struct {
 	reauth.MemoryStore // tokens only
 	mu                 sync.Mutex
 	leases             map[string]*lease
-	given              map[string]reauth.Token // what a defect keeps of a session
+	waits              map[string]chan struct{} // closed when the token changes
+	given              map[string]reauth.Token  // what a defect keeps of a session
 
 	mergesExtra, forgetsExpiry, ignoresCase, keepsDeleted, cutsLongNames, saysNothingOfErrors,
 	locksNothing, locksAllAtOnce, waitsForEver, endsWithItsContext, losesValues,
 	runsOut, ignoresLoss, freesOthers, printsTokens, mixes, keepsAbandoned, keepsLate,
 	cutsLongTokens, replacesOddBytes, refusesTooLate, sharesWhatIsSaved, sharesWhatIsLoaded,
 	refusesPastALock, takesLocksByWriting,
-	keepsFourFields, readsWhenLost, lags, goesOnAfterUnlock, grantsInVain, unlocksAfterFailure bool
+	keepsFourFields, readsWhenLost, lags, goesOnAfterUnlock, grantsInVain, unlocksAfterFailure,
+	tellsNothing, tellsOfUnlocks bool
 
 	refusing atomic.Bool // all writes
 }
@@ -168,7 +170,18 @@ func (s *leased) Save(ctx context.Context, session string, tok reauth.Token) err
 		maps.Copy(merged, tok.Extra)
 		tok.Extra = merged
 	}
+	defer s.tell(session)
 	return s.MemoryStore.Save(ctx, s.name(session), tok)
+}
+
+// tell ends the waits for the lock of session.
+func (s *leased) tell(session string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.waits[session]; c != nil && !s.tellsNothing {
+		close(c)
+		delete(s.waits, session)
+	}
 }
 
 func (s *leased) Delete(ctx context.Context, session string) error {
@@ -178,6 +191,7 @@ func (s *leased) Delete(ctx context.Context, session string) error {
 	if s.keepsDeleted {
 		return nil
 	}
+	defer s.tell(session)
 	return s.MemoryStore.Delete(ctx, s.name(session))
 }
 
@@ -209,9 +223,19 @@ func (s *leased) Lock(ctx context.Context, session string) (context.Context, fun
 		if holder == nil || holder.held.Err() != nil || s.locksNothing {
 			break
 		}
+		changed := s.waits[session]
+		if changed == nil {
+			changed = make(chan struct{})
+			s.waits[session] = changed
+		}
 		s.mu.Unlock()
 		select {
 		case <-holder.held.Done():
+			if s.tellsOfUnlocks {
+				return nil, nil, reauth.ErrChanged
+			}
+		case <-changed:
+			return nil, nil, reauth.ErrChanged
 		case <-ctx.Done():
 		}
 	}
@@ -256,7 +280,7 @@ func (s *leased) lose(session string) {
 }
 
 func (s *leased) storage() storetest.Storage {
-	s.leases, s.given = make(map[string]*lease), make(map[string]reauth.Token)
+	s.leases, s.given, s.waits = make(map[string]*lease), make(map[string]reauth.Token), make(map[string]chan struct{})
 	return storetest.Storage{
 		Open: func(testing.TB) reauth.Store { return s },
 		Lose: func(_ testing.TB, session string) { s.lose(session) },
@@ -264,7 +288,8 @@ func (s *leased) storage() storetest.Storage {
 			s.refusing.Store(true)
 			return func() { s.refusing.Store(false) }
 		},
-		Lease: leaseTime,
+		TellsChanges: true,
+		Lease:        leaseTime,
 	}
 }
 
@@ -312,6 +337,8 @@ var defects = map[string]struct {
 	"a lock is granted to save in vain":        {&leased{grantsInVain: true}, "Locker/IsGrantedOnlyWhereASaveCanBeDone", false},
 	"a save that fails unlocks":                {&leased{unlocksAfterFailure: true}, "Locker/OutlastsASaveThatFails", false},
 	"a save that fails signs out":              {&leased{unlocksAfterFailure: true, grantsInVain: true}, "ARefusedSaveSignsNobodyOut", false},
+	"nobody learns of a change":                {&leased{tellsNothing: true}, "Locker/IsWaitedForUntilTheTokenChanges", false},
+	"an unlock counts as a change":             {&leased{tellsOfUnlocks: true}, "Locker/IsWaitedForWhileTheTokenStays", false},
 	"a lost lease writes":                      {&leased{ignoresLoss: true}, "Locker/ALostLeaseWritesNothing", false},
 	"a lost lease frees another's":             {&leased{freesOthers: true}, "Locker/ALostLeaseFreesNobodyElses", false},
 }

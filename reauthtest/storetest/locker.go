@@ -2,6 +2,8 @@ package storetest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 	"testing"
@@ -33,11 +35,21 @@ func mustLock(t *testing.T, store lockingStore, session string) (context.Context
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	held, unlock, err := store.Lock(ctx, session)
+	held, unlock, err := lockAgain(ctx, store, session)
 	require.NoError(t, err)
 	require.NotNil(t, held)
 	require.NotNil(t, unlock)
 	return held, unlock
+}
+
+// lockAgain locks a session, whatever changes meanwhile.
+func lockAgain(ctx context.Context, store lockingStore, session string) (context.Context, func(), error) {
+	for {
+		held, unlock, err := store.Lock(ctx, session)
+		if !errors.Is(err, reauth.ErrChanged) {
+			return held, unlock, err
+		}
+	}
 }
 
 // lockKeepsOthersOff tests that a token does not change between being read and being
@@ -53,7 +65,7 @@ func lockKeepsOthersOff(t *testing.T, s Storage) {
 		count := func() error {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			held, unlock, err := store.Lock(ctx, session)
+			held, unlock, err := lockAgain(ctx, store, session)
 			if err != nil {
 				return err
 			}
@@ -248,6 +260,92 @@ func lockLastsAsLongAsItIsHeld(t *testing.T, s Storage) {
 	require.NoError(t, held.Err())
 	require.NoError(t, store.Save(held, session, full("1")))
 	require.NoError(t, store.Delete(held, session))
+}
+
+// lockIsWaitedForUntilTheTokenChanges tests that those who wait for the lock learn that the
+// token has changed, while the lock is still held.
+func lockIsWaitedForUntilTheTokenChanges(t *testing.T, s Storage) {
+	if !s.TellsChanges {
+		return
+	}
+	session := "storetest changed"
+	holder, stranger := openLocker(t, s), s.Open(t)
+	held, unlock := mustLock(t, holder, session)
+	defer unlock()
+	n := 0
+	for _, change := range []struct {
+		name string
+		do   func() error
+	}{
+		{"saved under the lock", func() error { n++; return holder.Save(held, session, full(fmt.Sprint(n))) }},
+		{"saved without the lock", func() error { n++; return stranger.Save(t.Context(), session, full(fmt.Sprint(n))) }},
+		{"deleted, and saved again", func() error {
+			if n++; n%2 == 0 {
+				return holder.Delete(held, session)
+			}
+			return holder.Save(held, session, full(fmt.Sprint(n)))
+		}},
+	} {
+		var waiters sync.WaitGroup
+		for range 4 {
+			store := openLocker(t, s)
+			waiters.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				_, unlock, err := store.Lock(ctx, session)
+				if !assert.ErrorIs(t, err, reauth.ErrChanged, "%s: a waiter has not learned of it", change.name) && err == nil {
+					unlock()
+				}
+			})
+		}
+		learned := make(chan struct{})
+		go func() { waiters.Wait(); close(learned) }()
+		// Until all have learned of one change, because a waiter may begin after the others.
+		for over := false; !over; {
+			require.NoError(t, change.do(), change.name)
+			select {
+			case <-learned:
+				over = true
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
+	require.NoError(t, held.Err())
+	require.NoError(t, holder.Delete(held, session))
+}
+
+// lockIsWaitedForWhileTheTokenStays tests that a wait ends with reauth.ErrChanged only if
+// the token has changed.
+func lockIsWaitedForWhileTheTokenStays(t *testing.T, s Storage) {
+	session, another := "storetest unchanged", "storetest changed meanwhile"
+	holder := openLocker(t, s)
+	for _, before := range []string{"", "before"} {
+		if before != "" {
+			require.NoError(t, holder.Save(t.Context(), session, full(before)))
+		}
+		_, unlock := mustLock(t, holder, session)
+		var waiting, waiters sync.WaitGroup
+		for range 4 {
+			store := openLocker(t, s)
+			waiting.Add(1)
+			waiters.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				waiting.Done()
+				_, unlock, err := store.Lock(ctx, session)
+				if assert.NoError(t, err, "a waiter for a lock under which nothing was written") {
+					unlock()
+				}
+			})
+		}
+		waiting.Wait()
+		require.NoError(t, holder.Save(t.Context(), another, full("1")))
+		require.NoError(t, holder.Delete(t.Context(), another))
+		<-time.After(s.moment()) // so that they wait
+		unlock()
+		waiters.Wait()
+	}
+	require.NoError(t, holder.Delete(t.Context(), session))
 }
 
 // lockIsNotNeededToWrite tests that a caller without a lease can save and delete even if

@@ -36,6 +36,10 @@ type Storage struct {
 	// do that; then the suite does not test those cases.
 	Refuse func(tb testing.TB) (accept func())
 
+	// TellsChanges says that the wait for a lock ends with reauth.ErrChanged once the token
+	// has changed. The suite then tests that it does.
+	TellsChanges bool
+
 	// Lease is how long a lock is granted at a time. The suite holds a lock for three
 	// times that long, so open the store with a short lease, but not shorter than a busy
 	// machine may need to take a lock, which is about half a second. 0 means that locks
@@ -86,6 +90,8 @@ func runLocker(t *testing.T, s Storage) {
 		{"LosesNothingToAbandonedWaits", lockLosesNothingToAbandonedWaits},
 		{"HeldHasTheValuesOfItsContextButNotItsEnd", heldHasTheValuesOfItsContextButNotItsEnd},
 		{"LastsAsLongAsItIsHeld", lockLastsAsLongAsItIsHeld},
+		{"IsWaitedForUntilTheTokenChanges", lockIsWaitedForUntilTheTokenChanges},
+		{"IsWaitedForWhileTheTokenStays", lockIsWaitedForWhileTheTokenStays},
 		{"IsNotNeededToWrite", lockIsNotNeededToWrite},
 		{"ALockThatWasGivenBackIsOver", aLockThatWasGivenBackIsOver},
 		{"IsGrantedOnlyWhereASaveCanBeDone", lockIsGrantedOnlyWhereASaveCanBeDone},
