@@ -88,10 +88,10 @@ func (f *flight) run() *outcome {
 		known = cur.tok
 		f.hide(known)
 	}
-	// Look before the lock: of many processes that need a token at once, one refreshes, and
-	// the others adopt what it has saved.
+	// Of many processes that need a token at once, one takes the lock and refreshes. The
+	// others look, and adopt what it has saved.
 	var o *outcome
-	look := func() bool {
+	found := func() bool {
 		switch {
 		case cur == nil:
 			o = f.first(gone, &known)
@@ -100,13 +100,13 @@ func (f *flight) run() *outcome {
 		}
 		return o != nil
 	}
-	if look() {
+	if found() {
 		return o
 	}
 	f.takeTurn()
 
 	began := time.Now()
-	l, err := s.acquire(f.ctx, look)
+	l, err := s.acquire(f.ctx, found)
 	switch {
 	case err != nil:
 		return f.failure(err)
@@ -203,11 +203,15 @@ func (f *flight) first(gone *signedOut, known *Token) *outcome {
 	case gone != nil && (err != nil || s.holds(gone, stored, ok)):
 		return f.stillOut(gone)
 	}
+	var kind EventKind // the first token that is found is not an adoption
+	if !known.isZero() {
+		kind = EventAdopted
+	}
 	*known = stored
 	if !ok || gone != nil {
 		return nil
 	}
-	return f.adoption(stored, 0)
+	return f.adoption(stored, kind)
 }
 
 // glance looks at the store without the lease, for briefWait at most, because it may hold
@@ -247,37 +251,6 @@ func (f *flight) notUpdated(err error) *outcome {
 // nothing is the outcome of a flight that has found nothing new.
 func (f *flight) nothing() *outcome {
 	return &outcome{landing: landing{again: true}}
-}
-
-// adoption makes a stored token the current generation. It returns nil if that has
-// expired, so that it has to be refreshed first. A kind of 0 is not an event: the token
-// was loaded for the first time.
-func (f *flight) adoption(tok Token, kind EventKind) *outcome {
-	s := f.session
-	now := time.Now()
-	tok.Expiry = expiry.Stored(tok.AccessToken, tok.Expiry, now)
-	g := s.newGeneration(tok, now, kind != 0)
-	if g.expires != never {
-		g.certain = g.expires - time.Second // it is not known how much of its lifetime has passed
-	}
-	cur := look(s, func(st *state) *generation { return st.current })
-	other := cur != nil && !cur.tok.sameSignIn(tok)
-	if !other && s.owner.now() >= g.expires {
-		return nil
-	}
-	o := &outcome{landing: landing{gen: g, again: f.update != nil}, change: func(st *state, _ time.Duration) {
-		st.pending = nil // the store holds what isn't ours to replace
-		if other {
-			f.elsewhere = true
-			st.turn(g, nil)
-		} else {
-			st.settle(g)
-		}
-	}}
-	if kind != 0 {
-		o.events = []Event{{Kind: kind}}
-	}
-	return o
 }
 
 // ask asks the refresher, or the function of an Update, for the token after from. An error

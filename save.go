@@ -10,6 +10,37 @@ import (
 	"github.com/reauth-go/reauth/internal/expiry"
 )
 
+// adoption makes a stored token the current generation. It returns nil if that has
+// expired, so that it has to be refreshed first. A kind of 0 is not an event: the token
+// was loaded for the first time.
+func (f *flight) adoption(tok Token, kind EventKind) *outcome {
+	s := f.session
+	now := time.Now()
+	tok.Expiry = expiry.Stored(tok.AccessToken, tok.Expiry, now)
+	g := s.newGeneration(tok, now, kind != 0)
+	if g.expires != never {
+		g.certain = g.expires - time.Second // it is not known how much of its lifetime has passed
+	}
+	cur := look(s, func(st *state) *generation { return st.current })
+	other := cur != nil && !cur.tok.sameSignIn(tok)
+	if !other && s.owner.now() >= g.expires {
+		return nil
+	}
+	o := &outcome{landing: landing{gen: g, again: f.update != nil}, change: func(st *state, _ time.Duration) {
+		st.pending = nil // the store holds what isn't ours to replace
+		if other {
+			f.elsewhere = true
+			st.turn(g, nil)
+		} else {
+			st.settle(g)
+		}
+	}}
+	if kind != 0 {
+		o.events = []Event{{Kind: kind}}
+	}
+	return o
+}
+
 // keepNew stores what a refresh of from brought, and makes it the current generation.
 // stored is what the store held.
 func (f *flight) keepNew(l *lease, stored, from, tok Token) *outcome {
