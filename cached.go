@@ -79,8 +79,8 @@ func (s *cachedSession) change(f func(st *state, now time.Duration)) {
 		up.keep(l)
 	}
 	if p := st.pending; p != pending {
-		if p != nil && p.lease != s.lease {
-			p.lease = nil // it is over, or somebody who can't join it waits for the next
+		if p != nil && p.lease != nil && !s.stillHas(p.lease) {
+			p.lease = nil
 		}
 		if p != nil && p.lease != nil {
 			p.lease.users++

@@ -101,24 +101,37 @@ func (s *cachedSession) isUnsettled(l *lease) bool {
 	return l.unsettled && l.ready != nil
 }
 
-// timedOut reports whether the store's lock was not free in time.
-func (l *lease) timedOut() bool {
+// stillHas reports whether l can be kept for a pending save. Somebody who could not join
+// it, because the save had no answer, may be waiting for the next lease. That has to wait
+// until the save is done, unless another write keeps it from being tried. s.mu is held.
+func (s *cachedSession) stillHas(l *lease) bool {
+	if next := s.lease; next != l {
+		if next == nil || next.isAnswered() || l.users == 0 || l.lost() || s.writers > 0 {
+			return false
+		}
+		s.lease = l
+	}
+	return true
+}
+
+// isAnswered reports whether the store has granted the lease, or failed.
+func (l *lease) isAnswered() bool {
 	select {
 	case <-l.ready.kept:
-		return l.ready.value == errLockTimeout
+		return true
 	default:
 		return false
 	}
 }
 
+// timedOut reports whether the store's lock was not free in time.
+func (l *lease) timedOut() bool {
+	return l.isAnswered() && l.ready.value == errLockTimeout
+}
+
 // lost reports whether the store has taken the lease back.
 func (l *lease) lost() bool {
-	select {
-	case <-l.ready.kept:
-		return l.held == nil || l.held.Err() != nil
-	default:
-		return false
-	}
+	return l.isAnswered() && (l.held == nil || l.held.Err() != nil)
 }
 
 // lock asks the store for l.

@@ -517,6 +517,90 @@ func TestATokenThatComesWhileADeleteHasNoAnswerIsStored(t *testing.T) {
 	})
 }
 
+func TestATokenThatComesAfterAnEarlierSignOutIsNotStored(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, _ *testworld.World) {
+		a.Entered, a.Gate = make(chan struct{}), make(chan struct{})
+		a.Revoke()
+		_ = a.Start(t.Context())
+		<-a.Entered // a refresh is in progress
+		require.NoError(t, a.Transport.SignOut(t.Context()))
+		saves := a.Store.Count("Save")
+		looks, free := make(chan struct{}, 2), make(chan struct{})
+		a.Store.On(func(_ context.Context, call string) error {
+			if call == "Load" {
+				looks <- struct{}{}
+				<-free
+			}
+			return testworld.ErrFault
+		})
+		close(a.Gate)
+		<-looks // of what would be stored for the sign-out to delete
+		again := make(chan error, 1)
+		go func() { again <- a.Transport.SignOut(t.Context()) }()
+		synctest.Wait()
+		close(free)
+		require.Error(t, <-again)
+		a.Store.On(nil)
+		require.NoError(t, a.Transport.SignOut(t.Context()))
+		assert.Equal(t, saves, a.Store.Count("Save"))
+		time.Sleep(time.Minute)
+		a.AssertStored(t, "")
+		a.AssertSignInRequired(t)
+	})
+}
+
+func TestATokenThatComesAfterASignInAndASignOutIsNotPending(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, _ *testworld.World) {
+		gate := make(chan struct{})
+		a.Answer(func(context.Context) (reauth.Token, error) { <-gate; return a.Issue(), nil })
+		a.Revoke()
+		_ = a.Start(t.Context())
+		synctest.Wait() // a refresh is in progress
+		a.SignIn(t)
+		a.Entered, a.Gate = make(chan struct{}), make(chan struct{})
+		a.Revoke()
+		_ = a.Start(t.Context())
+		<-a.Entered // another one is
+		a.Store.Fail("Load", "Save", "Delete")
+		require.Error(t, a.Transport.SignOut(t.Context()))
+		close(a.Gate)
+		synctest.Wait()
+		close(gate) // of the first sign-in, whose token is stored nowhere
+		synctest.Wait()
+		a.Store.On(nil)
+		time.Sleep(time.Minute)
+		tok, _ := a.Store.Stored(t, "")
+		assert.NotEqual(t, "secret-access-4", tok.AccessToken)
+	})
+}
+
+// Whichever comes first: the sign-in that asks for a lease of its own, because the save
+// that is in progress under the present one has no answer, or the refresh that keeps that.
+func TestASaveWithoutAnAnswerKeepsTheLockThoughASignInWaits(t *testing.T) {
+	for range 30 {
+		twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+			saves := 0
+			a.Store.OnCall("Save", func(ctx context.Context) error {
+				if saves++; saves == 1 {
+					return testworld.Hangs(ctx)
+				}
+				return testworld.ErrFault
+			})
+			a.Revoke()
+			answer := a.Start(t.Context())
+			time.Sleep(time.Second)
+			signedIn := make(chan error, 1)
+			go func() { signedIn <- a.Transport.SignIn(t.Context(), a.Issue()) }()
+			require.NoError(t, (<-answer).Err)
+			answer = b.Start(t.Context())
+			time.Sleep(time.Second)
+			a.Store.On(nil)
+			require.NoError(t, (<-answer).Err)
+			<-signedIn
+		})
+	}
+}
+
 func TestAPendingSaveDoesNotKeepTheLockFromItsOwnProcess(t *testing.T) {
 	twoProcesses(t, func(t *testing.T, a, _ *testworld.World) {
 		a.Revoke()

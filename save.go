@@ -119,7 +119,7 @@ func (f *flight) store(o *outcome, l *lease, stored, from, tok Token, change fun
 			st.leavePending(now, tok, stored, l, guard, pause)
 		}
 		o.ifVoid = func(st *state, now time.Duration) {
-			if st.signedOut.undeleted { // what is stored is spent: see giveUp
+			if st.signedOut.undeleted && f.epoch >= st.signIn { // what is stored is spent: see giveUp
 				st.remember(from, true)
 				st.leavePending(now, tok, stored, l, guard, pause)
 				o.unsaved = Token{}

@@ -121,6 +121,9 @@ func (s *cachedSession) signOut(ctx context.Context) error {
 	var pending *pendingSave
 	s.change(func(st *state, now time.Duration) {
 		before, pending = st.current, st.pending
+		if st.signedOut != nil && !st.isBack { // unless an earlier SignOut has deleted it
+			waiting.undeleted = st.signedOut.undeleted
+		}
 		waiting.since = now
 		st.giveUp(waiting)
 	})

@@ -12,6 +12,7 @@ import (
 // what to do next. Only cachedSession.change calls those that write.
 type state struct {
 	epoch     uint32          // counts the sign-ins and sign-outs that this process knows of
+	signIn    uint32          // the epoch that the last sign-in began
 	isBack    bool            // though signedOut, the store has shown the sign-in of another process, which is not loaded yet
 	stale     bool            // the store may hold another token than current, and no flight looks; see Transport.Forget
 	settled   uint16          // how many generations there have been
@@ -311,6 +312,9 @@ func (st *state) turn(g *generation, o *signedOut) {
 	st.futile, st.pauses = 0, nil
 	st.settle(g)
 	st.signedOut = o
+	if g != nil {
+		st.signIn = st.epoch
+	}
 }
 
 // giveUp starts the next epoch signed out as o says. It adds to o the tokens that the

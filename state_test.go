@@ -311,7 +311,7 @@ func TestASignInStartsAnEpoch(t *testing.T) {
 	g, pending := testGeneration(), st.pending
 	st.turn(g, nil)
 	st.memory = nil
-	assert.Equal(t, state{epoch: 4, current: g, pending: pending, settled: 8, stale: true}, st, "no flight, backoff or pause survives")
+	assert.Equal(t, state{epoch: 4, signIn: 4, current: g, pending: pending, settled: 8, stale: true}, st, "no flight, backoff or pause survives")
 	assert.Equal(t, uint32(4), g.epoch)
 }
 

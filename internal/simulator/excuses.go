@@ -51,7 +51,7 @@ func (w *world) excuse(v *visit, sp *spend) (excuse, bool) {
 		return excuseDied, true
 	case same:
 		return 0, false // it knows what it has spent
-	case next.forgotten:
+	case next.forgotten, v.t.forgotten && !stored: // by a sign-out it is stored only in place of what was loaded
 		return excuseForgotten, true
 	case lostLease(v.leases) && !v.knew:
 		return excuseOwnLeaseLost, true

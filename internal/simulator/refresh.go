@@ -36,6 +36,7 @@ type reply struct {
 // ask carries a refresh request to the token server, and the answer back. deaf
 // means that the client does not notice that ctx ends.
 func (p *process) ask(ctx context.Context, presented string, update bool) (_ *reply, deaf bool, err error) {
+	called := time.Now() // from here on the process counts the lifetime of what it gets
 	defer p.enter()()
 	w, session := p.w, reauth.SessionFromContext(ctx)
 	d := w.chance.now(p.name, session, "refresh")
@@ -47,7 +48,7 @@ func (p *process) ask(ctx context.Context, presented string, update bool) (_ *re
 	if ctx.Err() != nil {
 		return nil, false, context.Cause(ctx)
 	}
-	v := &visit{p: p, session: session, asked: asked, update: update}
+	v := &visit{p: p, session: session, called: called, asked: asked, update: update}
 	w.beginVisit(v, presented)
 	defer w.endVisit(v)
 

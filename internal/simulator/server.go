@@ -179,10 +179,11 @@ func (s *server) isUnknown(t *token) bool {
 type visit struct {
 	p       *process
 	session string
-	t       *token   // what is presented
-	leases  []*lease // that the process had
-	knew    bool     // that they were lost
-	update  bool     // it is made by the function of an Update
+	t       *token    // what is presented
+	leases  []*lease  // that the process had
+	knew    bool      // that they were lost
+	update  bool      // it is made by the function of an Update
+	called  time.Time // when the process began
 	asked   time.Time
 }
 
@@ -203,7 +204,7 @@ func (s *server) refresh(v *visit) *token {
 		t.family.floor = max(t.family.floor, t.generation)
 	}
 	next := s.issue(t.family)
-	next.by, next.counted = v.p, v.asked
+	next.by, next.counted = v.p, v.called
 	if w.plan.rotates {
 		t.spent = &spend{by: v.p, leases: v.leases, asked: v.asked, next: next}
 	}

@@ -178,6 +178,15 @@ func (v view) Load(ctx context.Context, session string) (tok reauth.Token, ok bo
 	began := time.Now()
 	d := v.s.w.chance.now(v.p.name, session, "replica")
 	lags, by := leaseOf(ctx) == nil && v.s.w.strikes(d, loadLags), v.s.w.span(d, 1, mostLag)
+	returned := false
+	defer func() {
+		if err == nil && returned && time.Since(began) < v.s.w.plan.timeout { // too late is as bad
+			return
+		}
+		v.s.w.mu.Lock()
+		defer v.s.w.mu.Unlock()
+		v.p.know(session).loadFailed = time.Now() // also if it panics
+	}()
 	err = v.call(ctx, session, "Load", nil, loadFails, faultKinds, func() error {
 		tok, ok = v.s.tokens[session]
 		if lags {
@@ -185,11 +194,7 @@ func (v view) Load(ctx context.Context, session string) (tok reauth.Token, ok bo
 		}
 		return nil
 	})
-	if err != nil || time.Since(began) >= v.s.w.plan.timeout { // too late is as bad
-		v.s.w.mu.Lock()
-		defer v.s.w.mu.Unlock()
-		v.p.know(session).loadFailed = time.Now()
-	}
+	returned = true
 	if err != nil {
 		return reauth.Token{}, false, err
 	}
