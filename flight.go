@@ -24,6 +24,7 @@ type flight struct {
 	asked   time.Time // when the refresher was called
 	late    []Event   // to be reported once the lease is given back
 	secrets []string  // what no error may show
+	unseen  bool      // it was to look at the store, and has not
 	tooSoon bool      // its turn to ask the token server has not come
 
 	// Guarded by session.mu.
@@ -71,12 +72,13 @@ func (s *cachedSession) depart(ctx context.Context, st *state, why start, needed
 		promise: newPromise[landing](), session: s, ctx: s.owner.forFlight(ctx, s.name), epoch: st.epoch, update: update,
 		refreshes: why == startRefreshing, checks: why == startChecking || st.stale, needed: needed,
 	}
+	f.unseen = f.checks
 	if r := scopeOf(f.ctx).refusal; r != nil {
 		f.claims = claimsOf(r.Header)
 	}
 	st.flight = f
 	if update == nil {
-		st.stale = false // it looks at the store; a Forget from here on causes another look
+		st.stale, st.look = false, 0 // it looks at the store; a Forget from here on causes another look
 	}
 	s.owner.begin()
 	go func() { // ends when run does, which waits for nothing unbounded
@@ -115,6 +117,9 @@ func (f *flight) end(o *outcome) {
 		}
 		if o.change != nil {
 			o.change(st, now)
+		}
+		if !o.stays && f.unseen {
+			st.lookAgain(now, s.owner.refreshPause)
 		}
 	})
 	f.leave()
@@ -184,11 +189,7 @@ func (f *flight) enough() bool {
 }
 
 // hold keeps the lease until leave.
-func (f *flight) hold(l *lease) {
-	f.session.mu.Lock()
-	defer f.session.mu.Unlock()
-	f.lease = l
-}
+func (f *flight) hold(l *lease) { f.session.inspect(func(*state) { f.lease = l }) }
 
 // takeTurn waits until the token server may be asked, if it is throttled, and not longer
 // than RefreshTimeout. It doesn't wait with the lease held.
@@ -207,10 +208,9 @@ func (f *flight) takeTurn() {
 // leave gives back the lease and the turn, if the flight still has them.
 func (f *flight) leave() {
 	s := f.session
-	s.mu.Lock()
-	lease, turn := f.lease, f.turn
-	f.lease, f.turn = nil, nil
-	s.mu.Unlock()
+	var lease *lease
+	var turn func()
+	s.inspect(func(*state) { lease, turn, f.lease, f.turn = f.lease, f.turn, nil, nil })
 	if turn != nil {
 		turn()
 	}

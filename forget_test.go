@@ -112,6 +112,8 @@ func TestForgettingCostsOneLook(t *testing.T) {
 		w.Transport.Forget("")
 		testworld.AssertAllOK(t, w.Storm(t.Context(), 20))
 		w.MustGet(t, http.StatusOK)
+		time.Sleep(time.Minute)
+		w.MustGet(t, http.StatusOK)
 		assert.Equal(t, 1, w.Store.Count("Load")-loads)
 		assert.Equal(t, locks, w.Store.Count("Lock"))
 		assert.Zero(t, w.Events.Count(reauth.EventAdopted))
@@ -354,4 +356,47 @@ func TestARequestAfterForgetGoesOnThoughARefreshBringsARefreshTokenAlone(t *test
 		w.MustGet(t, http.StatusOK) // waits for it
 		assert.Equal(t, []string{"Bearer secret-access-1", "Bearer secret-access-1"}, w.API.Tokens())
 	})
+}
+
+func TestALookThatForgetAsksForAndThatFailsIsRepeated(t *testing.T) {
+	for name, tc := range map[string]struct {
+		keepOff func(t *testing.T, w *testworld.World) (end func())
+		signIn  bool
+	}{
+		"another process has the lock":        {func(t *testing.T, w *testworld.World) func() { return w.Store.Hold(t) }, true},
+		"the store can't lock":                {func(_ *testing.T, w *testworld.World) func() { w.Store.Fail("Lock"); return func() { w.Store.On(nil) } }, true},
+		"the store can't be read":             {func(_ *testing.T, w *testworld.World) func() { w.Store.Fail("Load"); return func() { w.Store.On(nil) } }, true},
+		"the store can't be read: no sign-in": {func(_ *testing.T, w *testworld.World) func() { w.Store.Fail("Load"); return func() { w.Store.On(nil) } }, false},
+	} {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			w.SignIn(t)
+			w.Wait(t)
+			theirs := w.Issue()
+			if tok, err := w.Transport.Token(t.Context()); tc.signIn {
+				theirs.SignInID = "another"
+			} else {
+				require.NoError(t, err)
+				theirs.SignInID = tok.SignInID
+			}
+			w.Everybody()
+			w.Store.Put(t, theirs)
+			end := tc.keepOff(t, w)
+			w.Transport.Forget("")
+			w.MustGet(t, http.StatusOK)
+			w.Wait(t)
+			loads := w.Store.Count("Load")
+			testworld.AssertAllOK(t, w.Storm(t.Context(), 20))
+			assert.Equal(t, loads, w.Store.Count("Load"), "not at once")
+			end()
+			time.Sleep(5 * time.Second)
+			w.MustGet(t, http.StatusOK)
+			tok, err := w.Transport.Token(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, theirs.AccessToken, tok.AccessToken)
+			loads = w.Store.Count("Load")
+			time.Sleep(time.Minute)
+			w.MustGet(t, http.StatusOK)
+			assert.Equal(t, loads, w.Store.Count("Load"), "it has seen what there is")
+		})
+	}
 }

@@ -128,6 +128,7 @@ func (f *flight) run() *outcome {
 		case f.isVoid():
 			return new(outcome)
 		}
+		f.unseen = false
 		mine, o := f.settlePending(l, stored, ok)
 		switch {
 		case o != nil:
@@ -227,12 +228,15 @@ func (f *flight) glance(cur *generation) *outcome {
 		had, _ := st.recalls(stored)
 		return had && !cur.tok.renewedBy(stored)
 	})
+	same := cur.tok.sameSignIn(stored)
 	switch {
-	case err != nil, ok && (cur.tok.is(stored) || had && cur.tok.sameSignIn(stored)):
+	case err != nil, ok && (cur.tok.is(stored) || had && same):
+		f.unseen = f.unseen && err != nil
 		if f.enough() {
 			return f.nothing()
 		}
-	case ok && !had && cur.tok.sameSignIn(stored):
+	case ok && same:
+		f.unseen = false
 		return f.adoption(stored, EventAdopted)
 	}
 	return nil

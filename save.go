@@ -265,6 +265,14 @@ func (st *state) retryPending(now, pause time.Duration) {
 	}
 }
 
+// lookAgain notes that a flight which was to look at the store could not. It is tried again
+// after a pause, so that requests don't wait for a store that does not answer.
+func (st *state) lookAgain(now, pause time.Duration) {
+	if !st.stale {
+		st.stale, st.look = st.current != nil, now+max(pause, grace)
+	}
+}
+
 // keptLease returns the lease that is kept for a pending save, if another can be made under
 // it, or nil.
 func (s *cachedSession) keptLease() *lease {

@@ -16,6 +16,7 @@ type state struct {
 	isBack    bool            // though signedOut, the store has shown the sign-in of another process, which is not loaded yet
 	stale     bool            // the store may hold another token than current, and no flight looks; see Transport.Forget
 	settled   uint16          // how many generations there have been
+	look      time.Duration   // with stale: not before
 	futile    uint8           // how many refreshes in a row brought back what was refused
 	current   *generation     // nil: none is known
 	previous  *generation     // the one before, while it is good and current may not be known everywhere yet
@@ -160,7 +161,7 @@ func (st *state) next(now time.Duration, patient, throttled bool) step {
 	next := step{use: g}
 	if st.flight == nil {
 		switch {
-		case st.stale:
+		case st.stale && now >= st.look:
 			next.start = startChecking
 		case now >= g.early && !throttled && st.rejected == nil && !st.backoff.active(now):
 			next.start = startRefreshing
@@ -169,7 +170,7 @@ func (st *state) next(now time.Duration, patient, throttled bool) step {
 		}
 	}
 	switch {
-	case st.isChecking():
+	case st.isChecking(now):
 		next.wait, next.brief = true, true
 	case patient && now >= g.urgent:
 		next.wait = next.start == startRefreshing || st.isRefreshing()
@@ -210,15 +211,20 @@ func (st *state) isRefreshing() bool { return st.flight != nil && st.flight.refr
 
 // isChecking reports whether the store may hold another token than the current one, as
 // Forget has said, and has not been asked since.
-func (st *state) isChecking() bool { return st.stale || st.flight != nil && st.flight.checks }
+func (st *state) isChecking(now time.Duration) bool {
+	return st.stale && now >= st.look || st.flight != nil && st.flight.checks
+}
 
 // attention returns when a request must look at more than the current generation,
 // which is not nil: that one expires or should be refreshed, or a save is due.
 func (st *state) attention() time.Duration {
 	g := st.current
 	at := g.expires
+	if st.stale {
+		at = min(at, st.look)
+	}
 	switch {
-	case st.isChecking():
+	case st.flight != nil && st.flight.checks:
 		return 0
 	case st.flight != nil:
 		return at

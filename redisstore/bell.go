@@ -2,13 +2,14 @@ package redisstore
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// A bell wakes waiters when a lock is released. While there are waiters, it has one
+// A bell wakes waiters when a lock is released or a token has changed. While there are waiters, it has one
 // connection for all of them.
 type bell struct {
 	client redis.UniversalClient
@@ -29,18 +30,35 @@ type room struct {
 type visitor struct {
 	bell    *bell
 	channel string
+	name    string
 	woken   chan struct{} // of size 1
+
+	// Guarded by bell.mu.
+	news news
+	hash string // of the token that it has heard of
 }
+
+// A news is why a visitor was woken. A greater one hides a lesser.
+type news int
+
+const (
+	nothing news = iota // or somebody may have released the lock
+	called              // by name: the lock was released for this one
+	changed             // the token has
+)
+
+// changedPrefix begins the message that the token has changed. The rest is its hash.
+const changedPrefix = "changed "
 
 func newBell(client redis.UniversalClient) *bell {
 	return &bell{client: client, rooms: make(map[string]*room), changed: make(chan struct{}, 1)}
 }
 
-// enter adds a visitor that is woken by messages in channel from now on. Messages from
+// enter adds a visitor called name that is woken by messages in channel from now on. Messages from
 // before the subscription began are not lost, because its beginning wakes visitors,
 // too. A visitor that finds it begun is woken at once.
-func (b *bell) enter(channel string) *visitor {
-	v := &visitor{bell: b, channel: channel, woken: make(chan struct{}, 1)}
+func (b *bell) enter(channel, name string) *visitor {
+	v := &visitor{bell: b, channel: channel, name: name, woken: make(chan struct{}, 1)}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r := b.rooms[channel]
@@ -64,8 +82,12 @@ func (v *visitor) leave() {
 	b.notify()
 }
 
-// wait returns when the visitor is woken, patience has passed, or ctx is done.
-func (v *visitor) wait(ctx context.Context, patience time.Duration) {
+// wait returns when the visitor is woken, patience has passed, or ctx is done. hash is of
+// the token that the visitor has heard of last.
+func (v *visitor) wait(ctx context.Context, patience time.Duration, hash string) news {
+	v.bell.mu.Lock()
+	v.hash = hash
+	v.bell.mu.Unlock()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
@@ -73,6 +95,11 @@ func (v *visitor) wait(ctx context.Context, patience time.Duration) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+	v.bell.mu.Lock()
+	defer v.bell.mu.Unlock()
+	got := v.news
+	v.news = nothing
+	return got
 }
 
 func (v *visitor) wake() { signal(v.woken) }
@@ -171,22 +198,36 @@ func (b *bell) hear(rung <-chan any) {
 	for m := range rung {
 		switch m := m.(type) {
 		case *redis.Message:
-			b.ring(m.Channel)
+			b.ring(m.Channel, m.Payload)
 		case *redis.Subscription:
 			if m.Kind == "subscribe" {
-				b.ring(m.Channel)
+				b.ring(m.Channel, "")
 			}
 		}
 	}
 }
 
-func (b *bell) ring(channel string) {
+// ring passes a message on to those whom it concerns. An empty one is for all.
+func (b *bell) ring(channel, message string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if r := b.rooms[channel]; r != nil {
-		for v := range r.visitors {
-			v.wake()
+	r := b.rooms[channel]
+	if r == nil {
+		return
+	}
+	hash, isChange := strings.CutPrefix(message, changedPrefix)
+	for v := range r.visitors {
+		switch {
+		case isChange && hash == v.hash: // it has tried since
+			continue
+		case isChange:
+			v.news = changed
+		case message == v.name:
+			v.news = max(v.news, called)
+		case message != "":
+			continue
 		}
+		v.wake()
 	}
 }
 

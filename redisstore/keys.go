@@ -1,19 +1,23 @@
 package redisstore
 
 // sessionTag begins a session's part of a key. Its brace opens the hash tag that puts
-// both keys of a session into one slot of a cluster. The rest keeps the tag from being
+// the keys of a session into one slot of a cluster. The rest keeps the tag from being
 // empty, and therefore ignored, if the session is "" or begins with "}".
 const sessionTag = "{s:"
 
 // keys are the keys of a session. Their beginning and end are fixed, so that they differ
 // from those of every other session without escaping. If the session's name has a "}",
-// which ends the tag, it does so in both keys alike.
+// which ends the tag, it does so in all keys alike.
 type keys struct {
 	token string
-	lock  string // also the channel that announces that the lock is free
+	lock  string // also the channel for those who wait for the lock
+	queue string // of those who wait for the lock
 }
 
 func (s *Store) keys(session string) keys {
 	tagged := s.prefix + sessionTag + session + "}"
-	return keys{token: tagged + ":token", lock: tagged + ":lock"}
+	return keys{token: tagged + ":token", lock: tagged + ":lock", queue: tagged + ":queue"}
 }
+
+// changes is the channel that announces which sessions have changed.
+func (s *Store) changes() string { return s.prefix + "changes" }

@@ -12,12 +12,13 @@ import (
 
 // A lease is a lock that is held.
 type lease struct {
-	store  *Store
-	keys   keys
-	owner  string
-	held   context.Context // done when the lease has ended
-	cancel context.CancelCauseFunc
-	writes atomic.Int64 // the number of writes so far
+	store   *Store
+	session string
+	keys    keys
+	owner   string
+	held    context.Context // done when the lease has ended
+	cancel  context.CancelCauseFunc
+	writes  atomic.Int64 // the number of writes so far
 
 	mu    sync.Mutex
 	until time.Time // when it expires, unless renewed; guarded by mu
@@ -44,7 +45,7 @@ func (s *Store) leaseIn(ctx context.Context, session string) *lease {
 // hold makes a lease of a lock that a call sent at granted has taken. Redis counts from
 // a later time, so the lease does not last longer here than there.
 func (s *Store) hold(ctx context.Context, session, owner string, granted time.Time) *lease {
-	l := &lease{store: s, keys: s.keys(session), owner: owner, until: granted.Add(s.lease)}
+	l := &lease{store: s, session: session, keys: s.keys(session), owner: owner, until: granted.Add(s.lease)}
 	l.held, l.cancel = context.WithCancelCause(context.WithValue(context.WithoutCancel(ctx), leaseKey{s, session}, l))
 	go l.keep() // ends when held does
 	return l
@@ -156,9 +157,9 @@ func (l *lease) write(ctx context.Context, what string, token []byte) error {
 	}
 	ctx, cancel := l.bind(ctx)
 	defer cancel()
-	s, keys, number := l.store, []string{l.keys.token, l.keys.lock}, l.writes.Add(1)
+	s, number := l.store, l.writes.Add(1)
 	stands, err := persist(ctx, passing, func(ctx context.Context) (int64, error) {
-		return writeScript.Run(ctx, s.client, keys, l.owner, number, token, s.ttl.Milliseconds()).Int64()
+		return s.write(ctx, l.session, l.owner, number, token)
 	})
 	if lost := l.lost(); err != nil && lost != nil {
 		return lost
@@ -172,5 +173,5 @@ func (l *lease) write(ctx context.Context, what string, token []byte) error {
 // unlock releases the lock. If the lease was lost, the script does nothing.
 func (l *lease) unlock() {
 	l.lose(errGivenBack)
-	l.store.release(l.keys.lock, l.owner, l.end())
+	l.store.release(l.keys, l.owner, l.end())
 }

@@ -3,20 +3,26 @@ package redisstore
 import (
 	"context"
 	cryptorand "crypto/rand"
+	"errors"
 	"math/rand/v2"
 	"time"
+
+	"github.com/reauth-go/reauth"
 )
 
 // Lock implements reauth.Locker. It makes one call to Redis if the session is free.
-// Otherwise Lock waits for the message that the lock was released, and tries again
-// after that, when the holder's lease would expire, and at least every half second.
-// Waiters use no connection of the client's pool. They share one of their own while
-// there are any. The lock is not granted in order of arrival.
+// Otherwise Lock waits for a message, and tries again after that, when the holder's lease
+// would expire, and at least every half second. Waiters use no connection of the client's
+// pool. They share one of their own while there are any.
+//
+// A message that the token has changed is for all waiters. Their Lock then returns an error
+// that wraps reauth.ErrChanged. A message that the lock was released is for the one that has
+// waited longest. But the lock is granted to whoever asks first.
 //
 // The call names the key of the token too. So Lock fails where Redis would refuse a Save:
 // on a replica, without memory or replicas enough, or where the user may not write the
 // token (since Redis 7). While a cluster migrates the slot of the keys it may be able to
-// serve each of them and not both, for which Lock waits.
+// serve each of them and not all, for which Lock waits.
 //
 // If Redis fails, and the client's own retries fail as well, Lock returns an error. It
 // may then be unknown whether the lock was taken, and also when ctx is done. In both
@@ -30,50 +36,74 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 		return nil, nil, s.bad
 	}
 	keys, owner := s.keys(session), cryptorand.Text()
-	key := keys.lock
 	var visit *visitor
 	var late *call[state]
+	hash, queued := "", false
 	for ctx.Err() == nil {
-		sent := time.Now()
-		taking := start(ctx, func(ctx context.Context) (state, error) { return s.take(ctx, keys, owner) })
+		sent, from, enter := time.Now(), hash, !queued
+		taking := start(ctx, func(ctx context.Context) (state, error) { return s.take(ctx, keys, owner, from, enter) })
 		got, err := taking.wait(ctx)
 		switch {
 		case err != nil && migrating(err): // so the script did not run
 			sleep(ctx, firstPause)
+			continue
 		case err != nil:
-			go s.undo(taking, key, owner) // ends within two leases
-			return nil, nil, failed("lock", key, err)
+			go s.undo(taking, keys, owner) // ends within two leases
+			return nil, nil, failed("lock", keys.lock, err)
 		case got.mine && time.Since(sent) < s.lease:
 			l := s.hold(ctx, session, owner, sent)
 			return l.held, l.unlock, nil
 		case got.mine: // it took so long that the lease may have expired again
-			late = taking
-		case visit == nil:
-			visit = s.bell.enter(key)
+			late, queued = taking, false
+			continue
+		case got.changed:
+			return nil, nil, failed("lock", keys.lock, reauth.ErrChanged)
+		}
+		hash, queued = got.hash, true
+		if visit == nil {
+			visit = s.bell.enter(keys.lock, owner)
 			defer visit.leave()
-			fallthrough
-		default:
-			visit.wait(ctx, s.patience(got.left))
+		}
+		switch visit.wait(ctx, s.patience(got.left), hash) {
+		case called: // and taken out of the queue
+			queued = false
+		case changed:
+			return nil, nil, failed("lock", keys.lock, reauth.ErrChanged)
 		}
 	}
-	if late != nil {
-		go s.undo(late, key, owner)
+	switch {
+	case late != nil:
+		go s.undo(late, keys, owner)
+	case visit != nil: // or the queue would call somebody who is gone
+		go s.release(keys, owner, time.Now().Add(s.lease)) // ends then
 	}
-	return nil, nil, failed("lock", key, context.Cause(ctx))
+	return nil, nil, failed("lock", keys.lock, context.Cause(ctx))
 }
 
 // A state is the result of an attempt to take a lock.
 type state struct {
-	mine bool
-	left time.Duration // of another's lease; negative if that does not expire
+	mine    bool
+	changed bool          // the token has, since the first attempt
+	left    time.Duration // of another's lease; negative if that does not expire
+	hash    string        // of the token
 }
 
-func (s *Store) take(ctx context.Context, keys keys, owner string) (state, error) {
-	answer, err := lockScript.Run(ctx, s.client, []string{keys.lock, keys.token}, owner, s.lease.Milliseconds()).Int64Slice()
+// queueKept is how long the queue for a lock is kept after somebody has entered it.
+const queueKept = time.Hour
+
+func (s *Store) take(ctx context.Context, keys keys, owner, hash string, enter bool) (state, error) {
+	answer, err := lockScript.Run(ctx, s.client, []string{keys.lock, keys.token, keys.queue},
+		owner, s.lease.Milliseconds(), hash, enter, queueKept.Milliseconds()).Slice()
 	if err != nil {
 		return state{}, err
 	}
-	return state{mine: answer[0] == 1, left: time.Duration(answer[1]) * time.Millisecond}, nil
+	if len(answer) != 3 {
+		return state{}, errors.New("the script has returned something else than a lock")
+	}
+	what, _ := answer[0].(int64)
+	left, _ := answer[1].(int64)
+	hash, _ = answer[2].(string)
+	return state{mine: what == 1, changed: what == 2, left: time.Duration(left) * time.Millisecond, hash: hash}, nil
 }
 
 // patience is how long to wait for a message about a lock that another holds for left.
@@ -87,25 +117,22 @@ func (s *Store) patience(left time.Duration) time.Duration {
 }
 
 // undo releases the lock that taking, for which Lock no longer waits, may have taken.
-func (s *Store) undo(taking *call[state], key, owner string) {
+func (s *Store) undo(taking *call[state], keys keys, owner string) {
 	timer := time.NewTimer(s.lease)
 	defer timer.Stop()
 	select {
 	case <-taking.done:
-		if taking.err == nil && !taking.value.mine {
-			return
-		}
 	case <-timer.C:
 	}
-	s.release(key, owner, time.Now().Add(s.lease))
+	s.release(keys, owner, time.Now().Add(s.lease))
 }
 
-// release releases the lock and tells the waiters. It retries until the lease has
-// expired.
-func (s *Store) release(key, owner string, until time.Time) {
+// release releases the lock, or leaves its queue, and tells the next waiter. It retries
+// until the lease has expired.
+func (s *Store) release(keys keys, owner string, until time.Time) {
 	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
 	_, _ = persist(ctx, passing, func(ctx context.Context) (int64, error) {
-		return unlockScript.Run(ctx, s.client, []string{key}, owner).Int64()
+		return unlockScript.Run(ctx, s.client, []string{keys.lock, keys.queue}, owner).Int64()
 	})
 }

@@ -1,14 +1,16 @@
 // Package redisstore keeps the tokens of sessions in Redis, for processes on
 // several machines. A [Store] is a reauth.Store and a reauth.Locker.
 //
-// A session has two keys, one for its token, as JSON, and one for its lock. The lock is a
+// A session has a key for its token, as JSON, one for its lock, and one for the queue of
+// those who wait for that. The lock is a
 // lease, whose key expires and which the holder extends while it works. A Load, Save or
 // Delete under a lease is one script that first checks whether the holder still has the
 // lock. Therefore a process that was stopped during a refresh, and continues after its
 // lease has expired, cannot replace the newer token that another has stored meanwhile.
 //
-// Pub/Sub tells waiters that a lock was released. They also poll from time to time,
-// because such a message can be lost.
+// Pub/Sub tells waiters that a lock was released or a token has changed, and those who call
+// [Store.Watch] which sessions have changed. Waiters also poll from time to time, because
+// such a message can be lost.
 //
 // The store keeps tokens only as well as Redis does. A Redis that restarts without
 // persistence, evicts keys or fails over to a replica that lags behind loses sessions;
@@ -17,6 +19,7 @@ package redisstore
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,7 +75,8 @@ type Store struct {
 	ttl    time.Duration
 	look   time.Duration // the longest interval at which a waiter polls
 	bell   *bell
-	bad    error // set if an argument of New was invalid
+	id     string // of this Store, by which it knows what it has written
+	bad    error  // set if an argument of New was invalid
 }
 
 var (
@@ -96,6 +100,7 @@ func New(client redis.UniversalClient, opts *Options) *Store {
 		client: client, prefix: opts.Prefix, lease: opts.Lease, ttl: opts.TTL,
 		look: 250 * time.Millisecond,
 		bell: newBell(client),
+		id:   rand.Text(),
 	}
 	if s.prefix == "" {
 		s.prefix = defaultPrefix
@@ -172,7 +177,7 @@ func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, e
 // Save implements reauth.Store. With the context of a lock it writes only while the lease
 // lasts. While Redis is away it retries until the lease is lost or ctx is done, because
 // the stored token may be the one that was spent for tok, which no other process can
-// know. Without a lock it is a plain SET, even if somebody holds the lock.
+// know. Without a lock it writes even if somebody holds the lock.
 //
 // A token that is not UTF-8 is an error, because JSON cannot represent it.
 func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) error {
@@ -187,9 +192,7 @@ func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) erro
 	if l := s.leaseIn(ctx, session); l != nil {
 		return l.write(ctx, "save", text)
 	}
-	_, err = do(ctx, func(ctx context.Context) (string, error) {
-		return s.client.Set(ctx, key, text, s.ttl).Result()
-	})
+	_, err = do(ctx, func(ctx context.Context) (int64, error) { return s.write(ctx, session, "", 0, text) })
 	return failed("save", key, err)
 }
 
@@ -202,10 +205,16 @@ func (s *Store) Delete(ctx context.Context, session string) error {
 		return l.write(ctx, "delete", nil)
 	}
 	key := s.keys(session).token
-	_, err := do(ctx, func(ctx context.Context) (int64, error) {
-		return s.client.Del(ctx, key).Result()
-	})
+	_, err := do(ctx, func(ctx context.Context) (int64, error) { return s.write(ctx, session, "", 0, nil) })
 	return failed("delete", key, err)
+}
+
+// write replaces the stored token, or removes it if token is empty, and tells all who wait
+// or watch. owner is that of a lease, or empty. The result is 0 if it does not have the lock.
+func (s *Store) write(ctx context.Context, session, owner string, number int64, token []byte) (int64, error) {
+	keys := s.keys(session)
+	return writeScript.Run(ctx, s.client, []string{keys.token, keys.lock, keys.queue},
+		owner, number, token, s.ttl.Milliseconds(), s.changes(), s.id+session).Int64()
 }
 
 // decode returns the token whose JSON is text. Its error does not wrap that of package

@@ -250,11 +250,11 @@ func TestAllMethodsReturnWhenTheirContextIsDone(t *testing.T) {
 
 // Redis repeats the arguments of a command that it does not know.
 func TestAnErrorOfRedisShowsNoToken(t *testing.T) {
-	s := startServer(t, "--rename-command", "SET", "")
+	s := startServer(t, "--rename-command", "EVALSHA", "")
 	client := s.client(t)
-	require.ErrorContains(t, client.Set(t.Context(), "k", "secret", 0).Err(), "secret", "what this test is about")
-	store := redisstore.New(client, nil)
-	err := store.Save(t.Context(), "ann", reauth.Token{AccessToken: "secret"})
+	require.ErrorContains(t, client.EvalSha(t.Context(), "0", nil, "secret").Err(), "secret", "what this test is about")
+	store := redisstore.New(client, &redisstore.Options{Prefix: "p"})
+	err := store.Save(t.Context(), "", reauth.Token{AccessToken: "secret"})
 	require.ErrorContains(t, err, "unknown command")
 	for ; err != nil; err = errors.Unwrap(err) {
 		assert.NotContains(t, err.Error(), "secret")

@@ -60,10 +60,15 @@ func (v leasingView) Lock(ctx context.Context, session string) (held context.Con
 	}
 	err = errStoreFault
 	defer func() { // also if it panics
-		if err != nil && ctx.Err() == nil {
-			w.mu.Lock()
-			defer w.mu.Unlock()
+		if err == nil || errors.Is(err, reauth.ErrChanged) {
+			return
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if ctx.Err() == nil {
 			p.know(session).lockFailed = time.Now()
+		} else {
+			p.know(session).lockTimedOut = time.Now()
 		}
 	}()
 	return v.lock(ctx, session)
@@ -100,10 +105,19 @@ func (v leasingView) lock(ctx context.Context, session string) (context.Context,
 		return nil, nil, errStoreOut
 	}
 	w.mu.Lock()
-	slot := v.s.slot(session)
+	slot, changed := v.s.slot(session), v.s.change(session)
 	w.mu.Unlock()
+	if !w.plan.tells {
+		changed = nil
+	}
 	select {
 	case slot <- struct{}{}:
+	case <-changed:
+		if err := pass(ctx, back); err != nil {
+			return nil, nil, err
+		}
+		w.note(p.name, session, "store: the token has changed")
+		return nil, nil, reauth.ErrChanged
 	case <-ctx.Done():
 		return nil, nil, context.Cause(ctx)
 	case <-p.died:

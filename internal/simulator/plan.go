@@ -41,6 +41,7 @@ type plan struct {
 	// What else there is.
 	polls   bool // somebody polls an endpoint that refuses every token
 	signsIn bool // there is a Config.SignIn
+	tells   bool // a wait for the lock ends when the token changes
 	watches bool // processes are told what others store
 	forgets bool // the store forgets a save, and nothing else goes wrong
 
@@ -151,6 +152,7 @@ func newPlan(c *chance, o Options) *plan {
 		signsIn: d.percent(20),
 		watches: d.percent(25),
 		forgets: d.percent(6),
+		tells:   d.percent(70),
 	}
 	if late := pick(d, 50*time.Millisecond, 200*time.Millisecond, 400*time.Millisecond); d.percent(30) && p.lifetime >= time.Second && (p.told == toldExactly || p.told == toldAsText) {
 		p.late, p.killsOld = min(late, p.lifetime/4), false

@@ -62,12 +62,13 @@ type knowledge struct {
 	gaveBack     map[*token]time.Time // when it was last asked to revoke a token
 	notGivenBack map[*token]time.Time // when that failed, unless it has succeeded since
 
-	turns      []*turn
-	signOut    time.Time // when one last began; zero if the session is known to be back
-	forgot     time.Time // when it was last told that the store has changed
-	outFailed  bool      // a SignOut has returned an error
-	loadFailed time.Time // when a Load last did
-	lockFailed time.Time // when a Lock last did, for another reason than that somebody holds it
+	turns        []*turn
+	signOut      time.Time // when one last began; zero if the session is known to be back
+	forgot       time.Time // when it was last told that the store has changed
+	outFailed    bool      // a SignOut has returned an error
+	loadFailed   time.Time // when a Load last did
+	lockTimedOut time.Time // when a Lock last waited in vain
+	lockFailed   time.Time // when a Lock last did, for another reason than that somebody holds it
 
 	failed         time.Time     // when a refresh failed; zero if nothing is left of that
 	failedPause    time.Duration // for how long no refresh may follow, at least

@@ -206,6 +206,7 @@ func (w *world) judgeSave(p *process, session string, t *token, tok reauth.Token
 	}
 	before := w.storage.held[session]
 	switch {
+	case before == nil && t.family.removed && p.know(session).outFailed: // it was pending, and the user knows
 	case before == nil && t.family.removed:
 		w.violatedLocked(ruleResurrected, p, session, "%v is saved after its session was deleted", t)
 	case before == nil || before == t:

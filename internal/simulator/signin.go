@@ -93,7 +93,8 @@ func (w *world) judgeForgotten(o *op, at *attempt) {
 	switch {
 	case !w.plan.isReliable, k.forgot.IsZero(), !o.began.After(k.forgot), at.hop > 0:
 	case w.storage.since[o.session].After(k.forgot), w.storage.removed[o.session].After(k.forgot):
-	case at.entered.Sub(o.began) >= brief:
+	case held != nil && held.family == at.t.family, at.entered.Sub(o.began) >= brief:
+	case !k.lockTimedOut.Before(k.forgot) && o.began.Before(k.lockTimedOut.Add(max(w.plan.refreshPause(), 100*time.Millisecond))): // then it looks again
 	case k.turnsSince(k.forgot):
 	case held == nil && w.plan.function: // a refresher that may not need a token is asked after a pause
 	default:

@@ -22,15 +22,16 @@ type storage struct {
 	held    map[string]*token    // which tokens those are
 	since   map[string]time.Time // when they were saved
 	locks   map[string]chan struct{}
-	memory  reauth.MemoryStore // does the work, where the plan says so
-	out     time.Time          // until when it answers nothing
-	full    time.Time          // until when it saves nothing
+	changes map[string]chan struct{} // closed when the token changes
+	memory  reauth.MemoryStore       // does the work, where the plan says so
+	out     time.Time                // until when it answers nothing
+	full    time.Time                // until when it saves nothing
 	past    map[string][]version
 	removed map[string]time.Time // when a session was last deleted
 }
 
 func newStorage(w *world) *storage {
-	return &storage{w: w, tokens: make(map[string]reauth.Token), held: make(map[string]*token), since: make(map[string]time.Time), past: make(map[string][]version), removed: make(map[string]time.Time), locks: make(map[string]chan struct{})}
+	return &storage{w: w, tokens: make(map[string]reauth.Token), held: make(map[string]*token), since: make(map[string]time.Time), past: make(map[string][]version), removed: make(map[string]time.Time), locks: make(map[string]chan struct{}), changes: make(map[string]chan struct{})}
 }
 
 // A version is what was stored until a time.
@@ -48,6 +49,18 @@ func (s *storage) remember(session string) {
 	const enough = 30
 	past := append(s.past[session], version{time.Now(), s.tokens[session], s.held[session]})
 	s.past[session] = past[max(len(past)-enough, 0):]
+	if c := s.changes[session]; c != nil {
+		close(c)
+		delete(s.changes, session)
+	}
+}
+
+// change is closed when the token is replaced or deleted. w.mu is held.
+func (s *storage) change(session string) <-chan struct{} {
+	if s.changes[session] == nil {
+		s.changes[session] = make(chan struct{})
+	}
+	return s.changes[session]
 }
 
 // before returns what was stored at a time. w.mu is held.
