@@ -1,10 +1,12 @@
 package redisstore_test
 
 import (
+	"context"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -60,12 +62,27 @@ func suffice(t *testing.T, open func() redis.UniversalClient) {
 			}
 		}
 		require.NoError(t, holder.Save(held, session, reauth.Token{AccessToken: "a"}))
+		require.ErrorIs(t, receive(t, "the news", result), reauth.ErrChanged)
+		result = lockLater(t, newDeaf(client), session)
+		for range 2 {
+			for receive(t, "a try", tries).failed {
+			}
+		}
 		_, ok, err := holder.Load(held, session)
 		require.NoError(t, err)
 		require.True(t, ok)
-		require.NoError(t, holder.Delete(held, session))
 		unlock()
 		require.NoError(t, receive(t, "the lock", result))
+		n, err := holder.Purge(t.Context(), time.Hour)
+		require.NoError(t, err)
+		require.Zero(t, n)
+		ctx, cancel := context.WithCancel(t.Context())
+		watching := make(chan error, 1)
+		heard := make(chan struct{}, 1)
+		go func() { watching <- newDeaf(client).Watch(ctx, func(string) {}, func() { heard <- struct{}{} }) }()
+		receive(t, "news", heard)
+		cancel()
+		require.ErrorIs(t, receive(t, "the end", watching), context.Canceled)
 		require.NoError(t, holder.Save(t.Context(), session, reauth.Token{AccessToken: "a"}))
 		require.NoError(t, holder.Delete(t.Context(), session))
 	}

@@ -18,6 +18,7 @@ func TestStoreInACluster(t *testing.T) {
 	addrs := startCluster(t, 3, 0)
 	const lease = 600 * time.Millisecond
 	storetest.Run(t, storetest.Storage{
+		TellsChanges: true,
 		Open: func(tb testing.TB) reauth.Store {
 			return redisstore.New(newClusterClient(tb, &redis.ClusterOptions{Addrs: addrs}), &redisstore.Options{Lease: lease})
 		},

@@ -5,6 +5,9 @@ package redisstore
 // empty, and therefore ignored, if the session is "" or begins with "}".
 const sessionTag = "{s:"
 
+// tokenSuffix ends the key of a token.
+const tokenSuffix = "}:token"
+
 // keys are the keys of a session. Their beginning and end are fixed, so that they differ
 // from those of every other session without escaping. If the session's name has a "}",
 // which ends the tag, it does so in all keys alike.
@@ -15,8 +18,8 @@ type keys struct {
 }
 
 func (s *Store) keys(session string) keys {
-	tagged := s.prefix + sessionTag + session + "}"
-	return keys{token: tagged + ":token", lock: tagged + ":lock", queue: tagged + ":queue"}
+	tagged := s.prefix + sessionTag + session
+	return keys{token: tagged + tokenSuffix, lock: tagged + "}:lock", queue: tagged + "}:queue"}
 }
 
 // changes is the channel that announces which sessions have changed.

@@ -151,7 +151,7 @@ func (l *lease) bind(ctx context.Context) (context.Context, context.CancelFunc) 
 
 // write replaces the stored token, or removes it, if the lease still has the lock. It
 // retries temporary failures while the lease lasts.
-func (l *lease) write(ctx context.Context, what string, token []byte) error {
+func (l *lease) write(ctx context.Context, what string, token string) error {
 	if err := l.lost(); err != nil {
 		return err
 	}

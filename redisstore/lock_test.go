@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -40,7 +39,7 @@ func mustLock(t *testing.T, store *redisstore.Store, session string) (held conte
 }
 
 // lockLater starts to wait for the lock. The result is nil after the lock was taken and
-// released.
+// released, or an error of Lock.
 func lockLater(t *testing.T, store *redisstore.Store, session string) <-chan error {
 	t.Helper()
 	result := make(chan error, 1)
@@ -539,36 +538,120 @@ func TestScriptsThatRedisHasForgottenAreSentAgain(t *testing.T) {
 	unlock()
 }
 
-func TestTenWaitersCostAFewCallsEach(t *testing.T) {
+// waitersOf returns ten stores that wait for the lock of a session and listen, and what
+// counts their calls.
+func waitersOf(t *testing.T, s *server, session string) (results []<-chan error, calls *atomic.Int64) {
+	t.Helper()
 	const waiters = 10
-	s := startServer(t)
-	_, unlock := mustLock(t, newDeaf(s.client(t)), "ann")
-	var mu sync.Mutex
-	tries := 0
-	var results []<-chan error
+	calls = new(atomic.Int64)
 	for range waiters {
 		client := s.client(t)
 		client.AddHook(hook{done: func(cmd redis.Cmder, _ error) {
 			if strings.HasPrefix(cmd.Name(), "eval") {
-				mu.Lock()
-				defer mu.Unlock()
-				tries++
+				calls.Add(1)
 			}
 		}})
-		results = append(results, lockLater(t, newDeaf(client), "ann"))
+		results = append(results, lockLater(t, newDeaf(client), session))
 	}
 	admin := s.client(t)
-	store := newDeaf(admin)
-	_, lock := store.Keys("ann")
+	_, lock := newDeaf(admin).Keys(session)
 	eventually(t, "all listen", func() bool { return admin.PubSubNumSub(t.Context(), lock).Val()[lock] == waiters })
+	eventually(t, "all have tried again since", func() bool { return calls.Load() >= 2*waiters })
+	return results, calls
+}
+
+// One waiter after the other gets the lock, and wakes the next.
+func TestAnUnlockWithoutAChangeWakesOneWaiter(t *testing.T) {
+	s := startServer(t)
+	store := newDeaf(s.client(t))
+	_, unlock := mustLock(t, store, "ann")
+	results, calls := waitersOf(t, s, "ann")
 	unlock()
 	for _, result := range results {
 		require.NoError(t, receive(t, "the lock", result))
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	t.Logf("%d waiters made %d calls", waiters, tries)
-	// Each makes one call at first, one when it listens, one each time somebody else has
-	// released the lock, and one to release it.
-	assert.LessOrEqual(t, tries, waiters*(3+waiters))
+	n := int64(len(results))
+	// Each has made one call at first, and one when it listened, now one to take the lock, and one to release
+	// it. One may have been woken twice, because it heard of the lock before it was called.
+	eventually(t, "all have released it", func() bool { return calls.Load() >= 4*n })
+	assert.LessOrEqual(t, calls.Load(), 5*n)
+}
+
+func TestAChangeCostsItsWaitersNoCall(t *testing.T) {
+	for name, write := range map[string]func(store *redisstore.Store, held context.Context) error{
+		"Save": func(store *redisstore.Store, held context.Context) error {
+			return store.Save(held, "ann", reauth.Token{AccessToken: "2"})
+		},
+		"Delete": func(store *redisstore.Store, held context.Context) error { return store.Delete(held, "ann") },
+		"Save without the lock": func(store *redisstore.Store, _ context.Context) error {
+			return store.Save(context.Background(), "ann", reauth.Token{AccessToken: "2"})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startServer(t)
+			store := newDeaf(s.client(t))
+			require.NoError(t, store.Save(t.Context(), "ann", reauth.Token{AccessToken: "1"}))
+			held, unlock := mustLock(t, store, "ann")
+			results, calls := waitersOf(t, s, "ann")
+			before := calls.Load()
+			require.NoError(t, write(store, held))
+			for _, result := range results {
+				require.ErrorIs(t, receive(t, "the news", result), reauth.ErrChanged)
+			}
+			assert.Equal(t, before, calls.Load())
+			unlock()
+			late := lockLater(t, newDeaf(s.client(t)), "ann")
+			require.NoError(t, receive(t, "the lock", late), "those who have left are not called")
+		})
+	}
+}
+
+// The queue calls somebody who has left.
+func TestAWaiterThatLeavesIsNotCalled(t *testing.T) {
+	s := startServer(t)
+	store := newDeaf(s.client(t))
+	_, unlock := mustLock(t, store, "ann")
+	admin := s.client(t)
+	queue := "reauth:{s:ann}:queue"
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() { _, _, err := newDeaf(s.client(t)).Lock(ctx, "ann"); left <- err }()
+	eventually(t, "it waits", func() bool { return admin.LLen(t.Context(), queue).Val() == 1 })
+	stays := lockLater(t, newDeaf(s.client(t)), "ann")
+	eventually(t, "another waits", func() bool { return admin.LLen(t.Context(), queue).Val() == 2 })
+	cancel()
+	require.ErrorIs(t, receive(t, "the end of its wait", left), context.Canceled)
+	eventually(t, "it has left the queue", func() bool { return admin.LLen(t.Context(), queue).Val() == 1 })
+	unlock()
+	require.NoError(t, receive(t, "the lock", stays))
+	assert.Zero(t, admin.Exists(t.Context(), queue).Val())
+}
+
+// It has been called, and leaves before it can take the lock.
+func TestAWaiterThatIsCalledAndLeavesCallsTheNext(t *testing.T) {
+	s := startServer(t)
+	store := newDeaf(s.client(t))
+	_, unlock := mustLock(t, store, "ann")
+	admin := s.client(t)
+	queue := "reauth:{s:ann}:queue"
+	require.NoError(t, admin.RPush(t.Context(), queue, "GONE").Err())
+	stays := lockLater(t, newDeaf(s.client(t)), "ann")
+	eventually(t, "another waits", func() bool { return admin.LLen(t.Context(), queue).Val() == 2 })
+	unlock() // which calls the one that is gone
+	store.Leave("ann", "GONE")
+	require.NoError(t, receive(t, "the lock", stays))
+}
+
+// A client of the first version tells all waiters, and does not know of the queue.
+func TestAMessageOfTheFirstVersionWakesAll(t *testing.T) {
+	s := startServer(t)
+	admin := s.client(t)
+	lock := "reauth:{s:ann}:lock"
+	require.NoError(t, admin.HSet(t.Context(), lock, "owner", "of the first version", "writes", 0).Err())
+	results, _ := waitersOf(t, s, "ann")
+	require.NoError(t, admin.Del(t.Context(), lock).Err())
+	require.NoError(t, admin.Publish(t.Context(), lock, "").Err())
+	for _, result := range results {
+		require.NoError(t, receive(t, "the lock", result))
+	}
 }

@@ -29,6 +29,10 @@ var (
 	renewLua    string
 	renewScript = redis.NewScript(renewLua)
 
+	//go:embed purge.lua
+	purgeLua    string
+	purgeScript = redis.NewScript(purgeLua)
+
 	//go:embed unlock.lua
 	unlockLua    string
 	unlockScript = redis.NewScript(unlockLua)

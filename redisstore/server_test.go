@@ -103,11 +103,17 @@ func newClient(tb testing.TB, opts *redis.Options) *redis.Client {
 func startCluster(tb testing.TB, masters, replicas int) []string {
 	tb.Helper()
 	ctx := tb.Context()
+	// A node drops the link to another that has not answered for half of this, and then
+	// loses messages to it. That should not happen only because the machine is busy.
+	timeout := "30000"
+	if replicas > 0 {
+		timeout = "2000" // so that they take over
+	}
 	var addrs []string
 	var nodes []*redis.Client
 	for range masters * (1 + replicas) {
 		bus := freePort(tb)
-		s := startServer(tb, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "2000", "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+		s := startServer(tb, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", timeout, "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
 		node := s.client(tb)
 		nodes = append(nodes, node)
 		addrs = append(addrs, s.addr)

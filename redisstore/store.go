@@ -185,10 +185,11 @@ func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) erro
 		return s.bad
 	}
 	key := s.keys(session).token
-	text, err := tok.MarshalJSON()
+	data, err := tok.MarshalJSON()
 	if err != nil {
 		return failed("save", key, err)
 	}
+	text := withSavedAt(string(data), time.Now())
 	if l := s.leaseIn(ctx, session); l != nil {
 		return l.write(ctx, "save", text)
 	}
@@ -202,16 +203,16 @@ func (s *Store) Delete(ctx context.Context, session string) error {
 		return s.bad
 	}
 	if l := s.leaseIn(ctx, session); l != nil {
-		return l.write(ctx, "delete", nil)
+		return l.write(ctx, "delete", "")
 	}
 	key := s.keys(session).token
-	_, err := do(ctx, func(ctx context.Context) (int64, error) { return s.write(ctx, session, "", 0, nil) })
+	_, err := do(ctx, func(ctx context.Context) (int64, error) { return s.write(ctx, session, "", 0, "") })
 	return failed("delete", key, err)
 }
 
 // write replaces the stored token, or removes it if token is empty, and tells all who wait
 // or watch. owner is that of a lease, or empty. The result is 0 if it does not have the lock.
-func (s *Store) write(ctx context.Context, session, owner string, number int64, token []byte) (int64, error) {
+func (s *Store) write(ctx context.Context, session, owner string, number int64, token string) (int64, error) {
 	keys := s.keys(session)
 	return writeScript.Run(ctx, s.client, []string{keys.token, keys.lock, keys.queue},
 		owner, number, token, s.ttl.Milliseconds(), s.changes(), s.id+session).Int64()

@@ -22,6 +22,7 @@ func TestStore(t *testing.T) {
 	s := startServer(t)
 	const lease = 600 * time.Millisecond
 	storetest.Run(t, storetest.Storage{
+		TellsChanges: true,
 		Open: func(tb testing.TB) reauth.Store {
 			return redisstore.New(s.client(tb), &redisstore.Options{Lease: lease})
 		},

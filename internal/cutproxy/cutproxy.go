@@ -24,7 +24,10 @@ type Proxy struct {
 }
 
 // A pair is one connection from a client and the one that goes with it.
-type pair struct{ client, server net.Conn }
+type pair struct {
+	client, server net.Conn
+	forsaken       bool // guarded by Proxy.mu
+}
 
 // New starts a proxy to target, which ends with the test.
 func New(tb testing.TB, target string) *Proxy {
@@ -56,6 +59,16 @@ func (p *Proxy) Refuse(refuse bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refused = refuse
+}
+
+// Forsake lets the connections there are go silent for good, as after a host has vanished.
+// New ones work.
+func (p *Proxy) Forsake() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for pair := range p.pairs {
+		pair.forsaken = true
+	}
 }
 
 // Stall says whether bytes are kept back. They flow on when it ends.
@@ -96,7 +109,7 @@ func (p *Proxy) serve(client net.Conn) {
 		return
 	}
 	defer server.Close()
-	pair := &pair{client, server}
+	pair := &pair{client: client, server: server}
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -105,25 +118,25 @@ func (p *Proxy) serve(client net.Conn) {
 	p.pairs[pair] = struct{}{}
 	p.mu.Unlock()
 	var wg sync.WaitGroup
-	wg.Go(func() { p.pass(server, client); pair.cut() })
-	wg.Go(func() { p.pass(client, server); pair.cut() })
+	wg.Go(func() { p.pass(pair, server, client); pair.cut() })
+	wg.Go(func() { p.pass(pair, client, server); pair.cut() })
 	wg.Wait()
 	p.mu.Lock()
 	delete(p.pairs, pair)
 	p.mu.Unlock()
 }
 
-func (p *Proxy) pass(to io.Writer, from io.Reader) {
+func (p *Proxy) pass(pair *pair, to io.Writer, from io.Reader) {
 	buf := make([]byte, 4096)
 	for {
 		n, err := from.Read(buf)
 		p.mu.Lock()
-		stalled := p.stalled
+		stalled, forsaken := p.stalled, pair.forsaken
 		p.mu.Unlock()
 		if stalled != nil {
 			<-stalled
 		}
-		if n > 0 {
+		if n > 0 && !forsaken {
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
 			}

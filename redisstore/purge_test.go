@@ -1,0 +1,140 @@
+package redisstore_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/redisstore"
+)
+
+// age makes the token of a session one that was saved long ago.
+func age(t *testing.T, client redis.UniversalClient, store *redisstore.Store, session string, by time.Duration) {
+	t.Helper()
+	key, _ := store.Keys(session)
+	ttl := client.PTTL(t.Context(), key).Val()
+	text := fmt.Sprintf(`{"saved_at":%d,"access_token":"a","refresh_token":"r"}`, time.Now().Add(-by).UnixMilli())
+	require.NoError(t, client.Set(t.Context(), key, text, max(ttl, 0)).Err())
+}
+
+func isThere(t *testing.T, store *redisstore.Store, session string) bool {
+	t.Helper()
+	_, ok, err := store.Load(t.Context(), session)
+	require.NoError(t, err)
+	return ok
+}
+
+func TestPurgeDeletesWhatWasSavedLongAgo(t *testing.T) {
+	for name, open := range map[string]func(t *testing.T) redis.UniversalClient{
+		"Client": func(t *testing.T) redis.UniversalClient { return startServer(t).client(t) },
+		"Cluster": func(t *testing.T) redis.UniversalClient {
+			return newClusterClient(t, &redis.ClusterOptions{Addrs: startCluster(t, 3, 0)})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := open(t)
+			store := redisstore.New(client, &redisstore.Options{Prefix: `a*[b]?\`})
+			another := redisstore.New(client, &redisstore.Options{Prefix: "another"})
+			heard := listen(t, store)
+			const n = 50
+			for i := range n {
+				session := fmt.Sprint(i)
+				require.NoError(t, store.Save(t.Context(), session, reauth.Token{AccessToken: "a"}))
+				if i%2 == 0 {
+					age(t, client, store, session, 2*time.Hour)
+				}
+			}
+			age(t, client, another, "0", 2*time.Hour)
+			deleted, err := store.Purge(t.Context(), time.Hour)
+			require.NoError(t, err)
+			assert.Equal(t, n/2, deleted)
+			for i := range n {
+				assert.Equal(t, i%2 == 1, isThere(t, store, fmt.Sprint(i)), i)
+			}
+			assert.True(t, isThere(t, another, "0"))
+			gone := map[string]bool{}
+			for range n / 2 {
+				gone[receive(t, "news of what this Store has purged", heard.changed)] = true
+			}
+			assert.Len(t, gone, n/2)
+			deleted, err = store.Purge(t.Context(), time.Hour)
+			require.NoError(t, err)
+			assert.Zero(t, deleted)
+		})
+	}
+}
+
+func TestPurgeLeavesALockedSessionAlone(t *testing.T) {
+	client := startServer(t).client(t)
+	store := redisstore.New(client, nil)
+	age(t, client, store, "ann", 2*time.Hour)
+	_, unlock := mustLock(t, store, "ann")
+	deleted, err := store.Purge(t.Context(), time.Hour)
+	require.NoError(t, err)
+	assert.Zero(t, deleted)
+	assert.True(t, isThere(t, store, "ann"))
+	unlock()
+}
+
+func TestPurgeLeavesATokenThatIsSavedMeanwhile(t *testing.T) {
+	s := startServer(t)
+	store := redisstore.New(s.client(t), nil)
+	client := s.client(t)
+	age(t, client, store, "ann", 2*time.Hour)
+	read := false
+	client.AddHook(hook{done: func(cmd redis.Cmder, _ error) {
+		if !read && strings.HasPrefix(cmd.Name(), "eval") {
+			read = true
+			require.NoError(t, store.Save(context.Background(), "ann", reauth.Token{AccessToken: "new"}))
+		}
+	}})
+	deleted, err := redisstore.New(client, nil).Purge(t.Context(), time.Hour)
+	require.NoError(t, err)
+	assert.Zero(t, deleted)
+	assert.True(t, isThere(t, store, "ann"))
+}
+
+// A token of the first version, or of another program, has no time.
+func TestPurgeGivesATokenWithoutATimeTheTimeOfTheFirstPurge(t *testing.T) {
+	client := startServer(t).client(t)
+	store := redisstore.New(client, nil)
+	key, _ := store.Keys("ann")
+	require.NoError(t, client.Set(t.Context(), key, `{"access_token":"a","extra":{"b":"c"}}`, time.Hour).Err())
+	deleted, err := store.Purge(t.Context(), time.Minute)
+	require.NoError(t, err)
+	assert.Zero(t, deleted)
+	tok, ok, err := store.Load(t.Context(), "ann")
+	require.NoError(t, err)
+	require.True(t, ok)
+	assert.Equal(t, reauth.Token{AccessToken: "a", Extra: map[string]string{"b": "c"}}, tok)
+	assert.Contains(t, client.Get(t.Context(), key).Val(), `"saved_at":`)
+	assert.Greater(t, client.PTTL(t.Context(), key).Val(), time.Minute, "its own end stays")
+	_, err = store.Purge(t.Context(), time.Nanosecond)
+	require.NoError(t, err)
+	assert.False(t, isThere(t, store, "ann"))
+}
+
+func TestPurgeLeavesWhatIsNoToken(t *testing.T) {
+	client := startServer(t).client(t)
+	store := redisstore.New(client, nil)
+	ann, _ := store.Keys("ann")
+	bob, _ := store.Keys("bob")
+	require.NoError(t, client.Set(t.Context(), ann, "no token", 0).Err())
+	require.NoError(t, client.RPush(t.Context(), bob, "a list").Err())
+	deleted, err := store.Purge(t.Context(), time.Nanosecond)
+	require.NoError(t, err)
+	assert.Zero(t, deleted)
+	assert.Equal(t, int64(2), client.Exists(t.Context(), ann, bob).Val())
+}
+
+func TestPurgeNeedsATime(t *testing.T) {
+	_, err := redisstore.New(startServer(t).client(t), nil).Purge(t.Context(), 0)
+	require.ErrorContains(t, err, "olderThan is 0s")
+}

@@ -1,0 +1,113 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Watch tells what other processes do with the sessions in the store, until ctx is done. It
+// calls changed with the name of each session whose token somebody else has saved or
+// deleted. It calls missed when such news may have been lost, which includes the moment
+// when it begins to hear, and each time a lost connection was replaced. The calls come one
+// at a time.
+//
+//	go store.Watch(ctx, tr.Forget, tr.ForgetAll)
+//
+// What this Store has written itself causes no call. Another Store, also in this process,
+// is somebody else. A token that expires by Options.TTL, or that Redis evicts, is no news.
+//
+// In a cluster the nodes pass the messages on to each other, and lose some while a link
+// between two of them is broken. Other processes then notice at their next refresh.
+//
+// Watch has a connection of its own. If that is lost it is replaced, at the latest after six
+// seconds of silence. If changed and missed take their time, the messages wait. The error is the cause of ctx. It comes at once if an argument is invalid, or if the Redis
+// user may not subscribe to the channel.
+func (s *Store) Watch(ctx context.Context, changed func(session string), missed func()) error {
+	errs := []error{s.bad}
+	if changed == nil {
+		errs = append(errs, errors.New("redisstore: Watch: changed is nil"))
+	}
+	if missed == nil {
+		errs = append(errs, errors.New("redisstore: Watch: missed is nil"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	w := &watch{store: s, changed: changed, missed: missed}
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		began := time.Now()
+		err := w.hear(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return failed("watch", s.changes(), context.Cause(ctx))
+		case code(err) == "NOPERM", errors.Is(err, redis.ErrClosed):
+			return failed("watch", s.changes(), err)
+		case time.Since(began) > longestPause:
+			pause = firstPause
+		}
+		sleep(ctx, pause-rand.N(pause/2))
+	}
+}
+
+// A watch is one call of Watch.
+type watch struct {
+	store   *Store
+	changed func(session string)
+	missed  func()
+}
+
+// silence is how long nothing may be heard before Redis is asked whether it is still
+// there, and then how long it may take to answer.
+const silence = 3 * time.Second
+
+var errSilent = errors.New("the connection is silent")
+
+// hear passes on what it hears from one connection until that is lost. The client would
+// notice only if it is closed, and not if it is silent.
+func (w *watch) hear(ctx context.Context) error {
+	pubsub := w.store.client.Subscribe(ctx) // to nothing, so it does not connect
+	defer pubsub.Close()
+	_, err := do(ctx, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, pubsub.Subscribe(ctx, w.store.changes())
+	})
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { _ = pubsub.Close() })() // which ends a read
+	for asked := false; ; {
+		heard, err := pubsub.ReceiveTimeout(ctx, silence)
+		if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() && ctx.Err() == nil {
+			if asked {
+				return errSilent
+			}
+			asked = true
+			err = pubsub.Ping(ctx)
+			heard = nil
+		}
+		if err != nil {
+			return err
+		}
+		if heard != nil {
+			asked = false
+			w.pass(heard)
+		}
+	}
+}
+
+// pass passes on what was heard.
+func (w *watch) pass(heard any) {
+	switch m := heard.(type) {
+	case *redis.Subscription:
+		w.missed()
+	case *redis.Message:
+		if id := w.store.id; len(m.Payload) >= len(id) && !strings.HasPrefix(m.Payload, id) {
+			w.changed(m.Payload[len(id):])
+		}
+	}
+}
