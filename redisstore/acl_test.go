@@ -87,3 +87,44 @@ func suffice(t *testing.T, open func() redis.UniversalClient) {
 		require.NoError(t, holder.Delete(t.Context(), session))
 	}
 }
+
+// The rights that the README of the first version gave have no lists.
+func TestTheRightsOfTheFirstVersionAreEnough(t *testing.T) {
+	s := startServer(t)
+	rights := "ACL SETUSER reauth on >PASSWORD ~reauth:* &reauth:* +@connection +get +set +del +hget +hmget +hset +pttl +pexpire +eval +evalsha +publish +subscribe +unsubscribe"
+	var args []any
+	for _, arg := range strings.Fields(rights) {
+		args = append(args, arg)
+	}
+	require.NoError(t, s.client(t).Do(t.Context(), args...).Err())
+	open := func() *redis.Client {
+		return newClient(t, &redis.Options{Addr: s.addr, Username: "reauth", Password: "PASSWORD"})
+	}
+	holder := newDeaf(open())
+	_, release := mustLock(t, holder, "ann")
+	var results []<-chan error
+	for range 3 {
+		client := open()
+		tries := watch(client)
+		results = append(results, lockLater(t, newDeaf(client), "ann"))
+		for range 2 { // first, and when it listens
+			for receive(t, "a try", tries).failed {
+			}
+		}
+	}
+	release()
+	for _, result := range results {
+		require.NoError(t, receive(t, "the lock", result))
+	}
+	held, unlock := mustLock(t, holder, "ann")
+	client := open()
+	tries := watch(client)
+	result := lockLater(t, newDeaf(client), "ann")
+	for range 2 {
+		for receive(t, "a try", tries).failed {
+		}
+	}
+	require.NoError(t, holder.Save(held, "ann", reauth.Token{AccessToken: "a"}))
+	require.ErrorIs(t, receive(t, "the news", result), reauth.ErrChanged)
+	unlock()
+}
