@@ -34,18 +34,9 @@ type visitor struct {
 	woken   chan struct{} // of size 1
 
 	// Guarded by bell.mu.
-	news news
-	hash string // of the token that it has heard of
+	changed bool   // the token has
+	hash    string // of the token that it has heard of
 }
-
-// A news is why a visitor was woken. A greater one hides a lesser.
-type news int
-
-const (
-	nothing news = iota // or somebody may have released the lock
-	called              // by name: the lock was released for this one
-	changed             // the token has
-)
 
 // changedPrefix begins the message that the token has changed. The rest is its hash.
 const changedPrefix = "changed "
@@ -83,8 +74,8 @@ func (v *visitor) leave() {
 }
 
 // wait returns when the visitor is woken, patience has passed, or ctx is done. hash is of
-// the token that the visitor has heard of last.
-func (v *visitor) wait(ctx context.Context, patience time.Duration, hash string) news {
+// the token that the visitor has heard of last. The result is whether that has changed.
+func (v *visitor) wait(ctx context.Context, patience time.Duration, hash string) (changed bool) {
 	v.bell.mu.Lock()
 	v.hash = hash
 	v.bell.mu.Unlock()
@@ -97,9 +88,7 @@ func (v *visitor) wait(ctx context.Context, patience time.Duration, hash string)
 	}
 	v.bell.mu.Lock()
 	defer v.bell.mu.Unlock()
-	got := v.news
-	v.news = nothing
-	return got
+	return v.changed
 }
 
 func (v *visitor) wake() { signal(v.woken) }
@@ -221,10 +210,8 @@ func (b *bell) ring(channel, message string) {
 		case isChange && hash == v.hash: // it has tried since
 			continue
 		case isChange:
-			v.news = changed
-		case message == v.name:
-			v.news = max(v.news, called)
-		case message != "":
+			v.changed = true
+		case message != "" && message != v.name:
 			continue
 		}
 		v.wake()

@@ -13,13 +13,12 @@ const tokenSuffix = "}:token"
 // which ends the tag, it does so in all keys alike.
 type keys struct {
 	token string
-	lock  string // also the channel for those who wait for the lock
-	queue string // of those who wait for the lock
+	lock  string // also the channel for those who wait for it
 }
 
 func (s *Store) keys(session string) keys {
 	tagged := s.prefix + sessionTag + session
-	return keys{token: tagged + tokenSuffix, lock: tagged + "}:lock", queue: tagged + "}:queue"}
+	return keys{token: tagged + tokenSuffix, lock: tagged + "}:lock"}
 }
 
 // changes is the channel that announces which sessions have changed.

@@ -38,10 +38,10 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 	keys, owner := s.keys(session), cryptorand.Text()
 	var visit *visitor
 	var late *call[state]
-	hash, queued := "", false
+	hash := ""
 	for ctx.Err() == nil {
-		sent, from, enter := time.Now(), hash, !queued
-		taking := start(ctx, func(ctx context.Context) (state, error) { return s.take(ctx, keys, owner, from, enter) })
+		sent, seen := time.Now(), hash
+		taking := start(ctx, func(ctx context.Context) (state, error) { return s.take(ctx, keys, owner, seen) })
 		got, err := taking.wait(ctx)
 		switch {
 		case err != nil && migrating(err): // so the script did not run
@@ -54,20 +54,17 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 			l := s.hold(ctx, session, owner, sent)
 			return l.held, l.unlock, nil
 		case got.mine: // it took so long that the lease may have expired again
-			late, queued = taking, false
+			late = taking
 			continue
 		case got.changed:
 			return nil, nil, failed("lock", keys.lock, reauth.ErrChanged)
 		}
-		hash, queued = got.hash, true
+		hash = got.hash
 		if visit == nil {
 			visit = s.bell.enter(keys.lock, owner)
 			defer visit.leave()
 		}
-		switch visit.wait(ctx, s.patience(got.left), hash) {
-		case called: // and taken out of the queue
-			queued = false
-		case changed:
+		if visit.wait(ctx, s.patience(got.left), hash) {
 			return nil, nil, failed("lock", keys.lock, reauth.ErrChanged)
 		}
 	}
@@ -88,12 +85,11 @@ type state struct {
 	hash    string        // of the token
 }
 
-// queueKept is how long the queue for a lock is kept after somebody has entered it.
-const queueKept = time.Hour
+// queueKept is how long the queue is kept while nobody has the lock.
+const queueKept = time.Minute
 
-func (s *Store) take(ctx context.Context, keys keys, owner, hash string, enter bool) (state, error) {
-	answer, err := lockScript.Run(ctx, s.client, []string{keys.lock, keys.token, keys.queue},
-		owner, s.lease.Milliseconds(), hash, enter, queueKept.Milliseconds()).Slice()
+func (s *Store) take(ctx context.Context, keys keys, owner, hash string) (state, error) {
+	answer, err := lockScript.Run(ctx, s.client, []string{keys.lock, keys.token}, owner, s.lease.Milliseconds(), hash).Slice()
 	if err != nil {
 		return state{}, err
 	}
@@ -133,6 +129,6 @@ func (s *Store) release(keys keys, owner string, until time.Time) {
 	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
 	_, _ = persist(ctx, passing, func(ctx context.Context) (int64, error) {
-		return unlockScript.Run(ctx, s.client, []string{keys.lock, keys.queue}, owner).Int64()
+		return unlockScript.Run(ctx, s.client, []string{keys.lock}, owner, queueKept.Milliseconds()).Int64()
 	})
 }

@@ -612,19 +612,23 @@ func TestAWaiterThatLeavesIsNotCalled(t *testing.T) {
 	store := newDeaf(s.client(t))
 	_, unlock := mustLock(t, store, "ann")
 	admin := s.client(t)
-	queue := "reauth:{s:ann}:queue"
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan error, 1)
 	go func() { _, _, err := newDeaf(s.client(t)).Lock(ctx, "ann"); left <- err }()
-	eventually(t, "it waits", func() bool { return admin.LLen(t.Context(), queue).Val() == 1 })
+	eventually(t, "it waits", func() bool { return waiting(t, admin) == 1 })
 	stays := lockLater(t, newDeaf(s.client(t)), "ann")
-	eventually(t, "another waits", func() bool { return admin.LLen(t.Context(), queue).Val() == 2 })
+	eventually(t, "another waits", func() bool { return waiting(t, admin) == 2 })
 	cancel()
 	require.ErrorIs(t, receive(t, "the end of its wait", left), context.Canceled)
-	eventually(t, "it has left the queue", func() bool { return admin.LLen(t.Context(), queue).Val() == 1 })
+	eventually(t, "it has left the queue", func() bool { return waiting(t, admin) == 1 })
 	unlock()
 	require.NoError(t, receive(t, "the lock", stays))
-	assert.Zero(t, admin.Exists(t.Context(), queue).Val())
+	assert.Zero(t, waiting(t, admin))
+}
+
+// waiting is how many stand in the queue for ann's lock.
+func waiting(t *testing.T, client redis.UniversalClient) int {
+	return len(strings.Fields(client.HGet(t.Context(), "reauth:{s:ann}:lock", "queue").Val()))
 }
 
 // It has been called, and leaves before it can take the lock.
@@ -633,10 +637,9 @@ func TestAWaiterThatIsCalledAndLeavesCallsTheNext(t *testing.T) {
 	store := newDeaf(s.client(t))
 	_, unlock := mustLock(t, store, "ann")
 	admin := s.client(t)
-	queue := "reauth:{s:ann}:queue"
-	require.NoError(t, admin.RPush(t.Context(), queue, "GONE").Err())
+	require.NoError(t, admin.HSet(t.Context(), "reauth:{s:ann}:lock", "queue", "GONE ").Err())
 	stays := lockLater(t, newDeaf(s.client(t)), "ann")
-	eventually(t, "another waits", func() bool { return admin.LLen(t.Context(), queue).Val() == 2 })
+	eventually(t, "another waits", func() bool { return waiting(t, admin) == 2 })
 	unlock() // which calls the one that is gone
 	store.Leave("ann", "GONE")
 	require.NoError(t, receive(t, "the lock", stays))

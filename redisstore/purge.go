@@ -80,7 +80,7 @@ func (s *Store) purge(ctx context.Context, session string, before int64) (bool, 
 	case saved >= before:
 		return false, nil
 	}
-	done, err := purgeScript.Run(ctx, s.client, []string{keys.token, keys.lock, keys.queue},
+	done, err := purgeScript.Run(ctx, s.client, []string{keys.token, keys.lock},
 		text, replacement, s.changes(), nobody+session).Int64()
 	return err == nil && done == 1 && replacement == "", err
 }

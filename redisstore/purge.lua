@@ -1,4 +1,4 @@
--- KEYS: token; lock, whose name is also that of a channel; queue. ARGV: token as it was
+-- KEYS: token; lock, whose name is also that of a channel. ARGV: token as it was
 -- read, what to replace it by, or '' to delete it; channel for those who watch; message for
 -- them.
 -- Returns whether it was done. It is not if somebody has the lock, or has saved meanwhile.
@@ -14,7 +14,7 @@ if ARGV[2] ~= '' then
   end
   return 1
 end
-redis.call('DEL', KEYS[1], KEYS[3])
+redis.call('DEL', KEYS[1])
 redis.pcall('PUBLISH', KEYS[2], 'changed ' .. redis.sha1hex(''))
 redis.pcall('PUBLISH', ARGV[3], ARGV[4])
 return 1

@@ -1,7 +1,7 @@
 // Package redisstore keeps the tokens of sessions in Redis, for processes on
 // several machines. A [Store] is a reauth.Store and a reauth.Locker.
 //
-// A session has a key for its token, as JSON, one for its lock, and one for the queue of
+// A session has two keys, one for its token, as JSON, and one for its lock and the queue of
 // those who wait for that. The lock is a
 // lease, whose key expires and which the holder extends while it works. A Load, Save or
 // Delete under a lease is one script that first checks whether the holder still has the
@@ -214,7 +214,7 @@ func (s *Store) Delete(ctx context.Context, session string) error {
 // or watch. owner is that of a lease, or empty. The result is 0 if it does not have the lock.
 func (s *Store) write(ctx context.Context, session, owner string, number int64, token string) (int64, error) {
 	keys := s.keys(session)
-	return writeScript.Run(ctx, s.client, []string{keys.token, keys.lock, keys.queue},
+	return writeScript.Run(ctx, s.client, []string{keys.token, keys.lock},
 		owner, number, token, s.ttl.Milliseconds(), s.changes(), s.id+session).Int64()
 }
 
