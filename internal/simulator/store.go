@@ -188,17 +188,19 @@ func (v view) Load(ctx context.Context, session string) (tok reauth.Token, ok bo
 	if v.p.isDead() {
 		return reauth.Token{}, false, nil
 	}
-	began := time.Now()
 	d := v.s.w.chance.now(v.p.name, session, "replica")
 	lags, by := leaseOf(ctx) == nil && v.s.w.strikes(d, loadLags), v.s.w.span(d, 1, mostLag)
-	returned := false
-	defer func() {
-		if err == nil && returned && time.Since(began) < v.s.w.plan.timeout { // too late is as bad
-			return
-		}
+	failed := func() {
 		v.s.w.mu.Lock()
 		defer v.s.w.mu.Unlock()
-		v.p.know(session).loadFailed = time.Now() // also if it panics
+		v.p.know(session).loadFailed = time.Now()
+	}
+	late := time.AfterFunc(v.s.w.plan.timeout, failed) // too late is as bad
+	returned := false
+	defer func() {
+		if !late.Stop() || err != nil || !returned { // also if it panics
+			failed()
+		}
 	}()
 	err = v.call(ctx, session, "Load", nil, loadFails, faultKinds, func() error {
 		tok, ok = v.s.tokens[session]
