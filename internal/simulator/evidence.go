@@ -110,7 +110,7 @@ func (w *world) before(p *process, session string, t *token) *token {
 	return b
 }
 
-// isReplaced reports whether a sign-in or sign-out may have come since a request was sent.
+// isReplaced reports whether a sign-in or sign-out may have come since a request began.
 // w.mu is held.
 func (w *world) isReplaced(o *op, at *attempt) bool {
 	families := w.server.families[o.session]
@@ -119,6 +119,6 @@ func (w *world) isReplaced(o *op, at *attempt) bool {
 		return true
 	}
 	return slices.ContainsFunc(o.p.know(o.session).turns, func(u *turn) bool {
-		return u.ended.IsZero() || !u.ended.Before(at.entered)
+		return u.ended.IsZero() || !u.ended.Before(o.began) // the token may have been taken long before it was sent
 	})
 }
