@@ -12,8 +12,8 @@ type mutant struct {
 var mutants = []mutant{
 	{
 		name:   "P1 a late refusal is not compared with the current token",
-		file:   "internal/mutants/list.go",
-		line:   "case cur != g && now < cur.expires:",
+		file:   "refused.go",
+		line:   "case cur != g && now < cur.expires && !lacking:",
 		broken: "case false:",
 		tests:  "WhatARequestDoesAfter|Promise1[A-Z]|RefusedAfterRotation",
 	},
@@ -42,15 +42,11 @@ var mutants = []mutant{
 		tests:  "ComparedWithTheStored|Promise1[A-Z]",
 	},
 	{
-		name: "P1 a save under a lost lease counts as done",
-		file: "internal/mutants/list.go",
-		line: "\tswitch {\n\tcase errors.Is(err, errUnsettled): //",
-		broken: `	if l.held.Err() != nil {
-		saved, err = true, nil
-	}
-	switch {
-	case errors.Is(err, errUnsettled): //`,
-		tests: "ASaveUnderALostLease",
+		name:   "P1 a save under a lost lease counts as done",
+		file:   "lease.go",
+		line:   "\tif err != nil {\n\t\terr = wrap(what, err)\n\t}\n\treturn v, err\n}\n\n// unsettle",
+		broken: "\tif err != nil && l.held.Err() == nil {\n\t\terr = wrap(what, err)\n\t} else {\n\t\terr = nil\n\t}\n\treturn v, err\n}\n\n// unsettle",
+		tests:  "ASaveUnderALostLease",
 	},
 	{
 		name:   "P1 a refresh is aborted by a lost lease",
@@ -215,15 +211,11 @@ var mutants = []mutant{
 		tests:  "Promise4|WhoseSaveIsPending",
 	},
 	{
-		name: "P4 a pending save that fails again is forgotten",
-		file: "internal/mutants/list.go",
-		line: `		st.leavePending(now, tok, l, p == nil || p.guard, s.owner.refreshPause)
-		if report {
-`,
-		broken: `		st.pending = nil
-		if report && st.pending != nil {
-`,
-		tests: "PendingSave",
+		name:   "P4 a pending save that fails again is forgotten",
+		file:   "save.go",
+		line:   "\t\tst.leavePending(now, tok, stored, l, p == nil || p.guard, s.owner.refreshPause)\n\t\tif report {\n",
+		broken: "\t\tst.pending = nil\n\t\tif report && st.pending != nil {\n",
+		tests:  "PendingSave",
 	},
 	{
 		name:   "P4 a pending save replaces what another process stored",
@@ -233,15 +225,11 @@ var mutants = []mutant{
 		tests:  "PendingSave",
 	},
 	{
-		name: "P4 what was spent is not remembered",
-		file: "internal/mutants/list.go",
-		line: `			st.remember(from, true)
-		}
-		st.renew`,
-		broken: `			_ = from
-		}
-		st.renew`,
-		tests: "Spent|AStoreThatForgets",
+		name:   "P4 what was spent is not remembered",
+		file:   "save.go",
+		line:   "\t\t\tst.remember(from, true)\n\t\t}\n\t\twas := *st",
+		broken: "\t\t\t_ = from\n\t\t}\n\t\twas := *st",
+		tests:  "Spent|AStoreThatForgets",
 	},
 	{
 		name:   "P4 older spent tokens are forgotten at the next refresh",
@@ -258,11 +246,9 @@ var mutants = []mutant{
 		tests:  "HadAndSpent",
 	},
 	{
-		name: "P4 a refresh is sent under a lease that was lost",
-		file: "internal/mutants/list.go",
-		line: `	case l.held.Err() != nil:
-		return Token{}, false, errLockLost
-`,
+		name:   "P4 a refresh is sent under a lease that was lost",
+		file:   "refresh.go",
+		line:   "\tcase l.held.Err() != nil:\n\t\treturn errLockLost\n",
 		broken: "",
 		tests:  "HasBecomeWrong",
 	},
@@ -325,11 +311,9 @@ var mutants = []mutant{
 		tests:  "ThePendingSaveGivesTheLockBack",
 	},
 	{
-		name: "P4 a pending save that a flight gets ahead of has no timer any more",
-		file: "internal/mutants/list.go",
-		line: `			st.leavePending(now, p.tok, p.lease, p.guard, s.owner.refreshPause)
-			return
-`,
+		name:   "P4 a pending save that a flight gets ahead of has no timer any more",
+		file:   "cached.go",
+		line:   "\t\t\tst.leavePending(now, p.tok, p.stored, p.lease, p.guard, s.owner.refreshPause)\n\t\t\treturn\n",
 		broken: "\t\t\treturn\n",
 		tests:  "UnderItsLockAfterARefresh",
 	},
@@ -393,13 +377,6 @@ var mutants = []mutant{
 		line:   "\t\tif !s.isUnsettled(l) {\n",
 		broken: "\t\tif true {\n",
 		tests:  "OutcomeIsUnknown",
-	},
-	{
-		name:   "P4 a refresh is saved under a lease whose last write ended without an answer meanwhile",
-		file:   "internal/mutants/list.go",
-		line:   "if !again && s.isUnsettled(l) {",
-		broken: "if false {",
-		tests:  "MayStillArrive",
 	},
 	{
 		name:   "P4 a token is deleted under a lease whose last write ended without an answer meanwhile",
@@ -509,9 +486,9 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P5 Retry-After is ignored",
-		file:   "internal/mutants/list.go",
-		line:   "max(jittered, min(err.RetryAfter, longestRetryAfter))",
-		broken: "jittered",
+		file:   "state.go",
+		line:   "until: now + max(jittered, err.pause()),",
+		broken: "until: now + jittered,",
 		tests:  "Promise5|ThePauseAfterFailures",
 	},
 	{
@@ -523,9 +500,9 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P5 every failure is final",
-		file:   "internal/mutants/list.go",
-		line:   "if final = requiresSignIn(err); final && from.isZero() {",
-		broken: "if final = true; final && from.isZero() {",
+		file:   "refresh.go",
+		line:   "if final = requiresSignIn(err); final && from.isZero()",
+		broken: "if final = true; final && from.isZero()",
 		tests:  "Promise5",
 	},
 	{
@@ -539,8 +516,8 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P5 a request that waits for an early refresh fails with it",
-		file:   "internal/mutants/list.go",
-		line:   "case next.use != nil && s.current.Load() == next.use && s.owner.now() < next.use.expires:",
+		file:   "cached.go",
+		line:   "case next.use != nil && s.isStillGood(next.use):",
 		broken: "case false:",
 		tests:  "ABodyThatCannotBeSentTwice",
 	},
@@ -575,11 +552,9 @@ var mutants = []mutant{
 		tests:  "EndsTheBackoff",
 	},
 	{
-		name: "P6 being signed out is not remembered",
-		file: "internal/mutants/list.go",
-		line: `	case st.signedOut != nil && now < st.signedOut.nextLook:
-		return step{err: st.signedOut.err}
-`,
+		name:   "P6 being signed out is not remembered",
+		file:   "state.go",
+		line:   "\tcase st.signedOut != nil && !st.isBack && now < st.signedOut.nextLook:\n\t\treturn step{err: st.signedOut.err}\n",
 		broken: "",
 		tests:  "Promise6|WhatARequestDoes",
 	},
@@ -627,9 +602,9 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P6 an early refresh is tried again after a final answer",
-		file:   "internal/mutants/list.go",
-		line:   "		case now >= g.early && st.rejected == nil && !",
-		broken: "		case now >= g.early && !",
+		file:   "state.go",
+		line:   "case now >= g.early && !throttled && st.rejected == nil && !",
+		broken: "case now >= g.early && !throttled && !",
 		tests:  "WhatARequestDoesBefore|TakesEffectAtExpiry",
 	},
 	{
@@ -749,12 +724,10 @@ var mutants = []mutant{
 		tests:  "Promise7|MeetsIsDropped",
 	},
 	{
-		name: "P7 a refusal from before a sign-in is replayed under it",
-		file: "internal/mutants/list.go",
-		line: `	case g.epoch != st.epoch:
-		return step{own: errOtherSignIn}
-`,
-		broken: "",
+		name:   "P7 a refusal from before a sign-in is replayed under it",
+		file:   "refused.go",
+		line:   "case g.epoch != st.epoch, cur != nil && !g",
+		broken: "case cur != nil && !g",
 		tests:  "WhatARequestDoesAfter|RefusedUnderAnEarlier",
 	},
 	{
@@ -783,12 +756,10 @@ var mutants = []mutant{
 		tests:  "SignOut",
 	},
 	{
-		name: "P7 a flight that is void asks for a refresh",
-		file: "internal/mutants/list.go",
-		line: `	case f.isVoid():
-		return Token{}, false, errMeanwhile
-	case l.held`,
-		broken: "	case l.held",
+		name:   "P7 a flight that is void asks for a refresh",
+		file:   "refresh.go",
+		line:   "\tcase f.isVoid():\n\t\treturn errMeanwhile\n\tcase l.held",
+		broken: "\tcase l.held",
 		tests:  "HasBecomeWrong",
 	},
 	{
@@ -946,16 +917,16 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P7 a sign-out does not try again to revoke",
-		file:   "internal/mutants/list.go",
-		line:   "m.unrevoked.again(ctx, s), ",
-		broken: "",
+		file:   "signin.go",
+		line:   "errors.Join(s.revokeAgain(ctx), s",
+		broken: "errors.Join(s",
 		tests:  "AnEarlierOneCouldNot",
 	},
 	{
 		name:   "P7 what could not be revoked is kept for ever",
-		file:   "internal/mutants/list.go",
-		line:   "k.session == s.name && now-k.since <= longestUnrevoked {",
-		broken: "k.session == s.name && now >= 0 {",
+		file:   "sessions.go",
+		line:   "k.session == session && now-k.since <= longestUnrevoked {",
+		broken: "k.session == session {",
 		tests:  "IsRetriedForAnHour",
 	},
 	{
@@ -1212,9 +1183,9 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P10 the late answer of an abandoned refresh is not saved of its own accord",
-		file:   "internal/mutants/list.go",
-		line:   "	if o.saveNow {",
-		broken: "	if false {",
+		file:   "flight.go",
+		line:   "\tif !o.saveNow {\n",
+		broken: "\tif true {\n",
 		tests:  "Promise10",
 	},
 	{
@@ -1463,7 +1434,7 @@ var mutants = []mutant{
 	{
 		name:   "P13 Forget causes no look at the store",
 		file:   "sessions.go",
-		line:   "\t\tst.stale = st.current != nil\n",
+		line:   "\t\tst.stale, st.look = st.current != nil, 0\n",
 		broken: "",
 		tests:  "OnceItIsForgotten",
 	},
@@ -1475,33 +1446,25 @@ var mutants = []mutant{
 		tests:  "IfItIsForgotten",
 	},
 	{
-		name: "P13 a session that was forgotten is used without a look",
-		file: "state.go",
-		line: `	case st.isChecking():
-		return 0
-	case st.flight`,
-		broken: "\tcase st.flight",
+		name:   "P13 a session that was forgotten is used without a look",
+		file:   "state.go",
+		line:   "\tif st.stale {\n\t\tat = min(at, st.look)\n\t}\n",
+		broken: "",
 		tests:  "LooksAtMore|OnceItIsForgotten",
 	},
 	{
-		name: "P13 a request does not wait for the look after Forget",
-		file: "state.go",
-		line: `	case st.isChecking():
-		next.wait, next.brief = true, true
-`,
+		name:   "P13 a request does not wait for the look after Forget",
+		file:   "state.go",
+		line:   "\tcase st.isChecking(now):\n\t\tnext.wait, next.brief = true, true\n",
 		broken: "\tcase false:\n",
 		tests:  "BeforeItIsSent|OnceItIsForgotten",
 	},
 	{
-		name: "P13 the look after Forget is waited for however long",
-		file: "state.go",
-		line: `	case st.isChecking():
-		next.wait, next.brief = true, true
-`,
-		broken: `	case st.isChecking():
-		next.wait = true
-`,
-		tests: "BeforeItIsSent|TheLookAfterForget",
+		name:   "P13 the look after Forget is waited for however long",
+		file:   "state.go",
+		line:   "\tcase st.isChecking(now):\n\t\tnext.wait, next.brief = true, true\n",
+		broken: "\tcase st.isChecking(now):\n\t\tnext.wait = true\n",
+		tests:  "BeforeItIsSent|TheLookAfterForget",
 	},
 	{
 		name:   "P13 the look after Forget takes as long as the store likes",
@@ -1544,21 +1507,21 @@ var mutants = []mutant{
 	},
 	{
 		name:   "P14 another sign-in in another process starts no epoch",
-		file:   "refresh.go",
+		file:   "save.go",
 		line:   "\t\tif other {\n",
 		broken: "\t\tif false {\n",
 		tests:  "IsNotReplayedUnderAnotherSignIn",
 	},
 	{
 		name:   "P14 any token of another sign-in counts as one of this sign-in",
-		file:   "refresh.go",
+		file:   "save.go",
 		line:   "other := cur != nil && !cur.tok.sameSignIn(tok)",
 		broken: "other := cur == nil && false",
 		tests:  "IsNotReplayedUnderAnotherSignIn",
 	},
 	{
 		name:   "P14 a request refused when another sign-in was found fails in place of keeping its response",
-		file:   "refresh.go",
+		file:   "save.go",
 		line:   "\t\t\tf.elsewhere = true\n",
 		broken: "",
 		tests:  "IsNotReplayedUnderAnotherSignIn",
@@ -1578,14 +1541,11 @@ var mutants = []mutant{
 		tests:  "IsNotReplayedUnderAnotherSignIn",
 	},
 	{
-		name: "P14 a SignIn keeps the SignInID that it is given",
-		file: "internal/mutants/list.go",
-		line: "\ttok.SignInID = rand.Text()\n",
-		broken: `	if tok.SignInID == "" {
-		tok.SignInID = rand.Text()
-	}
-`,
-		tests: "ASignInIDIsGiven",
+		name:   "P14 a SignIn keeps the SignInID that it is given",
+		file:   "signin.go",
+		line:   "\ttok.SignInID = id\n",
+		broken: "\tif tok.SignInID == \"\" {\n\t\ttok.SignInID = id\n\t}\n",
+		tests:  "ASignInIDIsGiven",
 	},
 	{
 		name: "P14 a refresher sets the SignInID",
@@ -1658,9 +1618,9 @@ var mutants = []mutant{
 	{
 		name:   "P14 a look without the lease believes another sign-in",
 		file:   "refresh.go",
-		line:   "case ok && !had && cur.tok.sameSignIn(stored):",
-		broken: "case ok && !had:",
-		tests:  "ALookThatLags",
+		line:   "\tcase ok && same:\n\t\tf.unseen",
+		broken: "\tcase ok && !had:\n\t\tf.unseen",
+		tests:  "ALookThatLags|ALookAdopts",
 	},
 	{
 		name:   "P14 a look without the lease believes a token from before",
@@ -1677,13 +1637,11 @@ var mutants = []mutant{
 		tests:  "RenewedInPlace",
 	},
 	{
-		name: "P14 a look without the lease believes that there is no token",
-		file: "refresh.go",
-		line: "\tcase ok && !had && cur",
-		broken: `	case !ok:
-		return f.refusal(nil, Token{}, Token{}, false, errNotSignedIn)
-	case ok && !had && cur`,
-		tests: "ALookThatLags",
+		name:   "P14 a look without the lease believes that there is no token",
+		file:   "refresh.go",
+		line:   "\tcase ok && same:\n\t\tf.unseen",
+		broken: "\tcase !ok:\n\t\treturn f.refusal(nil, Token{}, Token{}, false, errNotSignedIn)\n\tcase ok && same:\n\t\tf.unseen",
+		tests:  "ALookThatLags|ALookAdopts",
 	},
 	{
 		name:   "a missing refresh token does not keep the old one",
@@ -1708,17 +1666,10 @@ var mutants = []mutant{
 	},
 	{
 		name:   "the pause after refreshes that do not help does not double",
-		file:   "internal/mutants/list.go",
-		line:   "if pause *= 2; pause >= longest {",
-		broken: "if pause >= longest {",
+		file:   "internal/evidence/evidence.go",
+		line:   "\treturn 2 * length\n",
+		broken: "\treturn length\n",
 		tests:  "PauseDoubles|IsStretched",
-	},
-	{
-		name:   "one refresh that does not help counts for each of its replays",
-		file:   "internal/mutants/list.go",
-		line:   "case st.futile.judged != g.number && g.fetched:",
-		broken: "case g.fetched:",
-		tests:  "RefreshesThatDoNotHelp",
 	},
 	{
 		name:   "the session stays locked while handlers hear of a refresh",
@@ -1735,17 +1686,11 @@ var mutants = []mutant{
 		tests:  "TheLockIsFree",
 	},
 	{
-		name: "the session stays locked while handlers hear of a sign-in",
-		file: "internal/mutants/list.go",
-		line: `		s.release(l)
-	}
-	if err == nil {
-		s.owner.emit`,
-		broken: `		defer s.release(l)
-	}
-	if err == nil {
-		s.owner.emit`,
-		tests: "TheSessionIsNotLocked",
+		name:   "the session stays locked while handlers hear of a sign-in",
+		file:   "signin.go",
+		line:   "\t\ts.release(l)\n\t}\n\tif err == nil && !w.void {",
+		broken: "\t\tdefer s.release(l)\n\t}\n\tif err == nil && !w.void {",
+		tests:  "TheSessionIsNotLocked",
 	},
 	{
 		name:   "a sign-out does not revoke",
@@ -2056,9 +2001,9 @@ var mutants = []mutant{
 	},
 	{
 		name:   "the pause of an endpoint holds once the token has expired",
-		file:   "internal/mutants/list.go",
-		line:   "now < min(cur.certain, until) {",
-		broken: "now < until {",
+		file:   "refused.go",
+		line:   "left > 0 && now < cur.certain {",
+		broken: "left > 0 {",
 		tests:  "AfterARefusal|UnderAPause",
 	},
 	{
@@ -2139,13 +2084,10 @@ var mutants = []mutant{
 		tests:  "AfterARefusal|TheTokenBefore",
 	},
 	{
-		name: "the token before is used though it was refused",
-		file: "internal/mutants/list.go",
-		line: `	if early {
-		st.previous = before
-	}
-`,
-		broken: "\tst.previous = before\n",
+		name:   "the token before is used though it was refused",
+		file:   "state.go",
+		line:   "\tif early && before != nil && !before.tok.sendsSame(g.tok) {",
+		broken: "\tif before != nil && !before.tok.sendsSame(g.tok) {",
 		tests:  "TheTokenBeforeGood|AfterARefusalOfIt",
 	},
 	{
@@ -2300,12 +2242,9 @@ var mutants = []mutant{
 		tests:  "NotRepeatedForARefreshPause",
 	},
 	{
-		name: "a Config.SignIn that failed is never called again",
-		file: "internal/mutants/list.go",
-		line: `	if run != nil && run.until != 0 && m.now() >= run.until {
-		run = nil
-	}
-`,
+		name:   "a Config.SignIn that failed is never called again",
+		file:   "signin.go",
+		line:   "\tif run != nil && run.over && m.now() >= run.until {\n\t\trun = nil\n\t}\n",
 		broken: "",
 		tests:  "NotRepeatedForARefreshPause",
 	},
@@ -2395,7 +2334,7 @@ var mutants = []mutant{
 	},
 	{
 		name:   "an Update is dropped for the token of another process",
-		file:   "refresh.go",
+		file:   "save.go",
 		line:   "o := &outcome{landing: landing{gen: g, again: f.update != nil},",
 		broken: "o := &outcome{landing: landing{gen: g},",
 		tests:  "AnUpdateFindsTheToken",
@@ -2594,13 +2533,6 @@ var mutants = []mutant{
 		tests:  "PauseOfTheTokenServerEnds",
 	},
 	{
-		name:   "P5 nothing is adopted while the token server asks for a pause",
-		file:   "refresh.go",
-		line:   "case checks, s.owner.throttle.IsOn(s.owner.now()):",
-		broken: "case checks:",
-		tests:  "IsAdoptedThoughTheTokenServer",
-	},
-	{
 		name:   "P14 a request is replayed under a sign-in of the program though Config.SignIn was to run",
 		file:   "transport.go",
 		line:   " && !s.brought(gen.tok.SignInID) {",
@@ -2648,5 +2580,110 @@ var mutants = []mutant{
 		line:   "\tfinality.Text = true",
 		broken: "\tfinality.Text = false",
 		tests:  "ARefusalInWords",
+	},
+	{
+		name:   "a refresh does not look before the lock",
+		file:   "refresh.go",
+		line:   "\tif found() {\n\t\treturn o\n\t}\n",
+		broken: "",
+		tests:  "OfManyProcesses|ComparedWithTheStored",
+	},
+	{
+		name:   "a change of the token does not end the wait for the lock",
+		file:   "store.go",
+		line:   "\tcase <-changed:\n\t\tleave()\n\t\treturn nil, nil, ErrChanged\n",
+		broken: "",
+		tests:  "AWaitForTheLockEnds|OfManyProcesses",
+	},
+	{
+		name:   "a look is not repeated when the token has changed",
+		file:   "refresh.go",
+		line:   "l, err := s.acquire(f.ctx, found)",
+		broken: "l, err := s.acquire(f.ctx, nil)",
+		tests:  "AWaitForTheLockEnds|OfManyProcesses",
+	},
+	{
+		name:   "a sign-in gives up when the token has changed",
+		file:   "lease.go",
+		line:   "\t\tcase !errors.Is(err, ErrChanged):\n",
+		broken: "\t\tcase found == nil, !errors.Is(err, ErrChanged):\n",
+		tests:  "ASignInOrSignOutWaits",
+	},
+	{
+		name:   "the lock is waited for as long as the token keeps changing",
+		file:   "lease.go",
+		line:   "\t\tcase s.owner.now() >= began+s.owner.timeout:\n\t\t\treturn nil, errLockTimeout\n",
+		broken: "",
+		tests:  "ALockThatTheTokens",
+	},
+	{
+		name:   "an Update looks before the lock",
+		file:   "refresh.go",
+		line:   "looks = f.checks || f.update == nil && st.pending == nil",
+		broken: "looks = true",
+		tests:  "AnUpdateDoesNotLook",
+	},
+	{
+		name:   "P13 a look that failed is not repeated",
+		file:   "flight.go",
+		line:   "\t\tif !o.stays && f.unseen {\n",
+		broken: "\t\tif false {\n",
+		tests:  "ALookThatForget",
+	},
+	{
+		name:   "P13 a look is repeated that has shown the same token",
+		file:   "refresh.go",
+		line:   "\t\tf.unseen = f.unseen && err != nil\n",
+		broken: "",
+		tests:  "ForgettingCosts",
+	},
+	{
+		name:   "P13 a look is repeated that has found a new token",
+		file:   "refresh.go",
+		line:   "\tcase ok && same:\n\t\tf.unseen = false\n",
+		broken: "\tcase ok && same:\n",
+		tests:  "ALookThatForget",
+	},
+	{
+		name:   "P13 a look is repeated that was made under the lock",
+		file:   "refresh.go",
+		line:   "\t\tf.unseen = false\n\t\tmine, o",
+		broken: "\t\tmine, o",
+		tests:  "ALookThatForget",
+	},
+	{
+		name:   "P13 a look that failed is repeated at once",
+		file:   "save.go",
+		line:   "st.current != nil, now+max(pause, grace)",
+		broken: "st.current != nil, now",
+		tests:  "ALookThatForget",
+	},
+	{
+		name:   "P4 a pending save gives its lock back to a sign-in that waits",
+		file:   "lease.go",
+		line:   "\t\ts.lease = l\n\t}\n\treturn true",
+		broken: "\t\treturn false\n\t}\n\treturn true",
+		tests:  "ASaveWithoutAnAnswerKeeps",
+	},
+	{
+		name:   "P4 a pending save keeps a lock that another write holds up",
+		file:   "lease.go",
+		line:   " || s.writers > 0 {",
+		broken: " {",
+		tests:  "APendingSaveDoesNotKeepTheLock",
+	},
+	{
+		name:   "P7 what comes after a sign-in and a sign-out is left pending",
+		file:   "save.go",
+		line:   " && f.epoch >= st.signIn {",
+		broken: " {",
+		tests:  "AfterASignInAndASignOut",
+	},
+	{
+		name:   "P7 what comes after a sign-out that has deleted is stored for the next",
+		file:   "signin.go",
+		line:   "\t\t\twaiting.undeleted = st.signedOut.undeleted\n",
+		broken: "",
+		tests:  "AfterAnEarlierSignOut",
 	},
 }

@@ -19,6 +19,7 @@ func TestEveryMutantApplies(t *testing.T) {
 	for _, m := range mutants {
 		assert.False(t, names[m.name], "two are called %q", m.name)
 		names[m.name] = true
+		assert.False(t, strings.HasPrefix(m.file, "internal/mutants/") || strings.HasSuffix(m.file, "_test.go"), "%s: %s is not what is tested", m.name, m.file)
 		text, err := os.ReadFile(filepath.Join("..", "..", m.file))
 		require.NoError(t, err)
 		broken, err := m.apply(string(text))
