@@ -37,6 +37,9 @@ type reply struct {
 // means that the client does not notice that ctx ends.
 func (p *process) ask(ctx context.Context, presented string, update bool) (_ *reply, deaf bool, err error) {
 	called := time.Now() // from here on the process counts the lifetime of what it gets
+	if began, ok := ctx.Value(updateKey{}).(time.Time); ok {
+		called = began
+	}
 	defer p.enter()()
 	w, session := p.w, reauth.SessionFromContext(ctx)
 	d := w.chance.now(p.name, session, "refresh")

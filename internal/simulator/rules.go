@@ -85,9 +85,9 @@ func (w *world) beginVisit(v *visit, presented string) {
 		return // a refresh token that stays the same does not tell the generation
 	}
 	// A salvaged one, and the one before it, may both have to be tried again, and so may one
-	// that an Update elsewhere has kept, which looks as if it had been renewed.
+	// that the store has forgotten and found again, or that an Update elsewhere has kept, which looks as if it had been renewed.
 	kept := w.storage.held[session] == t && w.storage.since[session].After(k.finalAt)
-	if k.final[t] && !kept && !t.salvaged && !(t.spent != nil && t.spent.next.salvaged) {
+	if k.final[t] && !kept && !t.salvaged && !t.forgotten && !(t.spent != nil && t.spent.next.salvaged) {
 		violated(ruleFinal, "%v", t)
 	}
 	// The rule does not hold for a token that has come meanwhile.

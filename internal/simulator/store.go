@@ -347,5 +347,11 @@ func (v memoryView) Delete(ctx context.Context, session string) error {
 }
 
 func (v memoryView) Lock(ctx context.Context, session string) (context.Context, func(), error) {
-	return v.s.memory.Lock(ctx, session)
+	held, unlock, err := v.s.memory.Lock(ctx, session)
+	if err != nil && ctx.Err() != nil {
+		v.s.w.mu.Lock()
+		defer v.s.w.mu.Unlock()
+		v.p.know(session).lockTimedOut = time.Now()
+	}
+	return held, unlock, err
 }

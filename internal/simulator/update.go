@@ -16,6 +16,7 @@ const (
 	ruleUpdated = "an Update that a sign-out has overtaken is an error"
 )
 
+// updateKey is the context key of when the function of an Update began.
 type updateKey struct{}
 
 // errOfUpdate begins the errors that the functions of Updates return.
@@ -30,6 +31,7 @@ func (p *process) update(o *op, d *dice) {
 	takes := w.span(d, 1, 50*time.Millisecond)
 	overtaken := false
 	fn := func(ctx context.Context, old reauth.Token) (reauth.Token, error) {
+		began := time.Now()
 		if err := pass(ctx, takes); err != nil {
 			return reauth.Token{}, fmt.Errorf("%s%s: %w", errOfUpdate, o.name, err)
 		}
@@ -48,7 +50,7 @@ func (p *process) update(o *op, d *dice) {
 		case keeps:
 			return old, nil
 		}
-		tok, err := p.refresh(context.WithValue(ctx, updateKey{}, o), old)
+		tok, err := p.refresh(context.WithValue(ctx, updateKey{}, began), old)
 		if err != nil {
 			return reauth.Token{}, fmt.Errorf("%s%s: %w", errOfUpdate, o.name, err)
 		}
