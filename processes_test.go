@@ -619,3 +619,35 @@ func TestAPendingSaveDoesNotKeepTheLockFromItsOwnProcess(t *testing.T) {
 		require.NoError(t, a.Transport.SignIn(t.Context(), anew), "under another lease, for which it has to wait")
 	})
 }
+
+func TestAnUpdateThatIsLateLeavesThePendingSaveItsLock(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+		a.Store.Fail("Save")
+		a.Revoke()
+		a.MustGet(t, http.StatusOK)
+		a.Store.On(func(ctx context.Context, call string) error {
+			switch call {
+			case "Save":
+				return testworld.ErrFault
+			case "Delete":
+				return testworld.Hangs(ctx)
+			}
+			return nil
+		})
+		answer := make(chan (<-chan testworld.Result))
+		_, err := a.Transport.Update(t.Context(), func(_ context.Context, old reauth.Token) (reauth.Token, error) {
+			require.Error(t, a.Transport.SignOut(t.Context()))
+			time.Sleep(time.Minute)    // ignoring its context
+			waits := b.Go(t.Context()) // which would spend what is spent
+			time.Sleep(time.Second)
+			defer func() { answer <- waits }()
+			old.Extra = map[string]string{"updated": "yes"}
+			return old, nil
+		})
+		require.Error(t, err)
+		waits := <-answer
+		time.Sleep(time.Second)
+		a.Store.On(nil)
+		require.NoError(t, (<-waits).Err)
+	})
+}

@@ -273,11 +273,12 @@ func (st *state) lookAgain(now, pause time.Duration) {
 	}
 }
 
-// keptLease returns the lease that is kept for a pending save, if another can be made under
-// it, or nil.
+// keptLease returns the lease that is kept for a pending save, or nil. Another save that
+// becomes pending keeps it too, also if a write under it may still arrive: to give it back
+// would let another process spend what is stored.
 func (s *cachedSession) keptLease() *lease {
 	return look(s, func(st *state) *lease {
-		if p := st.pending; p != nil && p.lease != nil && !p.lease.unsettled && !p.lease.lost() {
+		if p := st.pending; p != nil && p.lease != nil && !p.lease.lost() {
 			return p.lease
 		}
 		return nil

@@ -2686,4 +2686,11 @@ var mutants = []mutant{
 		broken: "",
 		tests:  "AfterAnEarlierSignOut",
 	},
+	{
+		name: "P4 an Update that is late takes the lock from a pending save",
+		file: "save.go",
+		line: "p.lease != nil && !p.lease.lost()",
+		broken: "p.lease != nil && !p.lease.unsettled && !p.lease.lost()",
+		tests: "AnUpdateThatIsLate",
+	},
 }
