@@ -2687,10 +2687,10 @@ var mutants = []mutant{
 		tests:  "AfterAnEarlierSignOut",
 	},
 	{
-		name: "P4 an Update that is late takes the lock from a pending save",
-		file: "save.go",
-		line: "p.lease != nil && !p.lease.lost()",
+		name:   "P4 an Update that is late takes the lock from a pending save",
+		file:   "save.go",
+		line:   "p.lease != nil && !p.lease.lost()",
 		broken: "p.lease != nil && !p.lease.unsettled && !p.lease.lost()",
-		tests: "AnUpdateThatIsLate",
+		tests:  "AnUpdateThatIsLate",
 	},
 }
