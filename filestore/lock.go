@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/reauth-go/reauth"
 )
 
 // A waiter polls the lock, because the system has no way of waiting that a context
@@ -33,9 +35,12 @@ type leaseKey struct {
 }
 
 // Lock implements [reauth.Locker]. The lock is on an empty file beside that of the
-// token, which is never removed. Removing it takes the lock away from its holder, which
-// is the only way to lose the lock. The next Load, Save or Delete notices that and is
-// refused, and then held is done.
+// token. Removing it takes the lock away from its holder, which is the only way to lose the
+// lock. The next Load, Save or Delete notices that and is refused, and then held is done.
+//
+// A wait ends with [reauth.ErrChanged] within 10 ms of a change of the token, whoever has
+// made it. So of many processes that need a new token one takes the lock, and the others
+// load what it has saved.
 //
 // Lock fails where a Save could not be done, because the disk is full or read-only or the
 // folder may not be written to. It takes the space for the next token, at least 16 KiB and
@@ -56,6 +61,13 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 }
 
 func (s *Store) lock(ctx context.Context, name string) (*lease, error) {
+	// Before the first try, because a change between that and a later look would not be
+	// noticed.
+	seen, err := s.sight(name)
+	if err != nil {
+		return nil, err
+	}
+	defer seen.close()
 	began := time.Now()
 	for {
 		if ctx.Err() != nil {
@@ -67,6 +79,9 @@ func (s *Store) lock(ctx context.Context, name string) (*lease, error) {
 		select {
 		case <-time.After(min(max(time.Since(began)/10, shortestDelay), longestDelay)):
 		case <-ctx.Done():
+		}
+		if ctx.Err() == nil && seen.isOver() {
+			return nil, reauth.ErrChanged
 		}
 	}
 }

@@ -10,6 +10,9 @@ import (
 	"syscall"
 )
 
+// The number of a file may be that of the next one as soon as nobody has it open.
+const keepOpen = true
+
 // checkFolder returns an error if others may put files into a folder or replace files
 // in it.
 func checkFolder(info fs.FileInfo) error {

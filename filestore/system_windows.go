@@ -8,6 +8,10 @@ import (
 	"syscall"
 )
 
+// An open file might be in the way of the one that replaces it. NTFS numbers files so that it
+// takes long until a number returns.
+const keepOpen = false
+
 // On Windows the permissions of a file follow from its folder. Modes say nothing.
 
 func checkFolder(fs.FileInfo) error { return nil }
