@@ -1,11 +1,13 @@
 package filestore_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -93,6 +95,15 @@ func TestWatchGivesBackWhatTheSystemHasGivenIt(t *testing.T) {
 	}
 	before := watches()
 	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { // so that it ends while events are on their way
+		for ctx.Err() == nil {
+			assert.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+		}
+	})
 	for range 20 {
 		l := watch(t, watchers["the system tells"](t, dir))
 		require.Equal(t, before+1, watches())

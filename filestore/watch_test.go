@@ -360,6 +360,17 @@ func TestWatchSaysWhenTheSystemHasLostEvents(t *testing.T) {
 	require.Equal(t, "ann", <-calls)
 }
 
+// A system that tells of changes may not know of all of them.
+func TestWatchAlsoPollsIfTheSystemTells(t *testing.T) {
+	dir := t.TempDir()
+	store := openToWatch(t, dir)
+	store.HearNothing(t.TempDir())
+	l := watch(t, store)
+	load(t, store, "ann")
+	save(t, open(t, dir), "ann", "1")
+	l.expect("ann")
+}
+
 func TestWatchChecksItsArguments(t *testing.T) {
 	store := open(t, t.TempDir())
 	err := store.Watch(t.Context(), nil, func() {})
