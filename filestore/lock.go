@@ -35,8 +35,9 @@ type leaseKey struct {
 }
 
 // Lock implements [reauth.Locker]. The lock is on an empty file beside that of the
-// token. Removing it takes the lock away from its holder, which is the only way to lose the
-// lock. The next Load, Save or Delete notices that and is refused, and then held is done.
+// token, which nobody but Purge removes. Removing it takes the lock away from its holder, which
+// is the only way to lose the lock. The next Load, Save or Delete notices that and is refused,
+// and then held is done.
 //
 // A wait ends with [reauth.ErrChanged] within 10 ms of a change of the token, whoever has
 // made it. So of many processes that need a new token one takes the lock, and the others
@@ -88,6 +89,19 @@ func (s *Store) lock(ctx context.Context, name string) (*lease, error) {
 
 // tryLock returns nil if the lock is taken.
 func (s *Store) tryLock(ctx context.Context, name string) (*lease, error) {
+	l, err := s.grab(ctx, name)
+	if l == nil || err != nil {
+		return nil, err
+	}
+	if err := l.makeRoom(ctx); err != nil {
+		_ = l.lock.Unlock()
+		return nil, err
+	}
+	return l, nil
+}
+
+// grab is tryLock without room for a token.
+func (s *Store) grab(ctx context.Context, name string) (*lease, error) {
 	file := name + lockSuffix
 	if err := s.makeLockFile(ctx, file); err != nil {
 		return nil, err
@@ -103,13 +117,11 @@ func (s *Store) tryLock(ctx context.Context, name string) (*lease, error) {
 	}
 	l.file, err = l.lock.Stat()
 	if err == nil {
-		// Others lock the file that has the name now.
+		// Others lock the file that has the name now. Purge removes it.
 		err = l.check()
 	}
 	if err == nil {
-		if err = l.makeRoom(ctx); err == nil {
-			return l, nil
-		}
+		return l, nil
 	}
 	_ = l.lock.Unlock()
 	if errors.Is(err, errLockGone) {

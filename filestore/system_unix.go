@@ -62,4 +62,11 @@ func syncFolder(root *os.Root) error {
 	return nil // some file systems do not support it
 }
 
+// removeFile removes the lock file, and releases the lock. Whoever has opened the file and gets
+// the lock finds that the file has no name any more.
+func (l *lease) removeFile(root *os.Root) error {
+	defer func() { _ = l.lock.Unlock() }()
+	return root.Remove(l.name + lockSuffix)
+}
+
 func isPassing(error) bool { return false }
