@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // A Store keeps the tokens of sessions, so that they outlive the program or are shared
@@ -80,8 +81,14 @@ var ErrChanged = errors.New("the stored token has changed")
 // Its methods never fail, except under a lease that was given back.
 type MemoryStore struct {
 	mu     sync.Mutex
-	tokens map[string]Token
+	tokens map[string]*memoryToken
 	locks  map[string]*memoryLock
+}
+
+// A memoryToken is a token and when it was saved, in nanoseconds since 1970.
+type memoryToken struct {
+	Token
+	saved int64
 }
 
 // A memoryLock is held while there is a value in its slot. What else it has is guarded by
@@ -136,7 +143,10 @@ func (m *MemoryStore) Load(ctx context.Context, session string) (Token, bool, er
 		return Token{}, false, err
 	}
 	tok, ok := m.tokens[session]
-	return tok.clone(), ok, nil
+	if !ok {
+		return Token{}, false, nil
+	}
+	return tok.clone(), true, nil
 }
 
 // Save implements [Store].
@@ -147,9 +157,9 @@ func (m *MemoryStore) Save(ctx context.Context, session string, tok Token) error
 		return err
 	}
 	if m.tokens == nil {
-		m.tokens = make(map[string]Token)
+		m.tokens = make(map[string]*memoryToken)
 	}
-	m.tokens[session] = tok.clone()
+	m.tokens[session] = &memoryToken{tok.clone(), time.Now().UnixNano()}
 	m.tell(session)
 	return nil
 }
@@ -166,6 +176,31 @@ func (m *MemoryStore) Delete(ctx context.Context, session string) error {
 		m.tell(session)
 	}
 	return nil
+}
+
+// Purge deletes the sessions whose token was last saved longer than olderThan ago, and returns
+// how many. A session that is locked is left alone, because its token is being replaced. An
+// olderThan that is not positive is an error.
+func (m *MemoryStore) Purge(ctx context.Context, olderThan time.Duration) (int, error) {
+	if olderThan <= 0 {
+		return 0, fmt.Errorf("reauth: MemoryStore: Purge: olderThan %v is not positive", olderThan)
+	}
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := time.Now().Add(-olderThan).UnixNano()
+	n := 0
+	for session, tok := range m.tokens {
+		if l := m.locks[session]; tok.saved >= before || l != nil && len(l.slot) > 0 {
+			continue
+		}
+		delete(m.tokens, session)
+		m.tell(session)
+		n++
+	}
+	return n, nil
 }
 
 // tell ends the waits for the lock of session, whose token has changed. m.mu is held.

@@ -57,6 +57,57 @@ func TestAMemoryStoreSharesNothingWithItsCallers(t *testing.T) {
 	assert.Equal(t, "read", again.Extra["scope"])
 }
 
+func TestPurgeOfAMemoryStoreDeletesWhatWasSavedLongAgo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var store reauth.MemoryStore
+		for _, session := range []string{"old", "saved again", "locked"} {
+			require.NoError(t, store.Save(t.Context(), session, reauth.Token{AccessToken: "a"}))
+		}
+		time.Sleep(time.Hour)
+		require.NoError(t, store.Save(t.Context(), "saved again", reauth.Token{AccessToken: "b"}))
+		require.NoError(t, store.Save(t.Context(), "new", reauth.Token{AccessToken: "a"}))
+		_, unlock, err := store.Lock(t.Context(), "locked")
+		require.NoError(t, err)
+		n, err := store.Purge(t.Context(), time.Hour)
+		require.NoError(t, err)
+		assert.Zero(t, n, "it is not longer ago than that")
+		time.Sleep(time.Nanosecond)
+
+		n, err = store.Purge(t.Context(), time.Hour)
+		require.NoError(t, err)
+		assert.Equal(t, 1, n)
+		assert.Equal(t, "*reauth.MemoryStore[3 sessions]", fmt.Sprint(&store))
+		_, ok, err := store.Load(t.Context(), "old")
+		require.NoError(t, err)
+		assert.False(t, ok)
+
+		waits := make(chan error)
+		go func() {
+			_, _, err := store.Lock(t.Context(), "locked")
+			waits <- err
+		}()
+		synctest.Wait()
+		unlock()
+		require.NoError(t, <-waits, "whose lock nobody else has then")
+		n, err = store.Purge(t.Context(), time.Nanosecond)
+		require.NoError(t, err)
+		assert.Equal(t, 0, n)
+		time.Sleep(time.Second)
+		n, err = store.Purge(t.Context(), time.Millisecond)
+		require.NoError(t, err)
+		assert.Equal(t, 2, n, "all but the one that is locked")
+
+		for _, olderThan := range []time.Duration{0, -1} {
+			_, err = store.Purge(t.Context(), olderThan)
+			assert.EqualError(t, err, fmt.Sprintf("reauth: MemoryStore: Purge: olderThan %v is not positive", olderThan))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err = store.Purge(ctx, time.Millisecond)
+		assert.ErrorIs(t, err, context.Canceled)
+	})
+}
+
 func TestTheLockOfAMemoryStoreKeepsOthersOffOneSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var store reauth.MemoryStore

@@ -17,6 +17,7 @@
 package filestore
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -25,12 +26,21 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
 
 	"github.com/reauth-go/reauth"
 )
 
-// Options are the options of [New]. There are none yet.
-type Options struct{}
+// Options are settings that most programs do not need. The zero value is ready to use.
+type Options struct {
+	// PollInterval is how often [Store.Watch] looks at the files of sessions if the system
+	// does not tell of changes, and whether the folder is still the same. If the system does
+	// tell, Watch looks at the files ten times less often, because the system does not know
+	// of all changes. 0 means half a second.
+	PollInterval time.Duration
+}
 
 // A Store is a [reauth.Store] and a [reauth.Locker] over a folder. Create it with
 // [New]; the zero value does not work. It keeps no file open, except for locks, and
@@ -40,7 +50,10 @@ type Options struct{}
 // Reading and writing files cannot be interrupted. The methods check their context
 // before they begin, and while they wait for a lock.
 type Store struct {
-	dir string // absolute
+	dir          string // absolute
+	pollInterval time.Duration
+	notifier     func(dir string) (*fsnotify.Watcher, error)
+	watches      watches
 }
 
 var (
@@ -61,6 +74,12 @@ var (
 // New also removes temporary files that are ten minutes old, which processes leave
 // that were killed while writing.
 func New(dir string, opts *Options) (*Store, error) {
+	if opts == nil {
+		opts = new(Options)
+	}
+	if opts.PollInterval < 0 {
+		return nil, fmt.Errorf("filestore: New: Options.PollInterval %v is negative", opts.PollInterval)
+	}
 	if dir == "" {
 		return nil, errors.New(`filestore: New: dir "" must name a folder`)
 	}
@@ -71,7 +90,7 @@ func New(dir string, opts *Options) (*Store, error) {
 	if err := makeFolder(path); err != nil {
 		return nil, fmt.Errorf("filestore: New: dir %q: %w", dir, err)
 	}
-	s := &Store{dir: path}
+	s := &Store{dir: path, pollInterval: cmp.Or(opts.PollInterval, defaultPollInterval), notifier: notifier}
 	root, err := s.open()
 	if err != nil {
 		return nil, fmt.Errorf("filestore: New: dir %q: %w", dir, err)
@@ -88,17 +107,20 @@ func (s *Store) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "*filestore.
 // not contain a token, is not a regular file or, on Unix, may be read or written by
 // others than its owner. A missing folder is an error, too.
 func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, error) {
-	file := nameOf(session) + tokenSuffix
+	name := nameOf(session)
+	file := name + tokenSuffix
+	asked := s.watches.ask(session, name)
 	var tok reauth.Token
-	var ok bool
+	var found content
 	err := s.do(ctx, session, func(root *os.Root, _ *lease) (err error) {
-		tok, ok, err = load(ctx, root, file)
+		tok, found, err = load(ctx, root, file)
 		return err
 	})
 	if err != nil {
 		return reauth.Token{}, false, s.errorOf("load", file, err)
 	}
-	return tok, ok, nil
+	s.watches.found(session, name, asked, found)
+	return tok, found != absent, nil
 }
 
 // Save implements [reauth.Store]. After it has returned, the token survives a crash of
@@ -107,13 +129,17 @@ func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, e
 // has taken.
 func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) error {
 	name := nameOf(session)
+	asked := s.watches.ask(session, name)
 	data, err := encode(tok)
+	content := contentOf(data)
 	if err == nil {
+		s.watches.writing(name, content)
 		err = s.do(ctx, session, func(root *os.Root, l *lease) error { return l.replace(ctx, root, name, data) })
 	}
 	if err != nil {
 		return s.errorOf("save", name+tokenSuffix, err)
 	}
+	s.watches.wrote(session, name, asked, content)
 	return nil
 }
 
@@ -121,6 +147,8 @@ func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) erro
 func (s *Store) Delete(ctx context.Context, session string) error {
 	name := nameOf(session)
 	file := name + tokenSuffix
+	asked := s.watches.ask(session, name)
+	s.watches.writing(name, absent)
 	err := s.do(ctx, session, func(root *os.Root, _ *lease) error {
 		err := remove(ctx, root, file)
 		if err == nil {
@@ -129,8 +157,10 @@ func (s *Store) Delete(ctx context.Context, session string) error {
 		return err
 	})
 	if err != nil {
+		s.watches.notDeleted(name)
 		return s.errorOf("delete", file, err)
 	}
+	s.watches.wrote(session, name, asked, absent)
 	return nil
 }
 
@@ -151,16 +181,16 @@ func nameOf(session string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func load(ctx context.Context, root *os.Root, file string) (tok reauth.Token, ok bool, err error) {
+func load(ctx context.Context, root *os.Root, file string) (tok reauth.Token, found content, err error) {
 	data, err := read(ctx, root, file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return reauth.Token{}, false, nil
+		return reauth.Token{}, absent, nil
 	}
 	if err != nil {
-		return reauth.Token{}, false, err
+		return reauth.Token{}, unreadable, err
 	}
 	tok, err = decode(data)
-	return tok, err == nil, err
+	return tok, contentOf(data), err
 }
 
 // do calls use with the folder, and with the lease of session if ctx carries one, which

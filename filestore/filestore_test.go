@@ -22,8 +22,9 @@ import (
 func TestStore(t *testing.T) {
 	dir := t.TempDir()
 	storetest.Run(t, storetest.Storage{
-		Open: func(tb testing.TB) reauth.Store { return open(tb, dir) },
-		Lose: func(tb testing.TB, session string) { require.NoError(tb, os.Remove(pathOf(dir, session, ".lock"))) },
+		Open:         func(tb testing.TB) reauth.Store { return open(tb, dir) },
+		Lose:         func(tb testing.TB, session string) { require.NoError(tb, os.Remove(pathOf(dir, session, ".lock"))) },
+		TellsChanges: true,
 	})
 }
 

@@ -54,7 +54,7 @@ func writeUntilKilled(dir string) {
 }
 
 func countUp(store *filestore.Store) error {
-	held, unlock, err := store.Lock(context.Background(), "ann")
+	held, unlock, err := lockAgain(context.Background(), store, "ann")
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/reauth-go/reauth"
 )
 
 // A waiter polls the lock, because the system has no way of waiting that a context
@@ -18,7 +20,7 @@ import (
 // that a short wait ends promptly and a long one costs little.
 const (
 	shortestDelay = time.Millisecond
-	longestDelay  = 10 * time.Millisecond
+	longestDelay  = 20 * time.Millisecond
 )
 
 var (
@@ -33,9 +35,13 @@ type leaseKey struct {
 }
 
 // Lock implements [reauth.Locker]. The lock is on an empty file beside that of the
-// token, which is never removed. Removing it takes the lock away from its holder, which
-// is the only way to lose the lock. The next Load, Save or Delete notices that and is
-// refused, and then held is done.
+// token, which nobody but Purge removes. Removing it takes the lock away from its holder, which
+// is the only way to lose the lock. The next Load, Save or Delete notices that and is refused,
+// and then held is done.
+//
+// A wait ends with [reauth.ErrChanged] within 20 ms of a change of the token, whoever has
+// made it. So of many processes that need a new token one takes the lock, and the others
+// load what it has saved.
 //
 // Lock fails where a Save could not be done, because the disk is full or read-only or the
 // folder may not be written to. It takes the space for the next token, at least 16 KiB and
@@ -56,6 +62,16 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 }
 
 func (s *Store) lock(ctx context.Context, name string) (*lease, error) {
+	// Before the first try, because a change between that and a later look would not be
+	// noticed.
+	seen, err := s.sight(name)
+	if err != nil {
+		return nil, err
+	}
+	defer seen.close()
+	if err := s.makeLockFile(ctx, name+lockSuffix); err != nil {
+		return nil, err
+	}
 	began := time.Now()
 	for {
 		if ctx.Err() != nil {
@@ -68,33 +84,44 @@ func (s *Store) lock(ctx context.Context, name string) (*lease, error) {
 		case <-time.After(min(max(time.Since(began)/10, shortestDelay), longestDelay)):
 		case <-ctx.Done():
 		}
+		if ctx.Err() == nil && seen.isOver() {
+			return nil, reauth.ErrChanged
+		}
 	}
 }
 
 // tryLock returns nil if the lock is taken.
 func (s *Store) tryLock(ctx context.Context, name string) (*lease, error) {
-	file := name + lockSuffix
-	if err := s.makeLockFile(ctx, file); err != nil {
+	l, err := s.grab(ctx, name)
+	if l == nil || err != nil {
 		return nil, err
 	}
-	path := filepath.Join(s.dir, file)
+	if err := l.makeRoom(ctx); err != nil {
+		_ = l.lock.Unlock()
+		return nil, err
+	}
+	return l, nil
+}
+
+// grab is tryLock without room for a token. It is called for each poll, so it makes few calls
+// of the system.
+func (s *Store) grab(ctx context.Context, name string) (*lease, error) {
+	path := filepath.Join(s.dir, name+lockSuffix)
 	l := &lease{store: s, name: name, path: path, lock: flock.New(path, flock.SetFlag(os.O_RDONLY))}
 	ok, err := l.lock.TryLock()
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // removed just now
+		return nil, s.makeLockFile(ctx, name+lockSuffix) // it was removed
 	}
 	if err != nil || !ok {
 		return nil, err
 	}
 	l.file, err = l.lock.Stat()
 	if err == nil {
-		// Others lock the file that has the name now.
+		// Others lock the file that has the name now. Purge removes it.
 		err = l.check()
 	}
 	if err == nil {
-		if err = l.makeRoom(ctx); err == nil {
-			return l, nil
-		}
+		return l, nil
 	}
 	_ = l.lock.Unlock()
 	if errors.Is(err, errLockGone) {

@@ -1,8 +1,10 @@
 package filestore_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -39,6 +41,16 @@ func pathOf(dir, session, suffix string) string {
 func save(tb testing.TB, store reauth.Store, session, accessToken string) {
 	tb.Helper()
 	require.NoError(tb, store.Save(tb.Context(), session, reauth.Token{AccessToken: accessToken}))
+}
+
+// lockAgain locks a session, whatever changes meanwhile.
+func lockAgain(ctx context.Context, store *filestore.Store, session string) (context.Context, func(), error) {
+	for {
+		held, unlock, err := store.Lock(ctx, session)
+		if !errors.Is(err, reauth.ErrChanged) {
+			return held, unlock, err
+		}
+	}
 }
 
 func requireStored(tb testing.TB, store reauth.Store, session, accessToken string) {

@@ -10,6 +10,9 @@ import (
 	"syscall"
 )
 
+// The number of a file may be that of the next one as soon as nobody has it open.
+const keepOpen = true
+
 // checkFolder returns an error if others may put files into a folder or replace files
 // in it.
 func checkFolder(info fs.FileInfo) error {
@@ -57,6 +60,13 @@ func syncFolder(root *os.Root) error {
 		return err
 	}
 	return nil // some file systems do not support it
+}
+
+// removeFile removes the lock file, and releases the lock. Whoever has opened the file and gets
+// the lock finds that the file has no name any more.
+func (l *lease) removeFile(root *os.Root) error {
+	defer func() { _ = l.lock.Unlock() }()
+	return root.Remove(l.name + lockSuffix)
 }
 
 func isPassing(error) bool { return false }

@@ -202,7 +202,7 @@ func TestAStoppedProcessKeepsItsLock(t *testing.T) {
 	require.NoError(t, cmd.Process.Signal(syscall.SIGCONT))
 	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	held, unlock, err := store.Lock(ctx, "ann")
+	held, unlock, err := lockAgain(ctx, store, "ann")
 	require.NoError(t, err, "it goes on, and gives the lock back")
 	defer unlock()
 	tok, _, err := store.Load(held, "ann")

@@ -44,6 +44,7 @@ type entries struct {
 	service  string
 	account  string
 	lease    *lease // they are written under it; nil if there is none
+	changed  func() // called once the session has another token
 }
 
 var slots = [2]string{"a", "b"}
@@ -188,6 +189,7 @@ func (e entries) save(ctx context.Context, values []string) error {
 	if err := e.put(ctx, e.account, text); err != nil {
 		return err
 	}
+	e.changed()
 	// Parts that cannot be removed now are harmless, and the next Save or Delete tries
 	// again. The token is stored, so this is not an error.
 	_ = e.clear(context.WithoutCancel(ctx), old, next)
@@ -204,6 +206,7 @@ func (e entries) remove(ctx context.Context) error {
 		if err := e.drop(ctx, e.account); err != nil {
 			return err
 		}
+		e.changed()
 	}
 	if err := e.clear(context.WithoutCancel(ctx), old, split{}); err != nil {
 		return fmt.Errorf("the token is deleted, but some of its parts are not: %w", err)

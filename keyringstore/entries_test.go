@@ -21,8 +21,9 @@ import (
 func TestStoreWithinTheLimitsOfAllSystems(t *testing.T) {
 	k, dir := new(memoryKeychain), lockDir(t)
 	storetest.Run(t, storetest.Storage{
-		Open: func(tb testing.TB) reauth.Store { return openOn(tb, k, dir) },
-		Lose: func(tb testing.TB, session string) { removeFile(tb, openOn(tb, k, dir).LockFile(session)) },
+		Open:         func(tb testing.TB) reauth.Store { return openOn(tb, k, dir) },
+		Lose:         func(tb testing.TB, session string) { removeFile(tb, openOn(tb, k, dir).LockFile(session)) },
+		TellsChanges: true,
 	})
 	assert.Empty(t, k.names(), "what is left once all is deleted")
 	for _, value := range k.writes {

@@ -32,7 +32,7 @@ func openReal(tb testing.TB, lockDir string) *keyringstore.Store {
 func TestStore(t *testing.T) {
 	s := startSecretService(t)
 	dir := lockDir(t)
-	storetest.Run(t, storetest.Storage{Open: func(tb testing.TB) reauth.Store { return openReal(tb, dir) }})
+	storetest.Run(t, storetest.Storage{Open: func(tb testing.TB) reauth.Store { return openReal(tb, dir) }, TellsChanges: true})
 	assert.Empty(t, s.accounts(), "what is left once all is deleted")
 }
 

@@ -5,7 +5,8 @@
 //
 // A token is one entry of the keychain, or several if it is larger than the smallest
 // keychain accepts. A reader gets either the old or the new token, and gets it whole.
-// Keychains have no locks, so a [Store] locks files instead.
+// Keychains have no locks, so a [Store] locks files instead. Nor do they say what they contain, so
+// there is no Purge.
 package keyringstore
 
 import (
@@ -146,7 +147,7 @@ func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, e
 func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) error {
 	values, err := encode(tok)
 	if err == nil {
-		err = s.write(ctx, session, func(e entries) error { return e.save(ctx, values) })
+		err = s.write(ctx, session, false, func(e entries) error { return e.save(ctx, values) })
 	}
 	if err != nil {
 		return fmt.Errorf("keyringstore: save: %w", err)
@@ -156,7 +157,7 @@ func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) erro
 
 // Delete implements [reauth.Store].
 func (s *Store) Delete(ctx context.Context, session string) error {
-	err := s.write(ctx, session, func(e entries) error { return e.remove(ctx) })
+	err := s.write(ctx, session, true, func(e entries) error { return e.remove(ctx) })
 	if err != nil {
 		return fmt.Errorf("keyringstore: delete: %w", err)
 	}
@@ -208,25 +209,41 @@ func (s *Store) loadWhole(ctx context.Context, session string) (reauth.Token, bo
 	return e.load(ctx)
 }
 
-// write calls change while no other process writes to session.
-func (s *Store) write(ctx context.Context, session string, change func(entries) error) error {
+// write calls change while no other process writes to session. If that deletes the session, no
+// lock files are left behind.
+func (s *Store) write(ctx context.Context, session string, deletes bool, change func(entries) error) error {
 	e := s.entries(session)
 	e.lease = s.leaseOf(ctx, session)
+	e.changed = func() { leaveMark(s.mark(session)) }
 	if err := e.lease.enter(); err != nil {
 		return err
 	}
-	release, err := s.acquire(ctx, s.writeLock(session))
+	path := s.writeLock(session)
+	file, err := s.lockFile(ctx, path, nil)
 	if err != nil {
 		e.lease.leave()
 		return err
 	}
 	_, err = await(ctx, func() (struct{}, error) {
 		defer e.lease.leave()
-		defer release()
+		gone := false
+		defer func() {
+			if gone {
+				_ = os.Remove(s.mark(session))
+				removeLocked(file, path)
+			} else {
+				_ = file.Unlock()
+			}
+		}()
 		if err := e.lease.check(); err != nil {
 			return struct{}{}, err
 		}
-		return struct{}{}, change(e)
+		err := change(e)
+		if err == nil {
+			gone = deletes
+			e.lease.wrote(deletes)
+		}
+		return struct{}{}, err
 	})
 	return err
 }

@@ -7,11 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/reauth-go/reauth"
 )
 
 // A waiter polls the lock. It pauses for a tenth of the time waited so far, within
@@ -34,9 +37,10 @@ type lease struct {
 	file *flock.Flock
 	lose context.CancelCauseFunc // ends held
 
-	mu    sync.Mutex
-	users int // the holder, and the calls in progress
-	over  bool
+	mu      sync.Mutex
+	users   int // the holder, and the calls in progress
+	over    bool
+	deleted bool // the last write under it was a Delete
 }
 
 // leaseKey is the context key of a lease. A context may hold leases of several sessions.
@@ -47,12 +51,16 @@ type leaseKey struct{ path string }
 // The lock is lost only if the file is removed or replaced, which the next Load, Save or
 // Delete under it notices. held is done from then on.
 //
+// A wait ends with [reauth.ErrChanged] within 10 ms of a Save or Delete of another holder, or
+// of a caller without a lock. It does not look into the keychain, which may ask its user. So it
+// does not learn of what other programs do there.
+//
 // Lock fails where a Save could not lock the file that it locks, and waits while a Save or
 // Delete without a lock is in progress. Whether the keychain will take the next token can't
 // be known: its user may refuse, and there is no way of keeping room in it.
 func (s *Store) Lock(ctx context.Context, session string) (held context.Context, unlock func(), err error) {
 	path := s.sessionLock(session)
-	file, err := s.lockFile(ctx, path)
+	file, err := s.lockFile(ctx, path, s.isChanged(session))
 	if err != nil {
 		return nil, nil, fmt.Errorf("keyringstore: lock: %w", err)
 	}
@@ -87,14 +95,16 @@ func (s *Store) lockPath(session, kind string) string {
 
 // acquire locks a file and returns a function that releases it.
 func (s *Store) acquire(ctx context.Context, path string) (release func(), err error) {
-	file, err := s.lockFile(ctx, path)
+	file, err := s.lockFile(ctx, path, nil)
 	if err != nil {
 		return nil, err
 	}
 	return func() { _ = file.Unlock() }, nil
 }
 
-func (s *Store) lockFile(ctx context.Context, path string) (*flock.Flock, error) {
+// lockFile locks a file. If isChanged is not nil, the wait for it ends with reauth.ErrChanged
+// once that reports true.
+func (s *Store) lockFile(ctx context.Context, path string, isChanged func() bool) (*flock.Flock, error) {
 	began := time.Now()
 	for made := false; ; {
 		if ctx.Err() != nil {
@@ -129,7 +139,27 @@ func (s *Store) lockFile(ctx context.Context, path string) (*flock.Flock, error)
 		case <-ctx.Done():
 			pause.Stop()
 		}
+		if isChanged != nil && ctx.Err() == nil && isChanged() {
+			return nil, reauth.ErrChanged
+		}
 	}
+}
+
+// removeLocked removes a file that is locked, and releases the lock. Whoever waits for it finds
+// that the file has no name any more, and locks the next one.
+func removeLocked(file *flock.Flock, path string) {
+	if sameFile(file, path) != nil { // it is another's
+		_ = file.Unlock()
+		return
+	}
+	if runtime.GOOS != "windows" {
+		_ = os.Remove(path)
+		_ = file.Unlock()
+		return
+	}
+	// A file that is open, as that of a lock is, can't be removed there.
+	_ = file.Unlock()
+	_ = os.Remove(path)
 }
 
 func sameFile(file *flock.Flock, path string) error {
@@ -166,10 +196,25 @@ func (l *lease) leave() {
 	l.users--
 	last := l.users == 0
 	l.mu.Unlock()
-	if last {
-		l.lose(errGivenBack)
+	if !last {
+		return
+	}
+	l.lose(errGivenBack)
+	if l.deleted {
+		removeLocked(l.file, l.path)
+	} else {
 		_ = l.file.Unlock()
 	}
+}
+
+// wrote notes what the last write under the lease was.
+func (l *lease) wrote(deleted bool) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.deleted = deleted
 }
 
 func (l *lease) unlock() {

@@ -9,12 +9,14 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/keyringstore"
 )
 
@@ -29,9 +31,19 @@ func lock(t *testing.T, store *keyringstore.Store, session string) (context.Cont
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	held, unlock, err := store.Lock(ctx, session)
+	held, unlock, err := lockAgain(ctx, store, session)
 	require.NoError(t, err)
 	return held, unlock
+}
+
+// lockAgain locks a session, whatever changes meanwhile.
+func lockAgain(ctx context.Context, store *keyringstore.Store, session string) (context.Context, func(), error) {
+	for {
+		held, unlock, err := store.Lock(ctx, session)
+		if !errors.Is(err, reauth.ErrChanged) {
+			return held, unlock, err
+		}
+	}
 }
 
 // isBusy checks that nobody gets the lock of a session.
@@ -57,13 +69,121 @@ func TestLockFilesAreForTheUserAlone(t *testing.T) {
 	assert.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 	files, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	require.Len(t, files, 2, "the lock of the session and the one for writing")
+	require.Len(t, files, 3, "the lock of the session, the one for writing, and the mark of a change")
 	for _, file := range files {
 		info, err := file.Info()
 		require.NoError(t, err)
 		assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
-		assert.Zero(t, info.Size())
+		assert.Less(t, info.Size(), int64(100), "there is nothing of a token in it")
 	}
+}
+
+func TestAfterASignOutNoLockFilesAreLeft(t *testing.T) {
+	dir := lockDir(t)
+	store := openOn(t, new(memoryKeychain), dir)
+	left := func() int {
+		files, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		return len(files)
+	}
+	for _, saved := range []bool{true, false} {
+		held, unlock := lock(t, store, session)
+		if saved {
+			require.NoError(t, store.Save(held, session, ofSize(100)))
+		}
+		require.NoError(t, store.Delete(held, session))
+		isBusy(t, store, session)
+		unlock()
+		assert.Zero(t, left())
+	}
+	held, unlock := lock(t, store, session)
+	require.NoError(t, store.Delete(held, session))
+	require.NoError(t, store.Save(held, session, ofSize(100)))
+	unlock()
+	assert.Equal(t, 3, left(), "it is signed in again")
+}
+
+// A sign-out removes the lock files while others wait for these locks.
+func TestNoTwoHaveALockWhoseFileASignOutRemoves(t *testing.T) {
+	k, dir := new(memoryKeychain), lockDir(t)
+	var inside atomic.Int32
+	var wg sync.WaitGroup
+	for range 6 {
+		store := openOn(t, k, dir)
+		wg.Go(func() {
+			for range 150 {
+				held, unlock, err := lockAgain(t.Context(), store, session)
+				if !assert.NoError(t, err) {
+					return
+				}
+				alone := inside.Add(1) == 1
+				assert.NoError(t, store.Save(held, session, ofSize(100)))
+				assert.NoError(t, store.Delete(held, session))
+				alone = inside.Add(-1) == 0 && alone
+				unlock()
+				if !assert.True(t, alone, "two have the lock") {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	files, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Empty(t, files)
+}
+
+// The keychain may be slow, or ask its user.
+func TestAWaitForALockLearnsOfAChangeWithoutTheKeychain(t *testing.T) {
+	k, dir := new(memoryKeychain), lockDir(t)
+	store, waiter := openOn(t, k, dir), openOn(t, k, dir)
+	for name, change := range map[string]func(context.Context) error{
+		"a save":            func(held context.Context) error { return store.Save(held, session, ofSize(100)) },
+		"a save of a token": func(held context.Context) error { return store.Save(held, session, ofSize(10000)) },
+		"a delete":          func(held context.Context) error { return store.Delete(held, session) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, store.Save(t.Context(), session, ofSize(99)))
+			held, unlock := lock(t, store, session)
+			defer unlock()
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			began := make(chan struct{})
+			result := make(chan error, 1)
+			go func() {
+				_, _, err := waiter.Lock(&tellingContext{Context: ctx, asked: began}, session)
+				result <- err
+			}()
+			<-began
+			require.NoError(t, change(held))
+			k.before = func(op, _ string) error { return errors.New("not to be asked") }
+			defer func() { k.before = nil }()
+			require.ErrorIs(t, <-result, reauth.ErrChanged)
+		})
+	}
+}
+
+// A tellingContext tells when it is first asked, which Lock does once it has begun to wait.
+type tellingContext struct {
+	context.Context
+	once  sync.Once
+	asked chan struct{}
+}
+
+func (c *tellingContext) Err() error {
+	c.once.Do(func() { close(c.asked) })
+	return c.Context.Err()
+}
+
+// Then waiters wait until the lock is released.
+func TestASaveThatCanLeaveNoMarkSucceeds(t *testing.T) {
+	store := openOn(t, new(memoryKeychain), lockDir(t))
+	mark := strings.TrimSuffix(store.LockFile(session), ".lock") + ".mark"
+	require.NoError(t, os.Mkdir(mark, 0o700))
+	held, unlock := lock(t, store, session)
+	defer unlock()
+	require.NoError(t, store.Save(held, session, ofSize(100)))
+	isBusy(t, store, session)
 }
 
 func TestAFolderThatOthersMayWriteToIsRefused(t *testing.T) {

@@ -14,7 +14,16 @@
 // The first key encrypts; all of them decrypt. Give every process the new key as its
 // second, then make it the first everywhere. Remove the old key once each session has
 // been saved again, as every refresh and sign-in does. A session that nobody uses stays
-// encrypted with the old key until then.
+// encrypted with the old key until then. To encrypt all of them at once, lock each session,
+// Load it, and Save what was loaded, as the second example of [New] does.
+//
+// # What else the underlying store can do
+//
+// Keep the underlying store to call its other methods, such as Watch and Purge: they need no
+// key. What is saved through the encrypted store is saved by that very store, so a Watch does
+// not tell it.
+//
+//	go disk.Watch(ctx, tr.Forget, tr.ForgetAll)
 //
 // # A wrong key
 //

@@ -1,6 +1,7 @@
 package sealedstore_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -94,7 +95,7 @@ func atRest(t *testing.T, store reauth.Store, session string) reauth.Token {
 func TestConformance(t *testing.T) {
 	store := new(reauth.MemoryStore)
 	t.Run("over a Locker", func(t *testing.T) {
-		storetest.Run(t, storetest.Storage{Open: func(tb testing.TB) reauth.Store { return mustSeal(tb, store, oldKey) }})
+		storetest.Run(t, storetest.Storage{Open: func(tb testing.TB) reauth.Store { return mustSeal(tb, store, oldKey) }, TellsChanges: true})
 	})
 	t.Run("over another store", func(t *testing.T) {
 		storetest.Run(t, storetest.Storage{Open: func(tb testing.TB) reauth.Store { return mustSeal(tb, unlocked{store}, newKey, oldKey) }})
@@ -574,4 +575,53 @@ func ExampleNew() {
 	// on disk: false
 	// decrypted: d4e5f6 <nil>
 	// sealedstore: stored token of session "eve": no key decrypts it: it was encrypted with another key or for another session, or was altered
+}
+
+// After the key was changed, each session is saved again under its lock, so that the old key
+// can be removed. Programs may go on meanwhile. To Purge, the sessions look as if they had been
+// used.
+func ExampleNew_changeOfKeys() {
+	oldKey, newKey := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
+	ctx := context.Background()
+	disk := new(reauth.MemoryStore) // in a real program one that outlives it
+	before, _ := sealedstore.New(disk, oldKey)
+	_ = before.Save(ctx, "ann", reauth.Token{AccessToken: "a1b2c3", RefreshToken: "d4e5f6"})
+
+	both, err := sealedstore.New(disk, newKey, oldKey)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, session := range []string{"ann", "bob"} { // all that there may be
+		if err := saveAgain(ctx, both, session); err != nil {
+			fmt.Println(err) // and go on: it can be repeated
+		}
+	}
+
+	after, _ := sealedstore.New(disk, newKey)
+	tok, _, err := after.Load(ctx, "ann")
+	fmt.Println("decrypted:", tok.RefreshToken, err)
+	// Output:
+	// decrypted: d4e5f6 <nil>
+}
+
+// saveAgain saves the token that a session has. Without the lock it might take the place of a
+// newer one.
+func saveAgain(ctx context.Context, store reauth.Store, session string) error {
+	if locker, ok := store.(reauth.Locker); ok {
+		held, unlock, err := locker.Lock(ctx, session)
+		for errors.Is(err, reauth.ErrChanged) {
+			held, unlock, err = locker.Lock(ctx, session)
+		}
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		ctx = held
+	}
+	tok, ok, err := store.Load(ctx, session)
+	if err != nil || !ok {
+		return err
+	}
+	return store.Save(ctx, session, tok)
 }

@@ -69,20 +69,26 @@ type orders struct {
 	For      time.Duration
 	Pace     time.Duration // between two requests of one caller; 0: each makes one
 	Timeout  time.Duration // RefreshTimeout
+	Watch    bool          // watches the store, if that can be watched
+	Task     string        // in place of the callers' requests; see tasks
 }
 
 // report is what a member has to say in the end.
 type report struct {
 	Requests int
 	Lost     map[string]int // by what came instead of an answer
+	At       time.Time      // when the task was done
 }
 
 // serve is the life of a member: it gets ready, waits for the word, lets its
 // callers make their requests, and reports.
 func serve(o orders, r *report) error {
-	transport, err := newTransport(o)
+	store, transport, err := newTransport(o)
 	if err != nil {
 		return err
+	}
+	if store, ok := store.(watched); ok && o.Watch {
+		watch(store, transport)
 	}
 	in := bufio.NewReader(os.Stdin)
 	fmt.Println("ready")
@@ -93,6 +99,12 @@ func serve(o orders, r *report) error {
 		_, _ = io.Copy(io.Discard, in)
 		os.Exit(3)
 	}()
+	if o.Task != "" {
+		if err := tasks[o.Task](o, transport, r); err != nil {
+			return err
+		}
+		return json.NewEncoder(os.Stdout).Encode(r)
+	}
 
 	client := &http.Client{Transport: transport.Session(session)}
 	r.Lost = make(map[string]int)
@@ -123,18 +135,19 @@ func serve(o orders, r *report) error {
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
-func newTransport(o orders) (*reauth.Transport, error) {
+func newTransport(o orders) (reauth.Store, *reauth.Transport, error) {
 	store, err := open(o.DSN)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return reauth.New(reauth.Config{
+	transport, err := reauth.New(reauth.Config{
 		Refresher:      &oauth.Refresher{TokenURL: o.TokenURL, ClientID: clientID},
 		Origins:        []string{o.Origin},
 		Base:           &http.Transport{MaxIdleConnsPerHost: o.Callers},
 		Store:          store,
 		RefreshTimeout: o.Timeout,
 	})
+	return store, transport, err
 }
 
 // get makes a request, and returns what came instead of the answer, if anything.
@@ -212,7 +225,7 @@ func (m *member) report(t *testing.T) report {
 }
 
 // Soak lets eight processes of ten callers each share a session for twenty
-// seconds (three with -short). Its tokens live one second, the refresh token
+// seconds (three with -short). Every other one watches the store, if that can be watched. Its tokens live one second, the refresh token
 // rotates, and the server ends the session if it ever sees one twice. No request
 // may be lost, and there may be no more refreshes than the tokens' lifetime asks
 // for.
@@ -231,6 +244,7 @@ func Soak(t *testing.T, dsn string) {
 	signIn(t, o, reauth.Token(server.SignIn("ann")))
 	members := make([]*member, processes)
 	for i := range members {
+		o.Watch = i%2 == 0
 		members[i] = start(t, o)
 	}
 	began := time.Now()
@@ -261,7 +275,7 @@ func Soak(t *testing.T, dsn string) {
 // signIn stores tok as a process would that has signed the user in.
 func signIn(t *testing.T, o orders, tok reauth.Token) {
 	t.Helper()
-	transport, err := newTransport(o)
+	_, transport, err := newTransport(o)
 	require.NoError(t, err)
 	require.NoError(t, transport.Session(session).SignIn(t.Context(), tok))
 }

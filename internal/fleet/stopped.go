@@ -60,7 +60,7 @@ func Stopped(t *testing.T, dsn string, lease time.Duration) {
 	<-arrived
 	require.NoError(t, stopped.cmd.Process.Signal(syscall.SIGSTOP))
 
-	another, err := newTransport(o)
+	_, another, err := newTransport(o)
 	require.NoError(t, err)
 	require.Empty(t, get(t.Context(), &http.Client{Transport: another.Session(session)}, o.APIURL))
 	require.NoError(t, another.Wait(t.Context()))
