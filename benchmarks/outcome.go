@@ -17,6 +17,8 @@ type Outcome struct {
 	Requests  int // requests that the API has seen
 	Refreshes int // refreshes that the token server has seen
 
+	StoreCalls int `json:",omitempty"` // of all replicas, where they share a store
+
 	Last time.Duration // when the last caller had its answer or error
 
 	Spans []Span `json:",omitempty"` // what happened when

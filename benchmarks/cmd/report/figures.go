@@ -175,6 +175,11 @@ func (f *figures) check(w io.Writer) error {
 	}
 	exactly("storm-refused", 220*time.Millisecond)
 	exactly("storm-ended", 210*time.Millisecond)
+	for _, replicas := range replicaCounts {
+		o, ok := f.outcome(fmt.Sprintf("replicas-%d", replicas), "reauth")
+		line(ok && o.StoreCalls == 3*replicas+2 && o.Answered == replicas && o.Refreshes == 1,
+			"%d replicas: %d calls of the store, %d answers, %d refreshes", replicas, o.StoreCalls, o.Answered, o.Refreshes)
+	}
 	o, ok := f.outcome("rollover", "reauth")
 	quiet, _ := f.outcome("rollover", "none")
 	line(ok && o.Worst == quiet.Worst && o.Refreshes == o.Rollovers && o.Refused+o.Failed == 0,
@@ -190,4 +195,6 @@ var (
 	hotScenes  = []string{"alone/headers=3", "alone/headers=12", "cores/headers=3", "cores/headers=12"}
 	manyScenes = []string{"alone/headers=3", "alone/headers=12", "cores/headers=3", "cores/headers=12"}
 	restScenes = []string{"elsewhere", "memory"}
+
+	replicaCounts = []int{1, 10, 100, 1000, 10_000}
 )

@@ -76,7 +76,7 @@ func measure(runs int, benchtime string) error {
 // scenarios returns the outcomes that the tests in virtual time report, one a
 // line.
 func scenarios(binary string) ([]byte, error) {
-	out, err := command(binary, "-test.v", "-test.run", "BodyAgain|Storm|LateRefusals|FailingTokenServer|Deadline|Rollover")
+	out, err := command(binary, "-test.v", "-test.run", "BodyAgain|Storm|LateRefusals|FailingTokenServer|Deadline|Rollover|Replicas")
 	if err != nil {
 		return nil, err
 	}

@@ -38,6 +38,7 @@ func writeTables(f *figures) error {
 		"memory":        f.memory(),
 		"virtual time":  f.virtualTime(),
 		"rollover":      f.rollover(),
+		"replicas":      f.replicas(),
 		"speed":         f.speed(),
 	}
 	for _, path := range documents {
@@ -220,6 +221,17 @@ func (f *figures) rollover() string {
 	return t.String()
 }
 
+func (f *figures) replicas() string {
+	t := newTable("replicas", "store calls", "for each replica", "refreshes", "last answer")
+	for _, replicas := range replicaCounts {
+		if o, ok := f.outcome(fmt.Sprintf("replicas-%d", replicas), "reauth"); ok {
+			t.row(thousands(replicas), thousands(o.StoreCalls), fmt.Sprintf("%.2f", float64(o.StoreCalls)/float64(replicas)),
+				fmt.Sprint(o.Refreshes), span(o.Last.Round(time.Millisecond)))
+		}
+	}
+	return t.String()
+}
+
 // speed returns the table for docs/benchmarks.md.
 func (f *figures) speed() string {
 	t := newTable("", "time per request", "allocations", "10,000 refused at once", "failing token server, 50 callers", "slowest of 100 requests a second, across 100 refreshes")
@@ -276,6 +288,14 @@ func span(d time.Duration) string {
 		return fmt.Sprintf("%g ms", float64(d)/1e6)
 	}
 	return fmt.Sprintf("%g s", d.Seconds())
+}
+
+// thousands writes a number with a comma before each three digits.
+func thousands(n int) string {
+	if n < 1000 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
 }
 
 // size writes bytes with three digits.
