@@ -20,7 +20,7 @@ import (
 // that a short wait ends promptly and a long one costs little.
 const (
 	shortestDelay = time.Millisecond
-	longestDelay  = 10 * time.Millisecond
+	longestDelay  = 20 * time.Millisecond
 )
 
 var (
@@ -39,7 +39,7 @@ type leaseKey struct {
 // is the only way to lose the lock. The next Load, Save or Delete notices that and is refused,
 // and then held is done.
 //
-// A wait ends with [reauth.ErrChanged] within 10 ms of a change of the token, whoever has
+// A wait ends with [reauth.ErrChanged] within 20 ms of a change of the token, whoever has
 // made it. So of many processes that need a new token one takes the lock, and the others
 // load what it has saved.
 //
@@ -69,6 +69,9 @@ func (s *Store) lock(ctx context.Context, name string) (*lease, error) {
 		return nil, err
 	}
 	defer seen.close()
+	if err := s.makeLockFile(ctx, name+lockSuffix); err != nil {
+		return nil, err
+	}
 	began := time.Now()
 	for {
 		if ctx.Err() != nil {
@@ -100,17 +103,14 @@ func (s *Store) tryLock(ctx context.Context, name string) (*lease, error) {
 	return l, nil
 }
 
-// grab is tryLock without room for a token.
+// grab is tryLock without room for a token. It is called for each poll, so it makes few calls
+// of the system.
 func (s *Store) grab(ctx context.Context, name string) (*lease, error) {
-	file := name + lockSuffix
-	if err := s.makeLockFile(ctx, file); err != nil {
-		return nil, err
-	}
-	path := filepath.Join(s.dir, file)
+	path := filepath.Join(s.dir, name+lockSuffix)
 	l := &lease{store: s, name: name, path: path, lock: flock.New(path, flock.SetFlag(os.O_RDONLY))}
 	ok, err := l.lock.TryLock()
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // removed just now
+		return nil, s.makeLockFile(ctx, name+lockSuffix) // it was removed
 	}
 	if err != nil || !ok {
 		return nil, err

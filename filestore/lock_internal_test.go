@@ -39,6 +39,7 @@ func TestALockIsKeptUntilTheWriteUnderItIsOver(t *testing.T) {
 func TestOnlyTheFileThatHasTheNameIsTheLock(t *testing.T) {
 	store, err := New(t.TempDir(), nil)
 	require.NoError(t, err)
+	require.NoError(t, store.makeLockFile(t.Context(), "x"+lockSuffix))
 	l, err := store.tryLock(t.Context(), "x")
 	require.NoError(t, err)
 	require.NoError(t, l.check())

@@ -94,6 +94,9 @@ func (s *Store) purgeOne(ctx context.Context, root *os.Root, name string, before
 	if isKept, err := isKept(root, name, before); isKept || err != nil {
 		return false, err
 	}
+	if err := s.makeLockFile(ctx, name+lockSuffix); err != nil {
+		return false, err
+	}
 	l, err := s.grab(ctx, name)
 	if l == nil || err != nil {
 		return false, err // somebody has the lock
