@@ -21,7 +21,7 @@ const (
 )
 
 // TestReplicas has replicas with one session, each with a Transport of its own, over a shared
-// store. The API has revoked their token, and all ask it at once. Sizes that no machine here
+// store. The API has revoked their token, and all ask it at once. Sizes that no test in real time
 // could run show the law: each replica costs the store three calls, a look, the lock and
 // another look. The last answer comes after the refresh, two requests to the API, a constant
 // number of round trips, and the time that the store needs for those calls.

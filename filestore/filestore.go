@@ -10,6 +10,9 @@
 // session is locked by flock(2), or by LockFileEx on Windows. The operating system
 // releases that lock when the process ends, for whatever reason.
 //
+// [Store.Watch] makes a sign-out in one process hold in the others. [Store.Purge] deletes the
+// sessions that nobody uses any more.
+//
 // The folder must be on a local disk. On a network file system, and in a folder that a
 // program copies to other machines, the lock may not exclude other machines, so that
 // two processes spend one refresh token. Use package redisstore or sqlstore for

@@ -24,39 +24,33 @@ func (s *Store) Purge(ctx context.Context, olderThan time.Duration) (int, error)
 	if olderThan <= 0 {
 		return 0, fmt.Errorf("filestore: Purge: olderThan %v is not positive", olderThan)
 	}
-	n, err := s.purge(ctx, time.Now().Add(-olderThan))
-	if err != nil {
-		return n, fmt.Errorf("filestore: Purge: %w", err)
-	}
-	return n, nil
-}
-
-func (s *Store) purge(ctx context.Context, before time.Time) (n int, err error) {
+	before := time.Now().Add(-olderThan)
 	root, err := s.open()
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("filestore: Purge: %w", err)
 	}
 	defer root.Close()
 	sweep(root)
 	names, err := namesIn(root)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("filestore: Purge: %w", err)
 	}
+	n := 0
 	var first error
 	for name := range names {
 		if ctx.Err() != nil {
-			return n, context.Cause(ctx)
+			return n, fmt.Errorf("filestore: Purge: %w", context.Cause(ctx))
 		}
 		deleted, err := s.purgeOne(ctx, root, name, before)
 		if deleted {
 			n++
 		}
 		if err != nil && first == nil {
-			first = s.errorOf("session", name, err)
+			first = s.errorOf("purge", name, err)
 		}
 	}
-	if err := syncFolder(root); first == nil {
-		first = err
+	if err := syncFolder(root); err != nil && first == nil {
+		first = fmt.Errorf("filestore: Purge: %w", err)
 	}
 	return n, first
 }

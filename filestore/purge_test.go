@@ -175,6 +175,21 @@ func TestNoTwoHaveALockWhosePurgeRemovesItsFile(t *testing.T) {
 	assert.NotZero(t, purges.Load(), "what this test is about")
 }
 
+func TestPurgeGoesOnAfterAFailure(t *testing.T) {
+	dir := t.TempDir()
+	store := open(t, dir)
+	for _, session := range []string{"ann", "bob", "eve"} {
+		save(t, store, session, "1")
+		age(t, dir, session, 2*time.Hour)
+	}
+	inTheWay := pathOf(dir, "bob", ".lock")
+	require.NoError(t, os.Mkdir(inTheWay, 0o700))
+	n, err := store.Purge(t.Context(), time.Hour)
+	assert.Equal(t, 2, n)
+	require.ErrorContains(t, err, "filestore: purge "+pathOf(dir, "bob", "")+": not a regular file")
+	requireStored(t, store, "bob", "1")
+}
+
 func TestPurgeIsToldToOthers(t *testing.T) {
 	eachWatcher(t, func(t *testing.T, dir string, store *filestore.Store) {
 		other := openToWatch(t, dir)

@@ -225,10 +225,10 @@ func (m *member) report(t *testing.T) report {
 }
 
 // Soak lets eight processes of ten callers each share a session for twenty
-// seconds (three with -short). Every other one watches the store, if that can be watched. Its tokens live one second, the refresh token
-// rotates, and the server ends the session if it ever sees one twice. No request
-// may be lost, and there may be no more refreshes than the tokens' lifetime asks
-// for.
+// seconds (three with -short). Every other one watches the store, if that can be
+// watched. Its tokens live one second, the refresh token rotates, and the server
+// ends the session if it ever sees one twice. No request may be lost, and there may
+// be no more refreshes than the tokens' lifetime asks for.
 func Soak(t *testing.T, dsn string) {
 	const processes, callers, lifetime = 8, 10, time.Second
 	const early = lifetime / 4 // what EarlyRefresh is by default
