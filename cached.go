@@ -304,8 +304,7 @@ func (s *cachedSession) savePending(p *pendingSave) {
 		case expired:
 			st.leavePending(now, p.tok, p.stored, nil, false, s.owner.refreshPause)
 			return
-		case st.flight != nil: // which may try itself
-			st.leavePending(now, p.tok, p.stored, p.lease, p.guard, s.owner.refreshPause)
+		case st.flight != nil: // which tries itself, or sees to it at its end
 			return
 		}
 		s.depart(context.Background(), st, startSaving, nil, nil)

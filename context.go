@@ -56,9 +56,9 @@ func (s scope) refreshing(m *sessions, name *string) *refreshScope {
 	return nil
 }
 
-// deadlock is the error of a method that the refresher r calls, which would wait for r.
+// deadlock is the error of a method that is called by what it would wait for.
 func (r *refreshScope) deadlock(method string) error {
-	return fmt.Errorf("reauth: %s was called by the refresher of session %q, for which it would wait", method, r.session)
+	return fmt.Errorf("reauth: %s was called by the Refresher, Config.SignIn or function of an Update of session %q, for which it would wait", method, r.session)
 }
 
 // pick returns the session that the context picks for m. The session of a refresh is none

@@ -400,3 +400,53 @@ func TestALookThatForgetAsksForAndThatFailsIsRepeated(t *testing.T) {
 		})
 	}
 }
+
+// Whatever the flight is up for, it may have looked before.
+func TestAForgetDuringTheFirstLoadIsNotLost(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, a *testworld.World) {
+		b := a.Beside(t)
+		old := a.SignIn(t)
+		b.Store.OnLoad(func(context.Context) (reauth.Token, bool) {
+			b.Store.OnLoad(nil)
+			assert.NoError(t, a.Transport.SignOut(t.Context()))
+			b.Transport.Forget("")
+			return old, true // which it has read before that
+		})
+		_, err := b.Get(t.Context())
+		require.NoError(t, err)
+		_, err = b.Get(t.Context())
+		require.ErrorIs(t, err, reauth.ErrSignInRequired)
+	})
+}
+
+// An endpoint that has refused one user's tokens says nothing about another's.
+func TestASignInElsewhereEndsThePausesOfThisSession(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, a *testworld.World) {
+		b := a.Beside(t)
+		a.SignIn(t)
+		denied := func() {
+			status, err := b.Do(testworld.Request(t, http.MethodGet, "https://api.example.com/denied", nil))
+			require.NoError(t, err)
+			require.Equal(t, http.StatusUnauthorized, status)
+		}
+		a.API.Decide = func(req *http.Request) int {
+			if req.URL.Path == "/denied" {
+				return http.StatusUnauthorized
+			}
+			return http.StatusOK
+		}
+		for range 5 { // the pause doubles to more than a minute
+			denied()
+			time.Sleep(2 * time.Minute)
+		}
+		b.Transport.Forget("")
+		denied()
+		refreshes := a.Refreshes()
+		a.SignIn(t)
+		b.Transport.Forget("")
+		b.MustGet(t, http.StatusOK)
+		time.Sleep(6 * time.Second) // since a token was adopted
+		denied()
+		assert.Equal(t, refreshes+1, a.Refreshes())
+	})
+}

@@ -791,10 +791,10 @@ func TestPromise12NoSelfDeadlock(t *testing.T) {
 		}),
 		"if it calls a method that would wait for it": during(func(ctx context.Context, t *testing.T, w *testworld.World) {
 			_, err := w.Transport.Token(ctx)
-			assert.EqualError(t, err, `reauth: Token was called by the refresher of session "", for which it would wait`)
+			assert.EqualError(t, err, `reauth: Token was called by the Refresher, Config.SignIn or function of an Update of session "", for which it would wait`)
 			_, err = w.Transport.Refresh(ctx, reauth.Token{})
-			assert.EqualError(t, err, `reauth: Refresh was called by the refresher of session "", for which it would wait`)
-			assert.EqualError(t, w.Transport.Wait(ctx), `reauth: Wait was called by the refresher of session "", for which it would wait`)
+			assert.EqualError(t, err, `reauth: Refresh was called by the Refresher, Config.SignIn or function of an Update of session "", for which it would wait`)
+			assert.EqualError(t, w.Transport.Wait(ctx), `reauth: Wait was called by the Refresher, Config.SignIn or function of an Update of session "", for which it would wait`)
 			_, err = w.Transport.Session("ann").Token(ctx)
 			assert.ErrorIs(t, err, reauth.ErrSignInRequired, "another session can be waited for")
 		}),

@@ -503,7 +503,7 @@ func TestARefresherLearnsOfACallThatWouldWaitForItself(t *testing.T) {
 		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			signedInAndRefused(t, w)
 			w.Answer(func(ctx context.Context) (reauth.Token, error) {
-				assert.ErrorContains(t, tc.call(ctx, t, w), tc.want+` was called by the refresher of session ""`)
+				assert.ErrorContains(t, tc.call(ctx, t, w), tc.want+` was called by the Refresher, Config.SignIn or function of an Update of session ""`)
 				return w.Issue(), nil
 			})
 			w.MustGet(t, http.StatusOK)

@@ -269,6 +269,31 @@ func TestCookiesOfARefusalThatIsReplayedReachTheCaller(t *testing.T) {
 	})
 }
 
+func TestEveryRefusalThatACallerGetsIsReportedWithItsEndpoint(t *testing.T) {
+	var endpoints []string
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		w.Nobody()
+		for range 2 { // the first is replayed in vain, the second is not
+			_, err := w.Do(testworld.Request(t, http.MethodGet, "https://user:password@api.example.com/a?key=secret#b", nil))
+			require.NoError(t, err)
+		}
+		assert.Equal(t, []string{
+			"a refresh just now did not help at this endpoint: https://api.example.com/a",
+			"a refresh just now did not help at this endpoint: https://api.example.com/a",
+		}, kept(w))
+		assert.Equal(t, []string{"replayed https://api.example.com/a", "refusal_kept https://api.example.com/a", "refusal_kept https://api.example.com/a"}, endpoints)
+	}, func(c *reauth.Config, w *testworld.World) {
+		hear := c.OnEvent
+		c.OnEvent = func(ctx context.Context, e reauth.Event) {
+			hear(ctx, e)
+			if r, ok := reauth.RefusalFromContext(ctx); ok && (e.Kind == reauth.EventReplayed || e.Kind == reauth.EventRefusalKept) {
+				endpoints = append(endpoints, e.Kind.String()+" "+r.URL)
+			}
+		}
+	})
+}
+
 func TestARefusalFromAnOriginThatIsNotListedSaysSo(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.SignIn(t)

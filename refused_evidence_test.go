@@ -365,7 +365,7 @@ func TestARefresherThatReturnsTheRefusedTokenHasNotHelped(t *testing.T) {
 		}
 		assert.LessOrEqual(t, w.Refreshes(), 18, "the pause doubles, up to five minutes")
 		require.Len(t, kept(w), 3600)
-		assert.Equal(t, "the refresher returned the token that was refused", kept(w)[0])
+		assert.Equal(t, "the refresher returned the token that was refused: "+testworld.APIURL, kept(w)[0])
 		assert.Equal(t, 3600, w.API.Requests(), "nothing is replayed")
 	})
 }
@@ -409,7 +409,7 @@ func TestAStrayRefusalOfATokenThatCannotBeRefreshedLeavesTheSessionAlone(t *test
 			require.NoError(t, err)
 			assert.Equal(t, http.StatusText(http.StatusUnauthorized), string(text))
 			assert.Equal(t, http.StatusUnauthorized, resp.StatusCode)
-			assert.Equal(t, []string{"the session has nothing to refresh with"}, kept(w))
+			assert.Equal(t, []string{"the session has nothing to refresh with: " + testworld.APIURL}, kept(w))
 			assert.Equal(t, 1, w.API.Requests())
 
 			w.AssertStored(t, tok.AccessToken)

@@ -166,7 +166,7 @@ func (m *sessions) forget(name string) {
 		return
 	}
 	s.change(func(st *state, now time.Duration) {
-		st.stale, st.look = st.current != nil, 0
+		st.stale, st.look = st.current != nil || st.flight != nil, 0
 		if st.signedOut != nil && !st.signedOut.undeleted {
 			st.signedOut.nextLook = now
 		}

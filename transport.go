@@ -212,7 +212,7 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 	cause := t.sessions.withRefusal(ctx, resp)
 	next, f := s.refused(cause, a)
 	if next.own != nil {
-		return t.keep(ctx, s, resp, next.own)
+		return t.keep(cause, s, resp, next.own)
 	}
 	if next.err != nil && !(errors.Is(next.err, ErrSignInRequired) && (t.anonymous || t.sessions.signIn != nil)) {
 		body.Drain(ctx, resp)
@@ -225,7 +225,7 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 			body.Drain(ctx, resp)
 			return nil, context.Cause(ctx)
 		}
-		return t.keep(ctx, s, resp, errBodyGone) // the flight goes on, for the requests after this one
+		return t.keep(cause, s, resp, errBodyGone) // the flight goes on, for the requests after this one
 	}
 	// A response that is held keeps its connection, which the refresh may need.
 	whole := body.Drain(ctx, resp)
@@ -242,15 +242,16 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 		if !whole {
 			return nil, &RefreshError{Session: s.name, Err: r.own}
 		}
-		return t.keep(ctx, s, resp, r.own)
+		return t.keep(cause, s, resp, r.own)
 	}
 	again, err := t.send(req, s.name, r.gen, second, kept)
 	if err != nil {
 		return again, err
 	}
 	defer closeOnPanic(again.Body)()
+	refused := false
 	if r.gen != nil {
-		refused := t.isRefused(again)
+		refused = t.isRefused(again)
 		accepted := !refused && shows(again)
 		if table := r.gen.watch.Load(); table != nil && accepted {
 			s.accepted(r.gen, table, req)
@@ -263,7 +264,10 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 		again.Header = cloneOrMake(again.Header)
 		again.Header["Set-Cookie"] = append(slices.Clone(cookies), again.Header["Set-Cookie"]...)
 	}
-	t.sessions.emit(ctx, s.name, Event{Kind: EventReplayed, Took: time.Since(began)})
+	t.sessions.emit(cause, s.name, Event{Kind: EventReplayed, Took: time.Since(began)})
+	if refused {
+		return t.keep(cause, s, again, errStillRefused)
+	}
 	return again, nil
 }
 
@@ -319,9 +323,10 @@ func (t *Transport) replacement(ctx context.Context, s *cachedSession, a attempt
 	}
 }
 
-// keep hands the response over that refused a token.
+// keep hands the response over that refused a token. ctx is that of withRefusal.
 func (t *Transport) keep(ctx context.Context, s *cachedSession, resp *http.Response, why error) (*http.Response, error) {
-	t.sessions.emit(ctx, s.name, Event{Kind: EventRefusalKept, Err: why})
+	refusal, _ := RefusalFromContext(ctx)
+	t.sessions.emit(ctx, s.name, Event{Kind: EventRefusalKept, Err: fmt.Errorf("%w: %s", why, refusal.URL)})
 	return resp, nil
 }
 

@@ -103,6 +103,9 @@ func serve(o orders, r *report) error {
 		if err := tasks[o.Task](o, transport, r); err != nil {
 			return err
 		}
+		if err := transport.Wait(context.Background()); err != nil {
+			return err
+		}
 		return json.NewEncoder(os.Stdout).Encode(r)
 	}
 

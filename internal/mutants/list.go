@@ -311,13 +311,6 @@ var mutants = []mutant{
 		tests:  "ThePendingSaveGivesTheLockBack",
 	},
 	{
-		name:   "P4 a pending save that a flight gets ahead of has no timer any more",
-		file:   "cached.go",
-		line:   "\t\t\tst.leavePending(now, p.tok, p.stored, p.lease, p.guard, s.owner.refreshPause)\n\t\t\treturn\n",
-		broken: "\t\t\treturn\n",
-		tests:  "UnderItsLockAfterARefresh",
-	},
-	{
 		name:   "P4 a pending save that could not be tried has no timer any more",
 		file:   "flight.go",
 		line:   "\t\tdefer s.change(func(st *state, now time.Duration) { st.retryPending(now, s.owner.refreshPause) })\n",
@@ -1434,7 +1427,7 @@ var mutants = []mutant{
 	{
 		name:   "P13 Forget causes no look at the store",
 		file:   "sessions.go",
-		line:   "\t\tst.stale, st.look = st.current != nil, 0\n",
+		line:   "\t\tst.stale, st.look = st.current != nil || st.flight != nil, 0\n",
 		broken: "",
 		tests:  "OnceItIsForgotten",
 	},
@@ -1510,14 +1503,14 @@ var mutants = []mutant{
 		file:   "save.go",
 		line:   "\t\tif other {\n",
 		broken: "\t\tif false {\n",
-		tests:  "IsNotReplayedUnderAnotherSignIn",
+		tests:  "ASignInElsewhereEndsThePauses",
 	},
 	{
 		name:   "P14 any token of another sign-in counts as one of this sign-in",
 		file:   "save.go",
 		line:   "other := cur != nil && !cur.tok.sameSignIn(tok)",
 		broken: "other := cur == nil && false",
-		tests:  "IsNotReplayedUnderAnotherSignIn",
+		tests:  "ASignInElsewhereEndsThePauses",
 	},
 	{
 		name:   "P14 a request refused when another sign-in was found fails in place of keeping its response",
@@ -2589,13 +2582,6 @@ var mutants = []mutant{
 		tests:  "OfManyProcesses|ComparedWithTheStored",
 	},
 	{
-		name:   "a change of the token does not end the wait for the lock",
-		file:   "store.go",
-		line:   "\tcase <-changed:\n\t\tleave()\n\t\treturn nil, nil, ErrChanged\n",
-		broken: "",
-		tests:  "AWaitForTheLockEnds|OfManyProcesses",
-	},
-	{
 		name:   "a look is not repeated when the token has changed",
 		file:   "refresh.go",
 		line:   "l, err := s.acquire(f.ctx, found)",
@@ -2692,5 +2678,26 @@ var mutants = []mutant{
 		line:   "p.lease != nil && !p.lease.lost()",
 		broken: "p.lease != nil && !p.lease.unsettled && !p.lease.lost()",
 		tests:  "AnUpdateThatIsLate",
+	},
+	{
+		name:   "a change of the token does not end the wait for the lock",
+		file:   "store.go",
+		line:   "\t\tclose(l.changed)\n",
+		broken: "\t\t_ = l.changed\n",
+		tests:  "AWaitForTheLockEnds|OfManyProcesses",
+	},
+	{
+		name:   "P13 a Forget during the first load is lost",
+		file:   "sessions.go",
+		line:   "st.current != nil || st.flight != nil, 0",
+		broken: "st.current != nil, 0",
+		tests:  "AForgetDuringTheFirstLoad",
+	},
+	{
+		name:   "a replay that is refused is not reported",
+		file:   "transport.go",
+		line:   "\tif refused {\n\t\treturn t.keep(cause, s, again, errStillRefused)\n\t}\n",
+		broken: "",
+		tests:  "EveryRefusalThatACaller",
 	},
 }
