@@ -2117,8 +2117,8 @@ var mutants = []mutant{
 	{
 		name:   "a refusal that is handed over is not reported",
 		file:   "transport.go",
-		line:   "\tt.sessions.emit(ctx, s.name, Event{Kind: EventRefusalKept, Err: why})\n",
-		broken: "\t_ = why\n",
+		line:   "\tt.sessions.emit(ctx, s.name, Event{Kind: EventRefusalKept, Err: fmt.Errorf(\"%w: %s\", why, refusal.URL)})\n",
+		broken: "\t_ = refusal\n",
 		tests:  "ThatReturnsTheRefusedToken|StrayRefusal",
 	},
 	{
