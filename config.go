@@ -102,9 +102,12 @@ type Config struct {
 	// SignIn signs in where nothing else helps, for example with a browser or a device
 	// code. Nil means that requests fail with [ErrSignInRequired]. It is called once at a
 	// time for a session, and shared by all requests and calls that need it. Each waits on
-	// its own context. The context of SignIn ends when nobody waits any more; it isn't
-	// bounded by RefreshTimeout. [SessionFromContext] and [RefusalFromContext] tell what it
-	// is for. The token that it returns is stored even if nobody waits any more, unless a
+	// its own context, which an http.Client with a Timeout ends: a program that may have to
+	// wait for its user calls [Session.Token] first. The context of SignIn ends when nobody
+	// waits any more; it isn't bounded by RefreshTimeout. Requests with it are sent
+	// unauthenticated, as those of a Refresher. [SessionFromContext] and
+	// [RefusalFromContext] tell what it is for. Another process may sign in at the same
+	// time; the last to finish counts. The token that it returns is stored even if nobody waits any more, unless a
 	// sign-in or sign-out of the program came meanwhile. Requests that were refused are then
 	// replayed with the new token. After an error it isn't called again for RefreshPause. It
 	// is not called with Anonymous.

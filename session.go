@@ -103,7 +103,7 @@ func (s *Session) SignIn(ctx context.Context, tok Token) error {
 // If the store can't be locked, for another reason than that somebody holds the lock, the
 // token is deleted all the same. But a process that refreshes at this moment may store it
 // again, so SignOut returns the error. What can't be revoked is kept in memory, for an hour
-// and of at most 1,024 sessions, and the next SignOut tries again.
+// and of at most 1,024 sessions. After any error, call SignOut again.
 func (s *Session) SignOut(ctx context.Context) error {
 	ctx, c, err := s.enter(ctx, "")
 	if err != nil {
@@ -195,7 +195,9 @@ func (s *Session) Refresh(ctx context.Context, refused Token) (Token, error) {
 // Update runs fn as the session's refresh: alone, across goroutines and, with a store
 // that locks, processes. fn receives the stored token, zero if there is none. What it
 // returns is stored unchanged and then used. Requests that need a refresh meanwhile wait
-// for it. Use it for a token with other rights, for a second audience, or for an import.
+// for it. Use it for a token with other rights, for a second audience, or to bring in a first
+// token that several processes have. After a SignOut in this process it is an error: then
+// call SignIn.
 //
 // An error of fn reaches the caller of Update alone, and changes nothing, except that a new
 // RefreshToken which fn returns with it is stored, as that of a [Refresher] is. If a sign-in

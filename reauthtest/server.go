@@ -10,6 +10,11 @@
 //	// ... the client under test calls s.APIURL("/orders") ...
 //	if n := s.Counts().Refreshes; n != 1 { ... }
 //
+// A Transport does not refresh a token that it has got less than Config.RefreshPause ago, five
+// seconds, because of a refusal by an endpoint that has not accepted its tokens so far: that
+// is about permission. A test that expires one token right after another sets RefreshPause
+// to -1, or calls the endpoint in between.
+//
 // [NewServer] listens on the loopback interface. [NewPipeServer] uses no sockets and
 // works in a testing/synctest bubble, where a lifetime of an hour passes in an instant.
 // [New] needs no test.

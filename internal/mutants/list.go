@@ -1082,7 +1082,7 @@ var mutants = []mutant{
 	{
 		name:   "P9 a refusal that waited is an error",
 		file:   "transport.go",
-		line:   "\t\treturn t.keep(ctx, s, resp, r.own)\n",
+		line:   "\t\treturn t.keep(cause, s, resp, r.own)\n",
 		broken: "\t\treturn nil, &RefreshError{Session: s.name, Err: r.own}\n",
 		tests:  "ARefusalThatWaited",
 	},

@@ -177,6 +177,9 @@ func (a *Answer) RefreshRefused(final bool) error {
 	case a.isRedirect():
 		return errRedirect
 	}
+	if a.Status == http.StatusNotFound || a.Status == http.StatusMethodNotAllowed {
+		return errors.New("the session is kept; check the URL of the token endpoint")
+	}
 	return errors.New("the session is kept; try again later")
 }
 

@@ -42,7 +42,7 @@ func (s Storage) moment() time.Duration {
 // only where the next token can be saved.
 func lockIsGrantedOnlyWhereASaveCanBeDone(t *testing.T, s Storage) {
 	if s.Refuse == nil {
-		return
+		t.Skip("Storage.Refuse is nil")
 	}
 	for _, session := range []string{"storetest refused", "storetest refused and never locked"} {
 		store, other := openLocker(t, s), openLocker(t, s)
@@ -78,7 +78,7 @@ func lockIsGrantedOnlyWhereASaveCanBeDone(t *testing.T, s Storage) {
 // a Save under it fails.
 func lockOutlastsASaveThatFails(t *testing.T, s Storage) {
 	if s.Refuse == nil {
-		return
+		t.Skip("Storage.Refuse is nil")
 	}
 	session := "storetest tried again"
 	holder, other := openLocker(t, s), openLocker(t, s)
@@ -120,7 +120,7 @@ func lockOutlastsASaveThatFails(t *testing.T, s Storage) {
 // while another process waits for the lock.
 func aRefusedSaveSignsNobodyOut(t *testing.T, s Storage) {
 	if s.Refuse == nil {
-		return
+		t.Skip("Storage.Refuse is nil")
 	}
 	server := reauthtest.NewServer(t, reauthtest.Options{})
 	session := "storetest refused between refresh and save"

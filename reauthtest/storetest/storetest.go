@@ -1,6 +1,8 @@
 // Package storetest is the conformance suite for stores. It tests whether a reauth.Store,
 // and a reauth.Locker if it is one, behaves as documented.
 //
+//	var _ reauth.Locker = (*mystore.Store)(nil) // or it isn't tested as one
+//
 //	func TestStore(t *testing.T) {
 //		dir := t.TempDir()
 //		storetest.Run(t, storetest.Storage{
