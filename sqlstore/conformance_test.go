@@ -31,8 +31,9 @@ func conform(t *testing.T, d database) {
 				Lose: func(tb testing.TB, session string) {
 					mustExec(tb, admin, "UPDATE "+d.table()+" SET owner = 'dead', deadline = 1 WHERE session = $1", session)
 				},
-				Refuse: func(tb testing.TB) (accept func()) { return refuseWrites(tb, d) },
-				Lease:  lease,
+				Refuse:       func(tb testing.TB) (accept func()) { return refuseWrites(tb, d) },
+				TellsChanges: true,
+				Lease:        lease,
 			})
 		})
 	}

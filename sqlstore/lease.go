@@ -122,6 +122,7 @@ func (l *lease) write(ctx context.Context, what string, token sql.NullString) er
 		return failed(ctx, what, l.key, ctx.Err(), "")
 	}
 	l.writes++
+	mark := l.store.changeMark()
 	third := l.store.lease / 3
 	wait := newBackoff(firstRetry, min(longestRetry, third/4))
 	for {
@@ -130,7 +131,7 @@ func (l *lease) write(ctx context.Context, what string, token sql.NullString) er
 		}
 		// A silent connection must not use up all the time.
 		bounded, cancel := context.WithTimeout(ctx, third)
-		n, err := l.store.exec(bounded, l.store.statements.write, l.key, l.owner, l.version, token, l.writes)
+		n, err := l.store.exec(bounded, l.store.statements.write, l.key, l.owner, l.version, token, l.writes, mark)
 		silent := bounded.Err() != nil
 		cancel()
 		switch {

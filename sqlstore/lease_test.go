@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/sqlstore"
 )
 
@@ -397,7 +399,7 @@ func TestAnUnlockThatFailsIsTriedAgain(t *testing.T) {
 		unlock()
 		assert.Equal(t, 3, m.count(releases))
 		var owner, deadline sql.NullString
-		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT owner, deadline FROM "+d.table()).Scan(&owner, &deadline))
+		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT owner, deadline FROM "+d.table()+" WHERE session = 'ann'").Scan(&owner, &deadline))
 		assert.False(t, owner.Valid || deadline.Valid, "the lock is still in the row")
 
 		require.NoError(t, store.Delete(t.Context(), "ann"))
@@ -429,6 +431,35 @@ func TestWaitersLookSeldomAndWriteNothing(t *testing.T) {
 		assert.Equal(t, 11, m.count(takes), "one try of each, and the holder's")
 		assert.Greater(t, m.count(looks), 10*100)
 		assert.Less(t, m.count(looks), 10*220)
+	})
+}
+
+// Of many who wait, nobody needs the lock then. Each looks at the token instead.
+func TestAFreeLockIsNotTakenOnceTheTokenHasChanged(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		holder, admin := newStore(t, d, 0), d.connect(t)
+		for name, change := range map[string]string{
+			"replaced":           `token = '{"access_token":"x"}', changed_by = 'another'`,
+			"deleted":            `token = NULL`,
+			"replaced by a tool": `token = '{"access_token":"x"}', changed_by = NULL`,
+		} {
+			require.NoError(t, holder.Save(t.Context(), "ann", token("1")))
+			_, unlock := mustLock(t, holder, "ann")
+			db, m := meddle(t, d)
+			waiter := newStoreOn(t, d, db, 0)
+			ended := make(chan error, 1)
+			go func() {
+				_, _, err := waiter.Lock(t.Context(), "ann")
+				ended <- err
+			}()
+			require.Eventually(t, func() bool { return m.count(looks) > 1 }, time.Minute, time.Millisecond)
+			mustExec(t, admin, "UPDATE "+d.table()+" SET "+change+", owner = NULL, deadline = NULL WHERE session = 'ann'")
+			err := <-ended
+			assert.ErrorIs(t, err, reauth.ErrChanged, name)
+			assert.EqualError(t, err, `sqlstore: lock session "ann": the stored token has changed`)
+			assert.Equal(t, 1, m.count(takes), name)
+			unlock()
+		}
 	})
 }
 
@@ -487,23 +518,6 @@ func TestNoRowsPileUp(t *testing.T) {
 		unlock()
 		assert.Zero(t, rows(t, d, db), "after a lock under which nothing was stored")
 
-		held, unlock := mustLock(t, store, "signed out under a lock")
-		require.NoError(t, store.Save(held, "signed out under a lock", token("1")))
-		require.NoError(t, store.Delete(held, "signed out under a lock"))
-		unlock()
-		assert.Zero(t, rows(t, d, db), "after a Delete under a lock")
-
-		require.NoError(t, tool.Save(t.Context(), "without a lock", token("1")))
-		require.NoError(t, tool.Delete(t.Context(), "without a lock"))
-		assert.Zero(t, rows(t, d, db), "after a Delete without a lock")
-
-		_, unlock = mustLock(t, store, "while locked")
-		require.NoError(t, tool.Save(t.Context(), "while locked", token("1")))
-		require.NoError(t, tool.Delete(t.Context(), "while locked"))
-		assert.Equal(t, 1, rows(t, d, db), "the lock has to stand somewhere")
-		unlock()
-		assert.Zero(t, rows(t, d, db), "after a Delete past a lock")
-
 		_, unlock = mustLock(t, store, "lost")
 		mustExec(t, db, "UPDATE "+d.table()+" SET deadline = 1")
 		require.NoError(t, tool.Delete(t.Context(), "lost"))
@@ -518,6 +532,72 @@ func TestNoRowsPileUp(t *testing.T) {
 	})
 }
 
+// The row of a token that was deleted stays for a minute, so that those who look for changes
+// at intervals see it. Then the next who deletes a token removes it.
+func TestRowsOfDeletedTokensDoNotPileUp(t *testing.T) {
+	for name, signOut := range map[string]func(t *testing.T, store *sqlstore.Store, session string){
+		"without a lock": func(t *testing.T, store *sqlstore.Store, session string) {
+			require.NoError(t, store.Save(t.Context(), session, token("1")))
+			require.NoError(t, store.Delete(t.Context(), session))
+		},
+		"under a lock": func(t *testing.T, store *sqlstore.Store, session string) {
+			held, unlock := mustLock(t, store, session)
+			require.NoError(t, store.Save(held, session, token("1")))
+			require.NoError(t, store.Delete(held, session))
+			unlock()
+		},
+		"past a lock": func(t *testing.T, store *sqlstore.Store, session string) {
+			_, unlock := mustLock(t, store, session)
+			require.NoError(t, store.Save(t.Context(), session, token("1")))
+			require.NoError(t, store.Delete(t.Context(), session))
+			unlock()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(t *testing.T, d database) {
+				db := d.connect(t)
+				deleted := func() int {
+					return count(t, db, "SELECT COUNT(*) FROM "+d.table()+" WHERE deleted_at IS NOT NULL AND token IS NULL")
+				}
+				for i := range 3 {
+					signOut(t, newStoreOn(t, d, db, 0), fmt.Sprint("session", i))
+				}
+				require.Equal(t, 3, deleted(), "they stay for a while")
+				_, unlock := mustLock(t, newStoreOn(t, d, db, 0), "session0")
+				unlock()
+				require.Equal(t, 3, deleted(), "a lock changes nothing")
+				require.NoError(t, newStoreOn(t, d, db, 0).Save(t.Context(), "session1", token("back")))
+
+				minuteLater := "UPDATE " + d.table() + " SET deleted_at = deleted_at - 60001"
+				_, unlock = mustLock(t, newStoreOn(t, d, db, 0), "session2")
+				mustExec(t, db, minuteLater)
+				signOut(t, newStoreOn(t, d, db, 0), "another")
+				assert.Equal(t, 2, deleted(), "session2 is locked, and another is new")
+				unlock()
+				mustExec(t, db, minuteLater)
+				signOut(t, newStoreOn(t, d, db, 0), "another")
+				assert.Equal(t, 1, deleted())
+				mustHold(t, newStoreOn(t, d, db, 0), "session1", "access-back")
+			})
+		})
+	}
+}
+
+// However many rows there are, each statement removes a few.
+func TestManyRowsOfDeletedTokensAreRemovedInBatches(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		store, db := newStore(t, d, 0), d.connect(t)
+		for i := range 120 {
+			mustExec(t, db, fmt.Sprintf("INSERT INTO %s (session, version, saved_at, deleted_at) VALUES ('s%d', 1, %d, %[3]d)", d.table(), i, i))
+		}
+		for _, left := range []int{70, 20, 0, 0} {
+			require.NoError(t, store.Save(t.Context(), "ann", token("1")))
+			require.NoError(t, store.Delete(t.Context(), "ann"))
+			assert.Equal(t, left, count(t, db, "SELECT COUNT(*) FROM "+d.table()+" WHERE deleted_at < 1000"))
+		}
+	})
+}
+
 // A session signs in and out in several processes at once, in every possible way.
 func TestNoRowIsLeftBehindByARace(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
@@ -526,7 +606,7 @@ func TestNoRowIsLeftBehindByARace(t *testing.T) {
 			store := newStore(t, d, 0)
 			wg.Go(func() {
 				for range 20 {
-					held, unlock, err := store.Lock(t.Context(), "ann")
+					held, unlock, err := lockAgain(t.Context(), store, "ann")
 					if !assert.NoError(t, err) {
 						return
 					}

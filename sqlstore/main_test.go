@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -86,9 +87,19 @@ func mustLock(t *testing.T, store *sqlstore.Store, session string) (held context
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	held, unlock, err := store.Lock(ctx, session)
+	held, unlock, err := lockAgain(ctx, store, session)
 	require.NoError(t, err)
 	return held, unlock
+}
+
+// lockAgain takes a lock, whatever changes meanwhile.
+func lockAgain(ctx context.Context, store *sqlstore.Store, session string) (held context.Context, unlock func(), err error) {
+	for {
+		held, unlock, err = store.Lock(ctx, session)
+		if !errors.Is(err, reauth.ErrChanged) {
+			return held, unlock, err
+		}
+	}
 }
 
 // mustBeLocked checks that a lock cannot be taken.
@@ -113,10 +124,16 @@ func token(name string) reauth.Token {
 	return reauth.Token{AccessToken: "access-" + name, RefreshToken: "refresh-" + name}
 }
 
-// rows counts the rows of a table.
+// rows counts the rows of a table, without that of the version and those of tokens that
+// were deleted.
 func rows(t *testing.T, d database, db *sql.DB) (n int) {
 	t.Helper()
-	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+d.table()).Scan(&n))
+	return count(t, db, "SELECT COUNT(*) FROM "+d.table()+" WHERE session <> 'sha256:schema' AND deleted_at IS NULL")
+}
+
+func count(t *testing.T, db *sql.DB, query string, args ...any) (n int) {
+	t.Helper()
+	require.NoError(t, db.QueryRowContext(t.Context(), query, args...).Scan(&n))
 	return n
 }
 

@@ -24,7 +24,7 @@ const (
 
 func purpose(statement string) string {
 	for part, purpose := range map[string]string{
-		"SELECT token FROM": loads, "RETURNING version": takes, "SELECT COALESCE": looks, "RETURNING token": releases,
+		"SELECT token FROM": loads, "RETURNING version": takes, "SELECT COALESCE": looks, "RETURNING CASE": releases,
 		"SET deadline = CAST": renews, "writes = $5": writes, "writes = ?5": writes,
 	} {
 		if strings.Contains(statement, part) {

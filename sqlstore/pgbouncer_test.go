@@ -32,7 +32,8 @@ func TestStoreBehindPgBouncer(t *testing.T) {
 		Lose: func(tb testing.TB, session string) {
 			mustExec(tb, admin, "UPDATE "+d.table()+" SET owner = 'dead', deadline = 1 WHERE session = $1", session)
 		},
-		Lease: lease,
+		TellsChanges: true,
+		Lease:        lease,
 	})
 }
 

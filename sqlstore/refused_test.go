@@ -119,7 +119,7 @@ func TestALockIsHadOnlyByARoleThatMayWriteTheToken(t *testing.T) {
 	admin := d.connect(t)
 	role := "role_" + d.table()
 	mustExec(t, admin, "CREATE ROLE "+role)
-	mustExec(t, admin, "GRANT SELECT, INSERT, DELETE, UPDATE (version, writes, owner, deadline) ON "+d.table()+" TO "+role)
+	mustExec(t, admin, "GRANT SELECT, INSERT, DELETE, UPDATE (version, writes, owner, deadline, name, saved_at, deleted_at, changed_by) ON "+d.table()+" TO "+role)
 	db := d.connect(t)
 	db.SetMaxOpenConns(1)
 	mustExec(t, db, "SET ROLE "+role)

@@ -2,11 +2,14 @@ package sqlstore
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/reauth-go/reauth"
@@ -63,6 +66,10 @@ type Store struct {
 	table      string
 	lease      time.Duration
 	statements statements
+
+	id      string       // random, by which this Store is known in changed_by
+	changes atomic.Int64 // the tokens it has written
+	tidied  atomic.Int64 // when to remove the rows of deleted tokens again, as a Unix time in ms
 }
 
 var (
@@ -80,7 +87,7 @@ func New(db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 	if opts == nil {
 		opts = new(Options)
 	}
-	s := &Store{db: db, dialect: dialect, table: opts.Table, lease: opts.Lease}
+	s := &Store{db: db, dialect: dialect, table: opts.Table, lease: opts.Lease, id: rand.Text()}
 	if s.table == "" {
 		s.table = defaultTable
 	}
@@ -95,7 +102,8 @@ func New(db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 	if dialect != PostgreSQL && dialect != SQLite {
 		errs = append(errs, fmt.Errorf("sqlstore: the dialect is %v, but must be PostgreSQL or SQLite", dialect))
 	}
-	quoted, err := quoteTable(s.table)
+	var err error
+	s.statements, err = newStatements(dialect, s.table)
 	if err != nil {
 		errs = append(errs, fmt.Errorf("sqlstore: Options.Table is %q: %w", s.table, err))
 	}
@@ -105,7 +113,6 @@ func New(db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	s.statements = newStatements(dialect, quoted)
 	return s, nil
 }
 
@@ -113,32 +120,6 @@ func New(db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 // address of the database.
 func (s *Store) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "*sqlstore.Store[%v, table %s]", s.dialect, s.table)
-}
-
-// CreateTable creates the table unless it exists. Many processes may call it at once, for
-// example when a service starts. If the table exists, the right to create one is not
-// needed. While other connections keep an SQLite database locked, CreateTable waits until
-// ctx is done.
-//
-// A table that lacks a column is an error. CreateTable does not change it.
-func (s *Store) CreateTable(ctx context.Context) error {
-	var err error
-	for wait := newBackoff(shortestPoll, longestPoll); ; {
-		_, err = s.exec(ctx, s.statements.create)
-		if err == nil || !s.dialect.contended(err) || !sleep(ctx, wait.next()) {
-			break
-		}
-	}
-	// Two processes that create one table at once can collide in PostgreSQL's catalogue,
-	// and a user who may not create tables may still have one. Only the table's
-	// existence matters.
-	if _, probeErr := s.row(ctx, s.statements.probe, nil); probeErr != nil {
-		if err == nil {
-			err = probeErr // it exists, but with other columns
-		}
-		return fmt.Errorf("sqlstore: create table %s: %w", s.table, caused(ctx, err))
-	}
-	return nil
 }
 
 // Load implements reauth.Store. With the context of a lock the statement also asks for the
@@ -181,7 +162,7 @@ func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) erro
 	if l := s.leaseIn(ctx, session); l != nil {
 		return l.write(ctx, "save", sql.NullString{String: text, Valid: true})
 	}
-	_, err = s.exec(ctx, s.statements.save, key, text)
+	_, err = s.exec(ctx, s.statements.save, key, recordedName(session, key), text, s.changeMark())
 	return failed(ctx, "save", key, err, text)
 }
 
@@ -191,13 +172,58 @@ func (s *Store) Delete(ctx context.Context, session string) error {
 	if l := s.leaseIn(ctx, session); l != nil {
 		return l.write(ctx, "delete", sql.NullString{})
 	}
-	if _, err := s.exec(ctx, s.statements.clear, key); err != nil {
+	n, err := s.exec(ctx, s.statements.clear, key, s.changeMark())
+	switch {
+	case err != nil:
 		return failed(ctx, "delete", key, err, "")
+	case n > 0:
+		s.removeDeleted(ctx)
+	default:
+		// There may be a row that a dead holder of the lock has left. If this fails, it remains.
+		_, _ = s.exec(ctx, s.statements.sweep, key)
 	}
-	// Remove the row too, unless somebody holds the lock in it. Then releasing the lock
-	// removes it. If this fails, an empty row remains.
-	_, _ = s.exec(ctx, s.statements.sweep, key)
 	return nil
+}
+
+// changeMark returns the mark of a write of a token, which no other write has.
+func (s *Store) changeMark() string { return s.id + "." + strconv.FormatInt(s.changes.Add(1), 10) }
+
+// recordedName returns the name of a session whose key does not tell it, and otherwise nil.
+func recordedName(session, key string) []byte {
+	if session == key {
+		return nil
+	}
+	return []byte(session)
+}
+
+// tidyEvery is how often a Store looks for the rows of deleted tokens, unless there are many.
+const tidyEvery = 10 * time.Second
+
+// removeDeleted removes rows of tokens that were deleted a while ago, by whomever. It is
+// called when a token was deleted, so that such rows do not pile up. If it fails they stay
+// until the next time.
+func (s *Store) removeDeleted(ctx context.Context) {
+	now, next := time.Now().UnixMilli(), s.tidied.Load()
+	if now < next || !s.tidied.CompareAndSwap(next, now+tidyEvery.Milliseconds()) {
+		return
+	}
+	keys, err := s.keys(ctx, s.statements.old)
+	if err != nil || len(keys) == 0 {
+		return
+	}
+	_, err = s.exec(ctx, s.statements.tidy, padded(keys)...)
+	if err == nil && len(keys) == batch {
+		s.tidied.Store(0) // there may be more
+	}
+}
+
+// padded returns a batch of arguments. Beyond the keys it repeats the last one.
+func padded(keys []string) []any {
+	args := make([]any, batch)
+	for i := range args {
+		args[i] = keys[min(i, len(keys)-1)]
+	}
+	return args
 }
 
 func encode(tok reauth.Token) (string, error) {
@@ -206,8 +232,8 @@ func encode(tok reauth.Token) (string, error) {
 }
 
 // exec runs a statement that returns no rows, and returns how many rows it has written.
-func (s *Store) exec(ctx context.Context, statement string, args ...any) (int64, error) {
-	res, err := s.db.ExecContext(ctx, statement, args...)
+func (s *Store) exec(ctx context.Context, st statement, args ...any) (int64, error) {
+	res, err := s.db.ExecContext(ctx, st.text, st.arguments(args)...)
 	if err != nil {
 		s.drop(ctx, err)
 		return 0, err
@@ -216,32 +242,47 @@ func (s *Store) exec(ctx context.Context, statement string, args ...any) (int64,
 }
 
 // row runs a statement that returns one row or none.
-func (s *Store) row(ctx context.Context, statement string, args []any, into ...any) (found bool, err error) {
-	found, err = s.query(ctx, statement, args, into)
-	if err != nil {
-		s.drop(ctx, err)
-	}
-	return found, err
+func (s *Store) row(ctx context.Context, st statement, args []any, into ...any) (found bool, err error) {
+	err = s.query(ctx, st, args, func(rows *sql.Rows) error {
+		found = true
+		return rows.Scan(into...)
+	})
+	return found && err == nil, err
 }
 
-// query is part of row. It reads to the end although no more rows can come, because SQLite
-// commits only then, and reports whether it could.
-func (s *Store) query(ctx context.Context, statement string, args, into []any) (found bool, err error) {
-	rows, err := s.db.QueryContext(ctx, statement, args...)
+// keys runs a statement that returns keys of rows.
+func (s *Store) keys(ctx context.Context, st statement, args ...any) (keys []string, err error) {
+	err = s.query(ctx, st, args, func(rows *sql.Rows) error {
+		var key string
+		err := rows.Scan(&key)
+		keys = append(keys, key)
+		return err
+	})
+	return keys, err
+}
+
+// query calls each for each row. It reads to the end even if no more rows can come, because
+// SQLite commits only then, and reports whether it could.
+func (s *Store) query(ctx context.Context, st statement, args []any, each func(*sql.Rows) error) (err error) {
+	defer func() {
+		if err != nil {
+			s.drop(ctx, err)
+		}
+	}()
+	rows, err := s.db.QueryContext(ctx, st.text, st.arguments(args)...)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		found = true
-		if err := rows.Scan(into...); err != nil {
-			return false, err
+		if err := each(rows); err != nil {
+			return err
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return false, err
+		return err
 	}
-	return found, rows.Close()
+	return rows.Close()
 }
 
 // drop closes a connection of the pool if err says that its server is read-only. After a
