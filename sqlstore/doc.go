@@ -1,6 +1,6 @@
-// Package sqlstore keeps the tokens of sessions in a table of a PostgreSQL or SQLite
-// database, over database/sql with the driver that the program chooses. All processes
-// that share the database share the sessions. A [Store] is a reauth.Locker, so that one
+// Package sqlstore keeps the tokens of sessions in a table of a PostgreSQL, MySQL,
+// MariaDB or SQLite database, over database/sql with the driver that the program chooses.
+// All processes that share the database share the sessions. A [Store] is a reauth.Locker, so that one
 // process refreshes and the others adopt the token that it has stored.
 //
 // A session is one row. The lock on it is a lease, written in the same row by the clock

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -19,7 +20,7 @@ import (
 )
 
 func TestNoConnectionIsInUseWhileALockIsHeld(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db := d.connect(t)
 		db.SetMaxOpenConns(1)
 		store := newStoreOn(t, d, db, 0)
@@ -38,7 +39,7 @@ func TestNoConnectionIsInUseWhileALockIsHeld(t *testing.T) {
 // There are no transactions and no prepared statements that are used later, which a
 // pooler would break.
 func TestEveryStatementStandsAlone(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db, m := meddle(t, d)
 		store := newStoreOn(t, d, db, 0)
 		require.NoError(t, store.CreateTable(t.Context()))
@@ -130,7 +131,7 @@ func TestARenewalThatFailsOnceLosesNothing(t *testing.T) {
 }
 
 func TestAfterUnlockNothingIsWritten(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		store := newStore(t, d, 0)
 		held, unlock := mustLock(t, store, "ann")
 		unlock()
@@ -141,7 +142,7 @@ func TestAfterUnlockNothingIsWritten(t *testing.T) {
 }
 
 func TestALeaseIsForItsSessionAndStoreAlone(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		store, other := newStore(t, d, 0), newStore(t, d, 0)
 		ann, unlockAnn := mustLock(t, store, "ann")
 		ctx, cancel := context.WithTimeout(ann, 30*time.Second)
@@ -184,7 +185,7 @@ func TestAHolderHearsThatTheLockIsGone(t *testing.T) {
 }
 
 func TestADeleteOfNothingDisturbsNobody(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		holder, tool := newStore(t, d, 0), newStore(t, d, 0)
 		held, unlock := mustLock(t, holder, "ann")
 		defer unlock()
@@ -194,7 +195,7 @@ func TestADeleteOfNothingDisturbsNobody(t *testing.T) {
 }
 
 func TestEachHolderMayWriteAsOftenAsItLikes(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		store := newStore(t, d, 0)
 		for _, writes := range []int{3, 1, 2} {
 			held, unlock := mustLock(t, store, "ann")
@@ -207,7 +208,7 @@ func TestEachHolderMayWriteAsOftenAsItLikes(t *testing.T) {
 }
 
 func TestASaveWhoseAnswerWasLostIsSentAgain(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		busy := errCut
 		if d.dialect() == sqlstore.SQLite {
 			busy = errors.New("database is locked")
@@ -230,13 +231,13 @@ func TestASaveWhoseAnswerWasLostIsSentAgain(t *testing.T) {
 
 // A network that was silent delivers what it held back.
 func TestASaveThatArrivesLateChangesNothing(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db, m := meddle(t, d)
 		store := newStoreOn(t, d, db, 0)
 		held, unlock := mustLock(t, store, "ann")
 		defer unlock()
 		arrive := m.detainNext(writes)
-		if err := store.Save(held, "ann", token("1")); d.dialect() == sqlstore.PostgreSQL {
+		if err := store.Save(held, "ann", token("1")); d.dialect() != sqlstore.SQLite {
 			require.NoError(t, err, "it is sent again")
 			require.NoError(t, arrive())
 			mustHold(t, store, "ann", "access-1")
@@ -256,15 +257,16 @@ func TestASaveThatArrivesLateChangesNothing(t *testing.T) {
 }
 
 func TestASaveIsNotTriedAgainInVain(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db, m := meddle(t, d)
 		store := newStoreOn(t, d, db, 0)
 		held, unlock := mustLock(t, store, "ann")
 		defer unlock()
-		refusal := error(sqlStateError("23514"))
-		if d.dialect() == sqlstore.SQLite {
-			refusal = errors.New("CHECK constraint failed (275)")
-		}
+		refusal := map[sqlstore.Dialect]error{
+			sqlstore.PostgreSQL: sqlStateError("23514"),
+			sqlstore.SQLite:     errors.New("CHECK constraint failed (275)"),
+			sqlstore.MySQL:      &mysql.MySQLError{Number: 4025, Message: "CONSTRAINT failed"},
+		}[d.dialect()]
 		m.failBefore(always(writes, refusal))
 		assert.ErrorIs(t, store.Save(held, "ann", token("1")), refusal)
 		assert.Equal(t, 1, m.count(writes))
@@ -378,7 +380,7 @@ func TestALockOfWhichTheNewsComesLateIsRenewedAtOnce(t *testing.T) {
 }
 
 func TestALockWhoseAnswerWasLostIsReleased(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db, m := meddle(t, d)
 		store := newStoreOn(t, d, db, 0)
 		m.failAfter(times(1, takes, errCut))
@@ -390,7 +392,7 @@ func TestALockWhoseAnswerWasLostIsReleased(t *testing.T) {
 }
 
 func TestAnUnlockThatFailsIsTriedAgain(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db, m := meddle(t, d)
 		store := newStoreOn(t, d, db, 3*time.Second)
 		require.NoError(t, store.Save(t.Context(), "ann", token("1")))
@@ -436,7 +438,7 @@ func TestWaitersLookSeldomAndWriteNothing(t *testing.T) {
 
 // Of many who wait, nobody needs the lock then. Each looks at the token instead.
 func TestAFreeLockIsNotTakenOnceTheTokenHasChanged(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		holder, admin := newStore(t, d, 0), d.connect(t)
 		for name, change := range map[string]string{
 			"replaced":           `token = '{"access_token":"x"}', changed_by = 'another'`,
@@ -494,7 +496,7 @@ func TestAWaiterLooksWhenTheLockMayHaveRunOut(t *testing.T) {
 
 // A process that died has left its lock. Waiters poll as soon as it has expired.
 func TestALockThatNobodyRenewsRunsOut(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db, m := meddle(t, d)
 		store := newStoreOn(t, d, db, 100*time.Millisecond)
 		m.failBefore(always(renews, errCut))
@@ -510,7 +512,7 @@ func TestALockThatNobodyRenewsRunsOut(t *testing.T) {
 }
 
 func TestNoRowsPileUp(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db := d.connect(t)
 		store, tool := newStoreOn(t, d, db, 0), newStoreOn(t, d, db, 0)
 
@@ -554,7 +556,7 @@ func TestRowsOfDeletedTokensDoNotPileUp(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(t *testing.T, d database) {
+			onEach(t, func(t *testing.T, d database) {
 				db := d.connect(t)
 				deleted := func() int {
 					return count(t, db, "SELECT COUNT(*) FROM "+d.table()+" WHERE deleted_at IS NOT NULL AND token IS NULL")
@@ -585,7 +587,7 @@ func TestRowsOfDeletedTokensDoNotPileUp(t *testing.T) {
 
 // However many rows there are, each statement removes a few.
 func TestManyRowsOfDeletedTokensAreRemovedInBatches(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		store, db := newStore(t, d, 0), d.connect(t)
 		for i := range 120 {
 			mustExec(t, db, fmt.Sprintf("INSERT INTO %s (session, version, saved_at, deleted_at) VALUES ('s%d', 1, %d, %[3]d)", d.table(), i, i))
@@ -600,7 +602,7 @@ func TestManyRowsOfDeletedTokensAreRemovedInBatches(t *testing.T) {
 
 // A session signs in and out in several processes at once, in every possible way.
 func TestNoRowIsLeftBehindByARace(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		var wg sync.WaitGroup
 		for range 3 {
 			store := newStore(t, d, 0)

@@ -41,14 +41,14 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 	late := false
 	for ctx.Err() == nil {
 		sent := time.Now()
-		var version int64
-		got, err := s.row(ctx, s.statements.take, []any{key, recordedName(session, key), owner, s.lease.Milliseconds()}, &version)
+		version, err := s.told(ctx, s.statements.take, key, recordedName(session, key), owner, s.lease.Milliseconds())
+		got := version != 0
 		switch {
 		case err != nil && !s.dialect.contended(err):
-			if !known(err) {
+			if !s.dialect.known(err) {
 				go s.giveBack(context.WithoutCancel(ctx), key, owner) // ends after one try
 			}
-			return nil, nil, failed(ctx, "lock", key, err, "")
+			return nil, nil, s.failed(ctx, "lock", key, err, "")
 		case got && time.Since(sent) < s.lease:
 			l := s.hold(ctx, session, owner, version, sent)
 			return l.held, l.unlock, nil
@@ -124,8 +124,8 @@ func (s *Store) giveBack(ctx context.Context, key, owner string) {
 // release removes owner from the row, and the row from the table if it never had a token.
 // It does not touch the lock of another.
 func (s *Store) release(ctx context.Context, key, owner string) error {
-	var what int
-	if _, err := s.row(ctx, s.statements.release, []any{key, owner}, &what); err != nil {
+	what, err := s.told(ctx, s.statements.release, key, owner)
+	if err != nil {
 		return err
 	}
 	switch what {

@@ -36,8 +36,11 @@ func open(dsn string) (reauth.Store, error) {
 		return nil, err
 	}
 	dialect := sqlstore.PostgreSQL
-	if parts[0] == "sqlite" {
+	switch parts[0] {
+	case "sqlite":
 		dialect = sqlstore.SQLite
+	case "mysql":
+		dialect = sqlstore.MySQL
 	}
 	return sqlstore.New(db, dialect, &sqlstore.Options{Table: parts[1], Lease: lease})
 }
@@ -53,11 +56,32 @@ type database interface {
 
 type connector = driver.Connector
 
-// onBoth runs a test on a new table of each kind of database.
-func onBoth(t *testing.T, test func(t *testing.T, d database)) {
+// onEach runs a test on a new table of each kind of database.
+func onEach(t *testing.T, test func(t *testing.T, d database)) {
 	t.Helper()
 	t.Run("PostgreSQL", func(t *testing.T) { test(t, newPostgres(t)) })
 	t.Run("SQLite", func(t *testing.T) { test(t, newSQLite(t)) })
+	t.Run("MySQL", func(t *testing.T) { test(t, newMariaDBTable(t)) })
+}
+
+// An ownedServer is one that a test may stop and set read-only.
+type ownedServer interface {
+	stop(mode string)
+	start(tb testing.TB) error
+	readOnly(t *testing.T, on bool) // for all transactions, those of open connections too
+}
+
+// onOwnServer runs a test on a new table on a server of its own.
+func onOwnServer(t *testing.T, test func(t *testing.T, d database, s ownedServer)) {
+	t.Helper()
+	t.Run("PostgreSQL", func(t *testing.T) {
+		s := ownServer(t)
+		test(t, newPostgresOn(t, s), s)
+	})
+	t.Run("MySQL", func(t *testing.T) {
+		s := ownMariaDB(t)
+		test(t, newMariaDBTableOn(t, s, "interpolateParams=true"), s)
+	})
 }
 
 // newStore returns a store over a pool of its own. If lease is 0 it has a very long
@@ -133,13 +157,13 @@ func rows(t *testing.T, d database, db *sql.DB) (n int) {
 
 func count(t *testing.T, db *sql.DB, query string, args ...any) (n int) {
 	t.Helper()
-	require.NoError(t, db.QueryRowContext(t.Context(), query, args...).Scan(&n))
+	require.NoError(t, db.QueryRowContext(t.Context(), asOf(db, query), args...).Scan(&n))
 	return n
 }
 
 func mustExec(tb testing.TB, db *sql.DB, statement string, args ...any) {
 	tb.Helper()
-	_, err := db.ExecContext(tb.Context(), statement, args...)
+	_, err := db.ExecContext(tb.Context(), asOf(db, statement), args...)
 	require.NoError(tb, err)
 }
 

@@ -16,6 +16,13 @@ import (
 // that lacks a column which the first version had.
 func (s *Store) CreateTable(ctx context.Context) error {
 	is, err := s.inspect(ctx)
+	var commits int64
+	if s.statements.settings.text != "" {
+		_, settingsErr := s.row(ctx, s.statements.settings, nil, &commits)
+		if settingsErr == nil && commits == 0 {
+			return fmt.Errorf("sqlstore: create table %s: autocommit is off for the connections to the database, so that nothing would be stored", s.table)
+		}
+	}
 	switch {
 	case is.edition > schemaVersion:
 		err = fmt.Errorf("it has version %d, of a later version of this package, while this one knows versions up to %d", is.edition, schemaVersion)

@@ -52,7 +52,7 @@ func ofFirst(d database, sql string) string {
 
 // onFirstEdition runs a test on a table of the first edition. There was none for MySQL.
 func onFirstEdition(t *testing.T, test func(t *testing.T, d database)) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		if strings.HasPrefix(d.dialect().String(), "MySQL") {
 			return
 		}
@@ -159,7 +159,7 @@ func TestAnUpgradeThatWasInterruptedIsCompleted(t *testing.T) {
 }
 
 func TestATableOfALaterVersionIsAnError(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db, store := d.connect(t), newStore(t, d, 0)
 		mustExec(t, db, "UPDATE "+d.table()+" SET version = 3 WHERE session = 'sha256:schema'")
 		assert.ErrorContains(t, store.CreateTable(t.Context()), "it has version 3, of a later version of this package")
@@ -167,7 +167,7 @@ func TestATableOfALaterVersionIsAnError(t *testing.T) {
 }
 
 func TestSavedAtIsTheTimeOfTheLastSaveOrDelete(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		store, db := newStore(t, d, 0), d.connect(t)
 		moved := func(what string) {
 			t.Helper()

@@ -29,7 +29,7 @@ import (
 // and the time in saved_at. The row of a deleted token stays for a while, so that others
 // can see that it was deleted. deleted_at is when, and NULL in the row of a token.
 type statements struct {
-	create              statement
+	settings, create    statement
 	indexes, upgrade    []statement
 	probe, probeFirst   statement
 	edition, mark       statement
@@ -40,13 +40,17 @@ type statements struct {
 	renew, write        statement
 }
 
-// A statement is SQL in one dialect.
+// A statement is SQL in one dialect. The zero statement is one that a dialect does not need.
 type statement struct {
 	text string
 
 	// order has the number of the argument at each of its places, for a dialect whose
 	// parameters have no numbers. Nil means that the arguments are sent as they are.
 	order []int
+
+	// tells says that what the statement tells of its row comes as the ID of an inserted
+	// row, and 0 if there is no row. Otherwise it comes as a row, if anything does.
+	tells bool
 }
 
 func (st statement) arguments(args []any) []any {
@@ -93,6 +97,8 @@ func newStatements(d Dialect, table string) (statements, error) {
 	switch d {
 	case SQLite:
 		return sqliteStatements(in), nil
+	case MySQL:
+		return mysqlStatements(in), nil
 	default:
 		return postgresStatements(in), nil
 	}
@@ -121,10 +127,14 @@ func replacer(d Dialect, table, quoted string) func(sql string) statement {
 }
 
 // now is the SQL for the milliseconds since 1970, by the database's clock when the
-// expression is evaluated, which is after any wait for a lock.
+// expression is evaluated, which is after any wait for a lock. MySQL's is that of the
+// statement's beginning.
 func (d Dialect) now() string {
-	if d == SQLite {
+	switch d {
+	case SQLite:
 		return `CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)`
+	case MySQL: // UNIX_TIMESTAMP(NOW(3)) would be wrong when the local time is set back in autumn
+		return `TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000`
 	}
 	return `CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)`
 }
@@ -133,8 +143,17 @@ var parameterRE = regexp.MustCompile(`\$([0-9]+)`)
 
 // statement returns a statement whose parameters were written as $1, $2.
 func (d Dialect) statement(sql string) statement {
-	if d == SQLite {
+	switch d {
+	case SQLite:
 		return statement{text: parameterRE.ReplaceAllString(sql, "?$1")}
+	case MySQL:
+		order := []int{}
+		text := parameterRE.ReplaceAllStringFunc(sql, func(parameter string) string {
+			n, _ := strconv.Atoi(parameter[1:])
+			order = append(order, n)
+			return "?"
+		})
+		return statement{text: text, order: order}
 	}
 	return statement{text: sql}
 }
@@ -168,7 +187,12 @@ func quoteTable(d Dialect, name string) (string, error) {
 	return strings.Join(parts, "."), nil
 }
 
-func (d Dialect) quote(identifier string) string { return `"` + identifier + `"` }
+func (d Dialect) quote(identifier string) string {
+	if d == MySQL { // with the SQL mode ANSI_QUOTES, too
+		return "`" + identifier + "`"
+	}
+	return `"` + identifier + `"`
+}
 
 // indexName returns the name of an index of a table, for use in SQL. An index is in the
 // schema of its table. SQLite wants to be told so, and PostgreSQL not.

@@ -4,13 +4,15 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
-	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/reauth-go/reauth"
 )
@@ -21,8 +23,9 @@ type Dialect int
 
 // The dialects. The zero Dialect is invalid.
 const (
-	PostgreSQL Dialect = 1 + iota // 9.5 or later
+	PostgreSQL Dialect = 1 + iota // 9.6 or later
 	SQLite                        // 3.35 or later
+	MySQL                         // 8.0 or later, or MariaDB 10.6 or later
 )
 
 // String returns the dialect's name.
@@ -32,6 +35,8 @@ func (d Dialect) String() string {
 		return "PostgreSQL"
 	case SQLite:
 		return "SQLite"
+	case MySQL:
+		return "MySQL"
 	}
 	return fmt.Sprintf("Dialect(%d)", int(d))
 }
@@ -99,8 +104,8 @@ func New(db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 	if db == nil {
 		errs = append(errs, errors.New("sqlstore: the *sql.DB is nil"))
 	}
-	if dialect != PostgreSQL && dialect != SQLite {
-		errs = append(errs, fmt.Errorf("sqlstore: the dialect is %v, but must be PostgreSQL or SQLite", dialect))
+	if dialect < PostgreSQL || dialect > MySQL {
+		errs = append(errs, fmt.Errorf("sqlstore: the dialect is %v, but must be PostgreSQL, SQLite or MySQL", dialect))
 	}
 	var err error
 	s.statements, err = newStatements(dialect, s.table)
@@ -155,7 +160,7 @@ func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, e
 // A token that is not UTF-8 is an error, because JSON cannot represent it.
 func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) error {
 	key := rowKey(session)
-	text, err := encode(tok)
+	text, err := s.encode(tok)
 	if err != nil {
 		return fmt.Errorf("sqlstore: save session %q: %w", key, err)
 	}
@@ -163,7 +168,7 @@ func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) erro
 		return l.write(ctx, "save", sql.NullString{String: text, Valid: true})
 	}
 	_, err = s.exec(ctx, s.statements.save, key, recordedName(session, key), text, s.changeMark())
-	return failed(ctx, "save", key, err, text)
+	return s.failed(ctx, "save", key, err, text)
 }
 
 // Delete implements reauth.Store. It treats the context of a lock as Save does.
@@ -175,7 +180,7 @@ func (s *Store) Delete(ctx context.Context, session string) error {
 	n, err := s.exec(ctx, s.statements.clear, key, s.changeMark())
 	switch {
 	case err != nil:
-		return failed(ctx, "delete", key, err, "")
+		return s.failed(ctx, "delete", key, err, "")
 	case n > 0:
 		s.removeDeleted(ctx)
 	default:
@@ -196,106 +201,24 @@ func recordedName(session, key string) []byte {
 	return []byte(session)
 }
 
-// tidyEvery is how often a Store looks for the rows of deleted tokens, unless there are many.
-const tidyEvery = 10 * time.Second
-
-// removeDeleted removes rows of tokens that were deleted a while ago, by whomever. It is
-// called when a token was deleted, so that such rows do not pile up. If it fails they stay
-// until the next time.
-func (s *Store) removeDeleted(ctx context.Context) {
-	now, next := time.Now().UnixMilli(), s.tidied.Load()
-	if now < next || !s.tidied.CompareAndSwap(next, now+tidyEvery.Milliseconds()) {
-		return
-	}
-	keys, err := s.keys(ctx, s.statements.old)
-	if err != nil || len(keys) == 0 {
-		return
-	}
-	_, err = s.exec(ctx, s.statements.tidy, padded(keys)...)
-	if err == nil && len(keys) == batch {
-		s.tidied.Store(0) // there may be more
-	}
-}
-
-// padded returns a batch of arguments. Beyond the keys it repeats the last one.
-func padded(keys []string) []any {
-	args := make([]any, batch)
-	for i := range args {
-		args[i] = keys[min(i, len(keys)-1)]
-	}
-	return args
-}
-
-func encode(tok reauth.Token) (string, error) {
+// encode returns the JSON of a token. In MySQL it is ASCII, which is the same in whatever
+// character set a connection has.
+func (s *Store) encode(tok reauth.Token) (string, error) {
 	text, err := json.Marshal(tok)
-	return string(text), err
-}
-
-// exec runs a statement that returns no rows, and returns how many rows it has written.
-func (s *Store) exec(ctx context.Context, st statement, args ...any) (int64, error) {
-	res, err := s.db.ExecContext(ctx, st.text, st.arguments(args)...)
-	if err != nil {
-		s.drop(ctx, err)
-		return 0, err
+	if err != nil || s.dialect != MySQL {
+		return string(text), err
 	}
-	return res.RowsAffected()
-}
-
-// row runs a statement that returns one row or none.
-func (s *Store) row(ctx context.Context, st statement, args []any, into ...any) (found bool, err error) {
-	err = s.query(ctx, st, args, func(rows *sql.Rows) error {
-		found = true
-		return rows.Scan(into...)
-	})
-	return found && err == nil, err
-}
-
-// keys runs a statement that returns keys of rows.
-func (s *Store) keys(ctx context.Context, st statement, args ...any) (keys []string, err error) {
-	err = s.query(ctx, st, args, func(rows *sql.Rows) error {
-		var key string
-		err := rows.Scan(&key)
-		keys = append(keys, key)
-		return err
-	})
-	return keys, err
-}
-
-// query calls each for each row. It reads to the end even if no more rows can come, because
-// SQLite commits only then, and reports whether it could.
-func (s *Store) query(ctx context.Context, st statement, args []any, each func(*sql.Rows) error) (err error) {
-	defer func() {
-		if err != nil {
-			s.drop(ctx, err)
-		}
-	}()
-	rows, err := s.db.QueryContext(ctx, st.text, st.arguments(args)...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := each(rows); err != nil {
-			return err
+	var ascii strings.Builder
+	for _, r := range string(text) {
+		switch {
+		case r < utf8.RuneSelf:
+			ascii.WriteByte(byte(r))
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&ascii, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&ascii, `\u%04x`, r)
 		}
 	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	return rows.Close()
-}
-
-// drop closes a connection of the pool if err says that its server is read-only. After a
-// failover the pool still has connections to the server that was demoted, which work but
-// for writing, and hands out the one that was used last.
-func (s *Store) drop(ctx context.Context, err error) {
-	if !s.dialect.demoted(err) {
-		return
-	}
-	conn, err := s.db.Conn(ctx)
-	if err != nil {
-		return
-	}
-	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
-	_ = conn.Close()
+	return ascii.String(), nil
 }

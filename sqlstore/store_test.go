@@ -53,7 +53,7 @@ func TestNewNamesEveryArgumentThatCannotBeUsed(t *testing.T) {
 
 	db := sql.OpenDB(deafConnector{t})
 	defer db.Close()
-	for _, dialect := range []sqlstore.Dialect{-1, 0, 3} {
+	for _, dialect := range []sqlstore.Dialect{-1, 0, 4} {
 		_, err := sqlstore.New(db, dialect, nil)
 		assert.ErrorContains(t, err, fmt.Sprintf("sqlstore: the dialect is Dialect(%d)", int(dialect)))
 	}
@@ -79,11 +79,10 @@ func TestOptionsAreCopied(t *testing.T) {
 
 // A database would misread these names if they were not quoted, or not quoted well.
 func TestTheTableMayHaveAnyNameThatIsAnIdentifier(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db := d.connect(t)
-		schema := "main"
+		schema := map[sqlstore.Dialect]string{sqlstore.PostgreSQL: "Auth_1", sqlstore.SQLite: "main", sqlstore.MySQL: "reauth"}[d.dialect()]
 		if d.dialect() == sqlstore.PostgreSQL {
-			schema = "Auth_1"
 			mustExec(t, db, `CREATE SCHEMA "Auth_1"`)
 		}
 		for _, table := range []string{"order", "Tokens", "_t", "excluded", strings.Repeat("t", 63), schema + ".user", schema + ".session"} {
@@ -102,7 +101,7 @@ func TestTheTableMayHaveAnyNameThatIsAnIdentifier(t *testing.T) {
 }
 
 func TestATableThatIsMissingIsAnError(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		store, err := sqlstore.New(d.connect(t), d.dialect(), &sqlstore.Options{Table: "nowhere"})
 		require.NoError(t, err)
 		_, _, err = store.Load(t.Context(), "ann")
@@ -116,7 +115,7 @@ func TestATableThatIsMissingIsAnError(t *testing.T) {
 }
 
 func TestCreateTableByTwentyAtOnce(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		for round := range 5 {
 			var wg sync.WaitGroup
 			for range 20 {
@@ -141,7 +140,7 @@ func TestCreateTableByTwentyAtOnceWithoutABusyTimeout(t *testing.T) {
 }
 
 func TestCreateTableLeavesWhatIsThere(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		store := newStore(t, d, 0)
 		require.NoError(t, store.Save(t.Context(), "ann", token("1")))
 		require.NoError(t, store.CreateTable(t.Context()))
@@ -150,9 +149,9 @@ func TestCreateTableLeavesWhatIsThere(t *testing.T) {
 }
 
 func TestCreateTableTellsOfATableThatIsAnother(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db := d.connect(t)
-		mustExec(t, db, "CREATE TABLE another (session TEXT PRIMARY KEY, token TEXT)")
+		mustExec(t, db, "CREATE TABLE another (session VARCHAR(200) PRIMARY KEY, token TEXT)")
 		store, err := sqlstore.New(db, d.dialect(), &sqlstore.Options{Table: "another"})
 		require.NoError(t, err)
 		assert.ErrorContains(t, store.CreateTable(t.Context()), "sqlstore: create table another: ")
@@ -160,7 +159,7 @@ func TestCreateTableTellsOfATableThatIsAnother(t *testing.T) {
 }
 
 func TestCreateTableEndsWithItsContext(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		assert.ErrorIs(t, newStore(t, d, 0).CreateTable(ctx), context.Canceled)
@@ -187,12 +186,16 @@ func TestCreateTableNeedsNoRightToCreateWhereTheTableIs(t *testing.T) {
 func TestTheTableInTheReadmeIsTheOneCreated(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		ddl := regexp.MustCompile("(?s)```sql\n-- " + d.dialect().String() + "\n(.*?)```").FindSubmatch(readme)
 		require.NotNil(t, ddl)
 		db := d.connect(t)
 		mustExec(t, db, "DROP TABLE "+d.table())
-		mustExec(t, db, strings.ReplaceAll(string(ddl[1]), "reauth_sessions", d.table()))
+		for statement := range strings.SplitSeq(strings.TrimSpace(string(ddl[1])), ";") {
+			if statement != "" {
+				mustExec(t, db, strings.ReplaceAll(statement, "reauth_sessions", d.table()))
+			}
+		}
 		byHand := columns(t, d, db)
 		mustExec(t, db, "DROP TABLE "+d.table())
 		require.NoError(t, newStoreOn(t, d, db, 0).CreateTable(t.Context()))
@@ -209,7 +212,11 @@ func columns(t *testing.T, d database, db *sql.DB) (out []string) {
 			FROM pg_attribute a LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND a.attnum = ANY (i.indkey)
 			WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 ORDER BY a.attnum`
 	}
-	found, err := db.QueryContext(t.Context(), query, d.table())
+	if d.dialect() == sqlstore.MySQL {
+		query = `SELECT CONCAT_WS(' ', column_name, column_type, is_nullable, column_key, collation_name)
+			FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = $1 ORDER BY ordinal_position`
+	}
+	found, err := db.QueryContext(t.Context(), asOf(db, query), d.table())
 	require.NoError(t, err)
 	defer found.Close()
 	for found.Next() {
@@ -223,7 +230,7 @@ func columns(t *testing.T, d database, db *sql.DB) (out []string) {
 }
 
 func TestTheTableIsReadable(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		store, db := newStore(t, d, 0), d.connect(t)
 		long := strings.Repeat("a", 200)
 		for session, key := range map[string]string{
@@ -254,7 +261,7 @@ func TestTheTableIsReadable(t *testing.T) {
 }
 
 func TestARowWithoutATokenIsAnErrorThatDoesNotShowIt(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		store, db := newStore(t, d, 0), d.connect(t)
 		for _, text := range []string{"", "secret", `{"access_token":"secret"`, `{"access_token":{"secret":1}}`, `{"expiry":"secret"}`, `["secret"]`} {
 			require.NoError(t, store.Save(t.Context(), "ann", token("1")))
@@ -284,9 +291,12 @@ func TestNoTokenInTheErrorsOfTheDatabase(t *testing.T) {
 	secret := reauth.Token{
 		AccessToken: "qZ7secret-access-token", RefreshToken: "xK3secret-refresh-token", Extra: map[string]string{"id_token": "wV9secret-id-token"},
 	}
-	blob := "BYTEA" // which SQLite takes for a number that may also be a BLOB
 	ddl := func(token, check string) string {
-		return `CREATE TABLE refusing (session TEXT PRIMARY KEY, token ` + token + `, version BIGINT NOT NULL, writes BIGINT NOT NULL DEFAULT 0, owner TEXT, deadline BIGINT,
+		blob := "BYTEA" // which SQLite takes for a number that may also be a BLOB
+		if strings.HasSuffix(check, " ") {
+			blob = "BLOB"
+		}
+		return `CREATE TABLE refusing (session VARCHAR(200) PRIMARY KEY, token ` + token + `, version BIGINT NOT NULL, writes BIGINT NOT NULL DEFAULT 0, owner VARCHAR(200), deadline BIGINT,
 			saved_at BIGINT, deleted_at BIGINT, changed_by TEXT, name ` + blob + check + `)`
 	}
 	tables := map[sqlstore.Dialect][]string{
@@ -304,6 +314,14 @@ func TestNoTokenInTheErrorsOfTheDatabase(t *testing.T) {
 			ddl("TEXT CHECK (json_extract('{\"' || token, '$') = 1)", ""),
 			ddl("TEXT CHECK (json_extract('{}', token) = 1)", ""), // bad JSON path: '{"access_token":…
 		},
+		sqlstore.MySQL: {
+			ddl("TEXT", ", CHECK (length(token) < 10) "),
+			ddl("TEXT CHECK (token IS NULL)", " "),
+			ddl("BIGINT", " "), // Incorrect integer value: '{"access_token":…
+			ddl("DATETIME", " "),
+			ddl("VARCHAR(10)", " "),
+			ddl("VARBINARY(2000) UNIQUE", ", CHECK (token = session) "),
+		},
 	}
 	show := func(t *testing.T, err error) {
 		t.Helper()
@@ -315,7 +333,7 @@ func TestNoTokenInTheErrorsOfTheDatabase(t *testing.T) {
 			}
 		}
 	}
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db := d.connect(t)
 		for _, ddl := range tables[d.dialect()] {
 			mustExec(t, db, ddl)
