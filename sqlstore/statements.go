@@ -36,6 +36,10 @@ type statements struct {
 	load, read, save    statement
 	clear, sweep        statement
 	old, tidy           statement
+	upgraded            statement
+	unused, purge       statement
+	firstDead, nextDead statement
+	bury                statement
 	take, left, release statement
 	renew, write        statement
 }
@@ -122,6 +126,9 @@ func replacer(d Dialect, table, quoted string) func(sql string) statement {
 		"{keepDeleted}", strconv.Itoa(keepDeleted),
 		"{batch}", strconv.Itoa(batch),
 		"{keys}", strings.Join(keys, ", "),
+		"{after keys 1}", "$"+strconv.Itoa(batch+1),
+		"{after keys 2}", "$"+strconv.Itoa(batch+2),
+		"{after keys 3}", "$"+strconv.Itoa(batch+3),
 	)
 	return func(sql string) statement { return d.statement(r.Replace(sql)) }
 }

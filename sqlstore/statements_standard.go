@@ -55,6 +55,23 @@ WHERE deleted_at <= {now} - {keepDeleted} AND token IS NULL AND {free} ORDER BY 
 	tidyRows = `DELETE FROM {table}
 WHERE session IN ({keys}) AND deleted_at <= {now} - {keepDeleted} AND token IS NULL AND {free}`
 
+	// purgeUpgraded returns when the table was made or upgraded, which stands for the time
+	// of a save that has none.
+	purgeUpgraded = `SELECT saved_at FROM {table} WHERE session = {schema}`
+
+	unusedRows = `SELECT session FROM {table}
+WHERE (saved_at < {now} - $1 OR saved_at IS NULL AND $2 < {now} - $1) AND token IS NOT NULL AND {free} LIMIT {batch}`
+
+	purgeRows = `UPDATE {table} SET token = NULL, saved_at = {now}, deleted_at = {now}, changed_by = {after keys 3}
+WHERE session IN ({keys}) AND token IS NOT NULL AND {free}
+	AND (saved_at < {now} - {after keys 1} OR saved_at IS NULL AND {after keys 2} < {now} - {after keys 1})`
+
+	isDead = `token IS NULL AND {free} AND session <> {schema} AND (saved_at IS NULL OR saved_at <= {now} - {keepDeleted})`
+
+	deadRows = `SELECT session FROM {table} WHERE {key after} AND ` + isDead + ` ORDER BY session LIMIT {batch}`
+
+	buryRows = `DELETE FROM {table} WHERE session IN ({keys}) AND ` + isDead
+
 	// takeLock names the columns that a save writes, so that a role which may not write
 	// them gets no lock. It evaluates {now} again instead of using excluded.deadline,
 	// because it may have waited for another's write in between.
@@ -90,8 +107,17 @@ WHERE session = $1 AND owner = $2 AND version = $3`
 	writes = $5 ` + underLease + ` AND writes <= $5`
 )
 
+// paged returns the statements of the first and the next page of rows in the order of keys.
+// The first one has a row whose key is empty.
+func paged(in func(string) statement, sql string) (first, next statement) {
+	return in(strings.Replace(sql, "{key after}", "session >= $1", 1)), in(strings.Replace(sql, "{key after}", "session > $1", 1))
+}
+
 func standardStatements(in func(string) statement) statements {
+	firstDead, nextDead := paged(in, deadRows)
 	return statements{
+		upgraded: in(purgeUpgraded), unused: in(unusedRows), purge: in(purgeRows),
+		firstDead: firstDead, nextDead: nextDead, bury: in(buryRows),
 		probe: in(probeTable), probeFirst: in(probeFirstEdition),
 		edition: in(readEdition), mark: in(markEdition),
 		load: in(loadToken), read: in(readToken), save: in(saveToken),

@@ -26,11 +26,11 @@ func (s *Store) removeDeleted(ctx context.Context) {
 	}
 }
 
-// padded returns a batch of arguments. Beyond the keys it repeats the last one.
-func padded(keys []string) []any {
-	args := make([]any, batch)
+// padded returns a batch of keys, of which it repeats the last, and then other arguments.
+func padded(keys []string, others ...any) []any {
+	args := make([]any, batch, batch+len(others))
 	for i := range args {
 		args[i] = keys[min(i, len(keys)-1)]
 	}
-	return args
+	return append(args, others...)
 }
