@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -75,6 +76,9 @@ func (c *scriptedConn) QueryContext(ctx context.Context, statement string, _ []d
 	if purpose(statement) == looks {
 		row.columns = []string{"one", "mark"}
 	}
+	if strings.Contains(statement, "UNION ALL") { // what was changed: nothing, and the time
+		row.columns, row.at = []string{"session", "name", "at", "by"}, 2
+	}
 	if errors.Is(err, errNoRow) {
 		row.read, err = true, nil
 	}
@@ -87,6 +91,7 @@ func (c *scriptedConn) QueryContext(ctx context.Context, statement string, _ []d
 // oneRow is a version, the remaining time of a lock, or what a release tells of the row.
 type oneRow struct {
 	columns []string
+	at      int // the column of the number; the others are NULL
 	number  int64
 	read    bool
 }
@@ -98,6 +103,6 @@ func (r *oneRow) Next(into []driver.Value) error {
 		return io.EOF
 	}
 	r.read = true
-	into[0] = r.number
+	into[r.at] = r.number
 	return nil
 }

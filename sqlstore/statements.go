@@ -40,6 +40,7 @@ type statements struct {
 	unused, purge       statement
 	firstDead, nextDead statement
 	bury                statement
+	changes, name       statement
 	take, left, release statement
 	renew, write        statement
 }
@@ -92,7 +93,7 @@ const (
 	batch = 50
 )
 
-func newStatements(d Dialect, table string) (statements, error) {
+func newStatements(d Dialect, table string, notify bool) (statements, error) {
 	quoted, err := quoteTable(d, table)
 	if err != nil {
 		return statements{}, err
@@ -104,7 +105,7 @@ func newStatements(d Dialect, table string) (statements, error) {
 	case MySQL:
 		return mysqlStatements(in), nil
 	default:
-		return postgresStatements(in), nil
+		return postgresStatements(in, notify), nil
 	}
 }
 
@@ -123,6 +124,8 @@ func replacer(d Dialect, table, quoted string) func(sql string) statement {
 		"{schemaVersion}", strconv.Itoa(schemaVersion),
 		"{saved index}", indexName(d, table, "saved_at"),
 		"{deleted index}", indexName(d, table, "deleted_at"),
+		"{channel}", "'"+channel(table)+"'",
+		"{mostChanges}", strconv.Itoa(mostChanges),
 		"{keepDeleted}", strconv.Itoa(keepDeleted),
 		"{batch}", strconv.Itoa(batch),
 		"{keys}", strings.Join(keys, ", "),
@@ -210,11 +213,16 @@ func indexName(d Dialect, table, column string) string {
 	}
 	index := name + "_" + column
 	if len(index) > longestIdentifier {
-		sum := sha256.Sum256([]byte(name))
-		index = name[:32] + "_" + hex.EncodeToString(sum[:4]) + "_" + column
+		index = shortened(name, "_"+column)
 	}
 	if d == SQLite && schema != "" {
 		return d.quote(schema) + "." + d.quote(index)
 	}
 	return d.quote(index)
+}
+
+// shortened returns a name with an end for what has a name that is too long for that.
+func shortened(name, end string) string {
+	sum := sha256.Sum256([]byte(name))
+	return name[:32] + "_" + hex.EncodeToString(sum[:8]) + end
 }

@@ -72,6 +72,14 @@ WHERE session IN ({keys}) AND token IS NOT NULL AND {free}
 
 	buryRows = `DELETE FROM {table} WHERE session IN ({keys}) AND ` + isDead
 
+	// changedRows returns what was written since a time, and the time now in a row without a
+	// key.
+	changedRows = `SELECT session, name, saved_at, changed_by FROM (
+	SELECT session, name, saved_at, changed_by FROM {table} WHERE saved_at >= $1 AND session <> {schema} LIMIT {mostChanges}
+) c UNION ALL SELECT NULL, NULL, {now}, NULL`
+
+	recordedNames = `SELECT name FROM {table} WHERE session = $1`
+
 	// takeLock names the columns that a save writes, so that a role which may not write
 	// them gets no lock. It evaluates {now} again instead of using excluded.deadline,
 	// because it may have waited for another's write in between.
@@ -116,6 +124,7 @@ func paged(in func(string) statement, sql string) (first, next statement) {
 func standardStatements(in func(string) statement) statements {
 	firstDead, nextDead := paged(in, deadRows)
 	return statements{
+		changes: in(changedRows), name: in(recordedNames),
 		upgraded: in(purgeUpgraded), unused: in(unusedRows), purge: in(purgeRows),
 		firstDead: firstDead, nextDead: nextDead, bury: in(buryRows),
 		probe: in(probeTable), probeFirst: in(probeFirstEdition),
@@ -127,9 +136,19 @@ func standardStatements(in func(string) statement) statements {
 	}
 }
 
-func postgresStatements(in func(string) statement) statements {
+// notifying returns a statement that also tells others which tokens it has written. The mark
+// of the write is the argument by.
+func notifying(sql, by string) string {
+	return "WITH written AS (" + sql + " RETURNING session)\nSELECT pg_notify({channel}, CAST(" + by + " AS TEXT) || ' ' || session) FROM written"
+}
+
+func postgresStatements(in func(string) statement, notify bool) statements {
 	typed := strings.NewReplacer("{key}", `TEXT COLLATE "C"`, "{bytes}", `BYTEA`, "{unqualified}", "{table}").Replace
 	s := standardStatements(in)
+	if notify {
+		s.save, s.clear = in(notifying(saveToken, "$4")), in(notifying(clearToken, "$2"))
+		s.write, s.purge = in(notifying(writeToken, "$6")), in(notifying(purgeRows, "{after keys 3}"))
+	}
 	s.create = in(typed(createTable))
 	s.indexes = []statement{in(typed(indexSaved)), in(typed(indexDeleted))}
 	s.upgrade = []statement{in(`ALTER TABLE {table}

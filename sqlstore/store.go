@@ -56,6 +56,22 @@ type Options struct {
 	// refresh and the Save of its result. 0 means 15 s, and less than 100 ms is an
 	// error. Processes that share a table may have different values.
 	Lease time.Duration
+
+	// Poll is how often [Store.Watch] reads what has changed. 0 means 1 s, and less than
+	// 10 ms is an error.
+	Poll time.Duration
+
+	// Notify makes each statement that writes a token also send a notification, for those
+	// who watch with Listen. All processes that write should have it then. PostgreSQL only.
+	// It sends notifications in order, so that transactions which notify are committed one
+	// after the other, in the whole server. That costs throughput where thousands of
+	// tokens are saved in a second.
+	Notify bool
+
+	// Listen opens a connection on which [Store.Watch] waits for notifications, so that it
+	// learns of changes at once. It is called again when the connection is lost. While there
+	// is none, and of what is written without Notify, Watch learns by reading. PostgreSQL only.
+	Listen func(ctx context.Context) (Listener, error)
 }
 
 const (
@@ -70,6 +86,8 @@ type Store struct {
 	dialect    Dialect
 	table      string
 	lease      time.Duration
+	poll       time.Duration
+	listen     func(ctx context.Context) (Listener, error)
 	statements statements
 
 	id      string       // random, by which this Store is known in changed_by
@@ -92,12 +110,16 @@ func New(db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 	if opts == nil {
 		opts = new(Options)
 	}
-	s := &Store{db: db, dialect: dialect, table: opts.Table, lease: opts.Lease, id: rand.Text()}
+	s := &Store{db: db, dialect: dialect, table: opts.Table, lease: opts.Lease, poll: opts.Poll, listen: opts.Listen, id: rand.Text()}
 	if s.table == "" {
 		s.table = defaultTable
 	}
 	if s.lease == 0 {
 		s.lease = defaultLease
+	}
+
+	if s.poll == 0 {
+		s.poll = defaultPoll
 	}
 
 	var errs []error
@@ -108,12 +130,18 @@ func New(db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 		errs = append(errs, fmt.Errorf("sqlstore: the dialect is %v, but must be PostgreSQL, SQLite or MySQL", dialect))
 	}
 	var err error
-	s.statements, err = newStatements(dialect, s.table)
+	s.statements, err = newStatements(dialect, s.table, opts.Notify)
 	if err != nil {
 		errs = append(errs, fmt.Errorf("sqlstore: Options.Table is %q: %w", s.table, err))
 	}
 	if s.lease < shortestLease {
 		errs = append(errs, fmt.Errorf("sqlstore: Options.Lease is %v, but must be at least %v", s.lease, shortestLease))
+	}
+	if s.poll < shortestWait {
+		errs = append(errs, fmt.Errorf("sqlstore: Options.Poll is %v, but must be at least %v", s.poll, shortestWait))
+	}
+	if dialect != PostgreSQL && (opts.Notify || opts.Listen != nil) {
+		errs = append(errs, fmt.Errorf("sqlstore: Options.Notify and Options.Listen are for PostgreSQL, and the dialect is %v", dialect))
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
