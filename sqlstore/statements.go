@@ -41,6 +41,7 @@ type statements struct {
 	firstDead, nextDead statement
 	bury                statement
 	changes, name       statement
+	firstPage, nextPage statement
 	take, left, release statement
 	renew, write        statement
 }
@@ -125,6 +126,7 @@ func replacer(d Dialect, table, quoted string) func(sql string) statement {
 		"{saved index}", indexName(d, table, "saved_at"),
 		"{deleted index}", indexName(d, table, "deleted_at"),
 		"{channel}", "'"+channel(table)+"'",
+		"{pageSize}", strconv.Itoa(pageSize),
 		"{mostChanges}", strconv.Itoa(mostChanges),
 		"{keepDeleted}", strconv.Itoa(keepDeleted),
 		"{batch}", strconv.Itoa(batch),

@@ -78,6 +78,8 @@ WHERE session IN ({keys}) AND token IS NOT NULL AND {free}
 	SELECT session, name, saved_at, changed_by FROM {table} WHERE saved_at >= $1 AND session <> {schema} LIMIT {mostChanges}
 ) c UNION ALL SELECT NULL, NULL, {now}, NULL`
 
+	sessionRows = `SELECT session, name, saved_at FROM {table} WHERE {key after} AND token IS NOT NULL ORDER BY session LIMIT {pageSize}`
+
 	recordedNames = `SELECT name FROM {table} WHERE session = $1`
 
 	// takeLock names the columns that a save writes, so that a role which may not write
@@ -123,7 +125,9 @@ func paged(in func(string) statement, sql string) (first, next statement) {
 
 func standardStatements(in func(string) statement) statements {
 	firstDead, nextDead := paged(in, deadRows)
+	firstPage, nextPage := paged(in, sessionRows)
 	return statements{
+		firstPage: firstPage, nextPage: nextPage,
 		changes: in(changedRows), name: in(recordedNames),
 		upgraded: in(purgeUpgraded), unused: in(unusedRows), purge: in(purgeRows),
 		firstDead: firstDead, nextDead: nextDead, bury: in(buryRows),
