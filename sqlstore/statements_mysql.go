@@ -33,7 +33,7 @@ const (
 	mysqlMarkEdition = `INSERT INTO {table} (session, version, saved_at) VALUES ({schema}, {schemaVersion}, {now})
 ON DUPLICATE KEY UPDATE saved_at = IF(version < {schemaVersion}, {now}, saved_at), version = GREATEST(version, {schemaVersion})`
 
-	mysqlSaveToken = `INSERT INTO {table} (session, name, token, version, saved_at, changed_by) VALUES ($1, $2, $3, 1, {now}, $4)
+	mysqlSaveToken = `INSERT INTO {table} (session, name, token, version, saved_at, changed_by) VALUES ($1, $2, $3, $5, {now}, $4)
 ON DUPLICATE KEY UPDATE name = $2, token = $3, saved_at = {now}, deleted_at = NULL, changed_by = $4`
 
 	// mysqlTakeLock names the columns that a save writes among those of the new row, too.

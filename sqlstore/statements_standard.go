@@ -34,12 +34,18 @@ WHERE s.version < excluded.version`
 
 	loadToken = `SELECT token FROM {table} WHERE session = $1`
 
-	saveToken = `INSERT INTO {table} AS s (session, name, token, version, saved_at, changed_by) VALUES ($1, $2, $3, 1, {now}, $4)
+	// postgresLoadToken returns a row in any case, which tells that it is the answer to this
+	// statement. See Store.loaded.
+	postgresLoadToken = `SELECT 'token', (SELECT token FROM {table} WHERE session = $1)`
+
+	// saveToken has a number of parameters, and clearToken one of a value, that no other
+	// statement has. So the arguments of another do no harm if a pooler mixes them up.
+	saveToken = `INSERT INTO {table} AS s (session, name, token, version, saved_at, changed_by) VALUES ($1, $2, $3, $5, {now}, $4)
 ON CONFLICT (session) DO UPDATE
 SET name = excluded.name, token = excluded.token, saved_at = {now}, deleted_at = NULL, changed_by = excluded.changed_by`
 
 	clearToken = `UPDATE {table} SET token = NULL, saved_at = {now}, deleted_at = {now}, changed_by = $2
-WHERE session = $1 AND token IS NOT NULL`
+WHERE session = $1 AND token IS NOT NULL AND $3 = 'clear'`
 
 	// sweepRow removes a row in which there was never a token. It follows releaseLock,
 	// which may have emptied the row.
@@ -153,6 +159,7 @@ func postgresStatements(in func(string) statement, notify bool) statements {
 		s.save, s.clear = in(notifying(saveToken, "$4")), in(notifying(clearToken, "$2"))
 		s.write, s.purge = in(notifying(writeToken, "$6")), in(notifying(purgeRows, "{after keys 3}"))
 	}
+	s.load = in(postgresLoadToken)
 	s.create = in(typed(createTable))
 	s.indexes = []statement{in(typed(indexSaved)), in(typed(indexDeleted))}
 	s.upgrade = []statement{in(`ALTER TABLE {table}

@@ -161,12 +161,12 @@ func (s *Store) Format(f fmt.State, _ rune) {
 func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, error) {
 	key := rowKey(session)
 	var text sql.NullString
+	var err error
 	if l := s.leaseIn(ctx, session); l != nil {
-		var err error
 		if text, err = l.read(ctx); err != nil {
 			return reauth.Token{}, false, err
 		}
-	} else if _, err := s.row(ctx, s.statements.load, []any{key}, &text); err != nil {
+	} else if text, err = s.loaded(ctx, key); err != nil {
 		return reauth.Token{}, false, fmt.Errorf("sqlstore: load session %q: %w", key, caused(ctx, err))
 	}
 	if !text.Valid {
@@ -178,6 +178,26 @@ func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, e
 		return reauth.Token{}, false, fmt.Errorf("sqlstore: load session %q: the stored value is not the JSON of a token", key)
 	}
 	return tok, true, nil
+}
+
+// errMixedUp says that a token may be stored although the answer has none.
+var errMixedUp = errors.New("the answer is that of another statement: the driver, or how it is set up, does not work with a pooler that assigns connections to transactions")
+
+// loaded returns the token in a row, without a lease. In PostgreSQL some drivers prepare a
+// statement in one round trip, and execute it in the next. A pooler may use the connection
+// for somebody else in between, whose statement is then executed. Its answer must not pass
+// for that of a session without a token.
+func (s *Store) loaded(ctx context.Context, key string) (text sql.NullString, err error) {
+	if s.dialect != PostgreSQL {
+		_, err = s.row(ctx, s.statements.load, []any{key}, &text)
+		return text, err
+	}
+	var tag string
+	found, err := s.row(ctx, s.statements.load, []any{key}, &tag, &text)
+	if err == nil && (!found || tag != "token") {
+		err = errMixedUp
+	}
+	return text, err
 }
 
 // Save implements reauth.Store. With the context of a lock it writes only while the lease
@@ -195,7 +215,7 @@ func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) erro
 	if l := s.leaseIn(ctx, session); l != nil {
 		return l.write(ctx, "save", sql.NullString{String: text, Valid: true})
 	}
-	_, err = s.exec(ctx, s.statements.save, key, recordedName(session, key), text, s.changeMark())
+	_, err = s.exec(ctx, s.statements.save, key, recordedName(session, key), text, s.changeMark(), 1)
 	return s.failed(ctx, "save", key, err, text)
 }
 
@@ -205,7 +225,7 @@ func (s *Store) Delete(ctx context.Context, session string) error {
 	if l := s.leaseIn(ctx, session); l != nil {
 		return l.write(ctx, "delete", sql.NullString{})
 	}
-	n, err := s.exec(ctx, s.statements.clear, key, s.changeMark())
+	n, err := s.exec(ctx, s.statements.clear, key, s.changeMark(), "clear")
 	switch {
 	case err != nil:
 		return s.failed(ctx, "delete", key, err, "")
