@@ -465,6 +465,38 @@ func TestAFreeLockIsNotTakenOnceTheTokenHasChanged(t *testing.T) {
 	})
 }
 
+// Of many processes that need a token, one refreshes for 200 ms. What the others send depends
+// on that time, and not on their number.
+func TestWhatAWaiterSendsDoesNotGrowWithTheirNumber(t *testing.T) {
+	for _, waiters := range []int{10, 200} {
+		d := newSQLite(t)
+		synctest.Test(t, func(t *testing.T) {
+			db, m := meddle(t, d)
+			db.SetMaxOpenConns(4)
+			holder := newStoreOn(t, d, db, 0)
+			held, unlock := mustLock(t, holder, "ann")
+			before := m.all()
+			var wg sync.WaitGroup
+			for range waiters {
+				store := newStoreOn(t, d, db, 0)
+				wg.Go(func() {
+					_, _, err := store.Lock(t.Context(), "ann")
+					assert.ErrorIs(t, err, reauth.ErrChanged)
+					mustHold(t, store, "ann", "access-1")
+				})
+			}
+			time.Sleep(200 * time.Millisecond)
+			require.NoError(t, holder.Save(held, "ann", token("1")))
+			unlock()
+			wg.Wait()
+			each := float64(m.all()-before) / float64(waiters)
+			t.Logf("%.1f statements of each of %d", each, waiters)
+			assert.Less(t, each, 45.0)
+			assert.Equal(t, 1+waiters, m.count(takes), "nobody else has tried to take the lock")
+		})
+	}
+}
+
 // Nobody tells waiters that the holder has died. However rarely they poll by then, they
 // poll when its lease expires, or would have been renewed, to the millisecond, which is
 // the unit of the database.
