@@ -15,7 +15,7 @@ import (
 // A table that a later version of this package has upgraded is an error, and so is one
 // that lacks a column which the first version had.
 func (s *Store) CreateTable(ctx context.Context) error {
-	is, err := s.inspect(ctx)
+	is, _ := s.inspect(ctx) // makeTable fails for the same reason, if it is not that the table is missing
 	var commits int64
 	if s.statements.settings.text != "" {
 		_, settingsErr := s.row(ctx, s.statements.settings, nil, &commits)
@@ -23,6 +23,7 @@ func (s *Store) CreateTable(ctx context.Context) error {
 			return fmt.Errorf("sqlstore: create table %s: autocommit is off for the connections to the database, so that nothing would be stored", s.table)
 		}
 	}
+	var err error
 	switch {
 	case is.edition > schemaVersion:
 		err = fmt.Errorf("it has version %d, of a later version of this package, while this one knows versions up to %d", is.edition, schemaVersion)
