@@ -76,6 +76,9 @@ func TestDriversBehindPgBouncer(t *testing.T) {
 						case !ok || tok.AccessToken != "access-1":
 							t.Error("a token was stored, and another or none was loaded")
 						}
+						if store.Delete(t.Context(), "another "+session) != nil {
+							failed.Add(1)
+						}
 						held, unlock, err := store.Lock(t.Context(), session)
 						if err != nil {
 							failed.Add(1)

@@ -126,6 +126,29 @@ func TestPurgeLeavesWhatIsSavedMeanwhile(t *testing.T) {
 	})
 }
 
+// It is locked after Purge has found it, and before that deletes it.
+func TestPurgeLeavesWhatIsLockedMeanwhile(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		admin := d.connect(t)
+		require.NoError(t, newStore(t, d, 0).Save(t.Context(), "ann", token("1")))
+		mustExec(t, admin, "UPDATE "+d.table()+" SET saved_at = 1 WHERE session = 'ann'")
+		db, m := meddle(t, d)
+		n := 0
+		m.failBefore(func(string) error {
+			if n++; n == 3 { // when the table was made, what is old, and then the deletion
+				_, err := admin.ExecContext(t.Context(), fmt.Sprintf("UPDATE %s SET deadline = %d WHERE session = 'ann'", d.table(), time.Now().Add(time.Hour).UnixMilli()))
+				return err
+			}
+			return nil
+		})
+		purged, err := newStoreOn(t, d, db, 0).Purge(t.Context(), time.Hour)
+		require.NoError(t, err)
+		assert.Zero(t, purged)
+		assert.Greater(t, n, 3)
+		mustHold(t, newStore(t, d, 0), "ann", "access-1")
+	})
+}
+
 func TestPurgeNamesWhatIsWrong(t *testing.T) {
 	store := newStore(t, newSQLite(t), 0)
 	for _, olderThan := range []time.Duration{0, -time.Hour} {
