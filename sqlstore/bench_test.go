@@ -11,6 +11,10 @@ import (
 // of the cost.
 func BenchmarkPostgreSQL(b *testing.B) { benchmark(b, newPostgresOn(b, ownServer(b))) }
 
+func BenchmarkMariaDB(b *testing.B) {
+	benchmark(b, newMariaDBTableOn(b, ownMariaDB(b), "interpolateParams=true"))
+}
+
 func BenchmarkSQLite(b *testing.B) { benchmark(b, newSQLite(b)) }
 
 func benchmark(b *testing.B, d database) {

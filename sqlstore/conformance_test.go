@@ -12,6 +12,14 @@ func TestStoreOnPostgreSQL(t *testing.T) { conform(t, newPostgres(t)) }
 
 func TestStoreOnSQLite(t *testing.T) { conform(t, newSQLite(t)) }
 
+// The options of the driver under which a statement is a single one, or prepared first, and
+// under which a row that is found counts as affected, or only if it changes.
+func TestStoreOnMariaDB(t *testing.T) {
+	for _, params := range []string{"interpolateParams=true", "clientFoundRows=true"} {
+		t.Run(params, func(t *testing.T) { conform(t, newMariaDBTableOn(t, sharedMariaDBServer(t), params)) })
+	}
+}
+
 // conform runs the suite over ordinary pools, and over pools of one connection, which
 // would block if the store kept it.
 func conform(t *testing.T, d database) {
@@ -31,8 +39,9 @@ func conform(t *testing.T, d database) {
 				Lose: func(tb testing.TB, session string) {
 					mustExec(tb, admin, "UPDATE "+d.table()+" SET owner = 'dead', deadline = 1 WHERE session = $1", session)
 				},
-				Refuse: func(tb testing.TB) (accept func()) { return refuseWrites(tb, d) },
-				Lease:  lease,
+				Refuse:       func(tb testing.TB) (accept func()) { return refuseWrites(tb, d) },
+				TellsChanges: true,
+				Lease:        lease,
 			})
 		})
 	}

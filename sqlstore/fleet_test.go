@@ -9,9 +9,9 @@ import (
 )
 
 func TestEightProcessesShareASession(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) { fleet.Soak(t, d.fleetDSN(fleetLease)) })
+	onEach(t, func(t *testing.T, d database) { fleet.Soak(t, d.fleetDSN(fleetLease)) })
 }
 
 func TestAStoppedProcessDoesNotOverwriteANewerToken(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) { fleet.Stopped(t, d.fleetDSN(fleetLease), fleetLease) })
+	onEach(t, func(t *testing.T, d database) { fleet.Stopped(t, d.fleetDSN(fleetLease), fleetLease) })
 }

@@ -68,7 +68,7 @@ func (l *lease) renew(granted time.Time) {
 		switch {
 		case err != nil:
 			l.mu.Lock()
-			l.trouble = discreet(err, "")
+			l.trouble = l.store.dialect.discreet(err, "")
 			l.mu.Unlock()
 			next = time.Now().Add(third / 4)
 		case n == 0:
@@ -99,7 +99,7 @@ func (l *lease) read(ctx context.Context) (token sql.NullString, err error) {
 		n, err := l.store.exec(ctx, l.store.statements.renew, l.key, l.owner, l.version, l.store.lease.Milliseconds())
 		switch {
 		case err != nil:
-			return token, failed(ctx, "load", l.key, err, "")
+			return token, l.store.failed(ctx, "load", l.key, err, "")
 		case n == 0:
 			return token, l.lose(taken)
 		}
@@ -119,9 +119,10 @@ func (l *lease) write(ctx context.Context, what string, token sql.NullString) er
 		if err := l.lost(); err != nil {
 			return err
 		}
-		return failed(ctx, what, l.key, ctx.Err(), "")
+		return l.store.failed(ctx, what, l.key, ctx.Err(), "")
 	}
 	l.writes++
+	mark := l.store.changeMark()
 	third := l.store.lease / 3
 	wait := newBackoff(firstRetry, min(longestRetry, third/4))
 	for {
@@ -130,7 +131,7 @@ func (l *lease) write(ctx context.Context, what string, token sql.NullString) er
 		}
 		// A silent connection must not use up all the time.
 		bounded, cancel := context.WithTimeout(ctx, third)
-		n, err := l.store.exec(bounded, l.store.statements.write, l.key, l.owner, l.version, token, l.writes)
+		n, err := l.store.exec(bounded, l.store.statements.write, l.key, l.owner, l.version, token, l.writes, mark)
 		silent := bounded.Err() != nil
 		cancel()
 		switch {
@@ -139,9 +140,9 @@ func (l *lease) write(ctx context.Context, what string, token sql.NullString) er
 		case err == nil:
 			return nil
 		case !silent && !l.store.dialect.passing(err):
-			return failed(ctx, what, l.key, err, token.String)
+			return l.store.failed(ctx, what, l.key, err, token.String)
 		case !sleep(ctx, wait.next()) && l.held.Err() == nil:
-			return failed(ctx, what, l.key, err, token.String)
+			return l.store.failed(ctx, what, l.key, err, token.String)
 		}
 	}
 }

@@ -4,20 +4,23 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/sqlstore"
 )
 
 func TestNoConnectionIsInUseWhileALockIsHeld(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db := d.connect(t)
 		db.SetMaxOpenConns(1)
 		store := newStoreOn(t, d, db, 0)
@@ -36,7 +39,7 @@ func TestNoConnectionIsInUseWhileALockIsHeld(t *testing.T) {
 // There are no transactions and no prepared statements that are used later, which a
 // pooler would break.
 func TestEveryStatementStandsAlone(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db, m := meddle(t, d)
 		store := newStoreOn(t, d, db, 0)
 		require.NoError(t, store.CreateTable(t.Context()))
@@ -128,7 +131,7 @@ func TestARenewalThatFailsOnceLosesNothing(t *testing.T) {
 }
 
 func TestAfterUnlockNothingIsWritten(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		store := newStore(t, d, 0)
 		held, unlock := mustLock(t, store, "ann")
 		unlock()
@@ -139,7 +142,7 @@ func TestAfterUnlockNothingIsWritten(t *testing.T) {
 }
 
 func TestALeaseIsForItsSessionAndStoreAlone(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		store, other := newStore(t, d, 0), newStore(t, d, 0)
 		ann, unlockAnn := mustLock(t, store, "ann")
 		ctx, cancel := context.WithTimeout(ann, 30*time.Second)
@@ -182,7 +185,7 @@ func TestAHolderHearsThatTheLockIsGone(t *testing.T) {
 }
 
 func TestADeleteOfNothingDisturbsNobody(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		holder, tool := newStore(t, d, 0), newStore(t, d, 0)
 		held, unlock := mustLock(t, holder, "ann")
 		defer unlock()
@@ -192,7 +195,7 @@ func TestADeleteOfNothingDisturbsNobody(t *testing.T) {
 }
 
 func TestEachHolderMayWriteAsOftenAsItLikes(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		store := newStore(t, d, 0)
 		for _, writes := range []int{3, 1, 2} {
 			held, unlock := mustLock(t, store, "ann")
@@ -205,7 +208,7 @@ func TestEachHolderMayWriteAsOftenAsItLikes(t *testing.T) {
 }
 
 func TestASaveWhoseAnswerWasLostIsSentAgain(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		busy := errCut
 		if d.dialect() == sqlstore.SQLite {
 			busy = errors.New("database is locked")
@@ -228,13 +231,13 @@ func TestASaveWhoseAnswerWasLostIsSentAgain(t *testing.T) {
 
 // A network that was silent delivers what it held back.
 func TestASaveThatArrivesLateChangesNothing(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db, m := meddle(t, d)
 		store := newStoreOn(t, d, db, 0)
 		held, unlock := mustLock(t, store, "ann")
 		defer unlock()
 		arrive := m.detainNext(writes)
-		if err := store.Save(held, "ann", token("1")); d.dialect() == sqlstore.PostgreSQL {
+		if err := store.Save(held, "ann", token("1")); d.dialect() != sqlstore.SQLite {
 			require.NoError(t, err, "it is sent again")
 			require.NoError(t, arrive())
 			mustHold(t, store, "ann", "access-1")
@@ -254,15 +257,16 @@ func TestASaveThatArrivesLateChangesNothing(t *testing.T) {
 }
 
 func TestASaveIsNotTriedAgainInVain(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db, m := meddle(t, d)
 		store := newStoreOn(t, d, db, 0)
 		held, unlock := mustLock(t, store, "ann")
 		defer unlock()
-		refusal := error(sqlStateError("23514"))
-		if d.dialect() == sqlstore.SQLite {
-			refusal = errors.New("CHECK constraint failed (275)")
-		}
+		refusal := map[sqlstore.Dialect]error{
+			sqlstore.PostgreSQL: sqlStateError("23514"),
+			sqlstore.SQLite:     errors.New("CHECK constraint failed (275)"),
+			sqlstore.MySQL:      &mysql.MySQLError{Number: 4025, Message: "CONSTRAINT failed"},
+		}[d.dialect()]
 		m.failBefore(always(writes, refusal))
 		assert.ErrorIs(t, store.Save(held, "ann", token("1")), refusal)
 		assert.Equal(t, 1, m.count(writes))
@@ -376,7 +380,7 @@ func TestALockOfWhichTheNewsComesLateIsRenewedAtOnce(t *testing.T) {
 }
 
 func TestALockWhoseAnswerWasLostIsReleased(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db, m := meddle(t, d)
 		store := newStoreOn(t, d, db, 0)
 		m.failAfter(times(1, takes, errCut))
@@ -388,7 +392,7 @@ func TestALockWhoseAnswerWasLostIsReleased(t *testing.T) {
 }
 
 func TestAnUnlockThatFailsIsTriedAgain(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db, m := meddle(t, d)
 		store := newStoreOn(t, d, db, 3*time.Second)
 		require.NoError(t, store.Save(t.Context(), "ann", token("1")))
@@ -397,7 +401,7 @@ func TestAnUnlockThatFailsIsTriedAgain(t *testing.T) {
 		unlock()
 		assert.Equal(t, 3, m.count(releases))
 		var owner, deadline sql.NullString
-		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT owner, deadline FROM "+d.table()).Scan(&owner, &deadline))
+		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT owner, deadline FROM "+d.table()+" WHERE session = 'ann'").Scan(&owner, &deadline))
 		assert.False(t, owner.Valid || deadline.Valid, "the lock is still in the row")
 
 		require.NoError(t, store.Delete(t.Context(), "ann"))
@@ -432,6 +436,67 @@ func TestWaitersLookSeldomAndWriteNothing(t *testing.T) {
 	})
 }
 
+// Of many who wait, nobody needs the lock then. Each looks at the token instead.
+func TestAFreeLockIsNotTakenOnceTheTokenHasChanged(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		holder, admin := newStore(t, d, 0), d.connect(t)
+		for name, change := range map[string]string{
+			"replaced":           `token = '{"access_token":"x"}', changed_by = 'another'`,
+			"deleted":            `token = NULL`,
+			"replaced by a tool": `token = '{"access_token":"x"}', changed_by = NULL`,
+		} {
+			require.NoError(t, holder.Save(t.Context(), "ann", token("1")))
+			_, unlock := mustLock(t, holder, "ann")
+			db, m := meddle(t, d)
+			waiter := newStoreOn(t, d, db, 0)
+			ended := make(chan error, 1)
+			go func() {
+				_, _, err := waiter.Lock(t.Context(), "ann")
+				ended <- err
+			}()
+			require.Eventually(t, func() bool { return m.count(looks) > 1 }, time.Minute, time.Millisecond)
+			mustExec(t, admin, "UPDATE "+d.table()+" SET "+change+", owner = NULL, deadline = NULL WHERE session = 'ann'")
+			err := <-ended
+			assert.ErrorIs(t, err, reauth.ErrChanged, name)
+			assert.EqualError(t, err, `sqlstore: lock session "ann": the stored token has changed`)
+			assert.Equal(t, 1, m.count(takes), name)
+			unlock()
+		}
+	})
+}
+
+// Of many processes that need a token, one refreshes for 200 ms. What the others send depends
+// on that time, and not on their number.
+func TestWhatAWaiterSendsDoesNotGrowWithTheirNumber(t *testing.T) {
+	for _, waiters := range []int{10, 200} {
+		d := newSQLite(t)
+		synctest.Test(t, func(t *testing.T) {
+			db, m := meddle(t, d)
+			db.SetMaxOpenConns(4)
+			holder := newStoreOn(t, d, db, 0)
+			held, unlock := mustLock(t, holder, "ann")
+			before := m.all()
+			var wg sync.WaitGroup
+			for range waiters {
+				store := newStoreOn(t, d, db, 0)
+				wg.Go(func() {
+					_, _, err := store.Lock(t.Context(), "ann")
+					assert.ErrorIs(t, err, reauth.ErrChanged)
+					mustHold(t, store, "ann", "access-1")
+				})
+			}
+			time.Sleep(200 * time.Millisecond)
+			require.NoError(t, holder.Save(held, "ann", token("1")))
+			unlock()
+			wg.Wait()
+			each := float64(m.all()-before) / float64(waiters)
+			t.Logf("%.1f statements of each of %d", each, waiters)
+			assert.Less(t, each, 45.0)
+			assert.Equal(t, 1+waiters, m.count(takes), "nobody else has tried to take the lock")
+		})
+	}
+}
+
 // Nobody tells waiters that the holder has died. However rarely they poll by then, they
 // poll when its lease expires, or would have been renewed, to the millisecond, which is
 // the unit of the database.
@@ -463,7 +528,7 @@ func TestAWaiterLooksWhenTheLockMayHaveRunOut(t *testing.T) {
 
 // A process that died has left its lock. Waiters poll as soon as it has expired.
 func TestALockThatNobodyRenewsRunsOut(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db, m := meddle(t, d)
 		store := newStoreOn(t, d, db, 100*time.Millisecond)
 		m.failBefore(always(renews, errCut))
@@ -479,30 +544,13 @@ func TestALockThatNobodyRenewsRunsOut(t *testing.T) {
 }
 
 func TestNoRowsPileUp(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		db := d.connect(t)
 		store, tool := newStoreOn(t, d, db, 0), newStoreOn(t, d, db, 0)
 
 		_, unlock := mustLock(t, store, "locked only")
 		unlock()
 		assert.Zero(t, rows(t, d, db), "after a lock under which nothing was stored")
-
-		held, unlock := mustLock(t, store, "signed out under a lock")
-		require.NoError(t, store.Save(held, "signed out under a lock", token("1")))
-		require.NoError(t, store.Delete(held, "signed out under a lock"))
-		unlock()
-		assert.Zero(t, rows(t, d, db), "after a Delete under a lock")
-
-		require.NoError(t, tool.Save(t.Context(), "without a lock", token("1")))
-		require.NoError(t, tool.Delete(t.Context(), "without a lock"))
-		assert.Zero(t, rows(t, d, db), "after a Delete without a lock")
-
-		_, unlock = mustLock(t, store, "while locked")
-		require.NoError(t, tool.Save(t.Context(), "while locked", token("1")))
-		require.NoError(t, tool.Delete(t.Context(), "while locked"))
-		assert.Equal(t, 1, rows(t, d, db), "the lock has to stand somewhere")
-		unlock()
-		assert.Zero(t, rows(t, d, db), "after a Delete past a lock")
 
 		_, unlock = mustLock(t, store, "lost")
 		mustExec(t, db, "UPDATE "+d.table()+" SET deadline = 1")
@@ -518,15 +566,81 @@ func TestNoRowsPileUp(t *testing.T) {
 	})
 }
 
+// The row of a token that was deleted stays for a minute, so that those who look for changes
+// at intervals see it. Then the next who deletes a token removes it.
+func TestRowsOfDeletedTokensDoNotPileUp(t *testing.T) {
+	for name, signOut := range map[string]func(t *testing.T, store *sqlstore.Store, session string){
+		"without a lock": func(t *testing.T, store *sqlstore.Store, session string) {
+			require.NoError(t, store.Save(t.Context(), session, token("1")))
+			require.NoError(t, store.Delete(t.Context(), session))
+		},
+		"under a lock": func(t *testing.T, store *sqlstore.Store, session string) {
+			held, unlock := mustLock(t, store, session)
+			require.NoError(t, store.Save(held, session, token("1")))
+			require.NoError(t, store.Delete(held, session))
+			unlock()
+		},
+		"past a lock": func(t *testing.T, store *sqlstore.Store, session string) {
+			_, unlock := mustLock(t, store, session)
+			require.NoError(t, store.Save(t.Context(), session, token("1")))
+			require.NoError(t, store.Delete(t.Context(), session))
+			unlock()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEach(t, func(t *testing.T, d database) {
+				db := d.connect(t)
+				deleted := func() int {
+					return count(t, db, "SELECT COUNT(*) FROM "+d.table()+" WHERE deleted_at IS NOT NULL AND token IS NULL")
+				}
+				for i := range 3 {
+					signOut(t, newStoreOn(t, d, db, 0), fmt.Sprint("session", i))
+				}
+				require.Equal(t, 3, deleted(), "they stay for a while")
+				_, unlock := mustLock(t, newStoreOn(t, d, db, 0), "session0")
+				unlock()
+				require.Equal(t, 3, deleted(), "a lock changes nothing")
+				require.NoError(t, newStoreOn(t, d, db, 0).Save(t.Context(), "session1", token("back")))
+
+				minuteLater := "UPDATE " + d.table() + " SET deleted_at = deleted_at - 60001"
+				_, unlock = mustLock(t, newStoreOn(t, d, db, 0), "session2")
+				mustExec(t, db, minuteLater)
+				signOut(t, newStoreOn(t, d, db, 0), "another")
+				assert.Equal(t, 2, deleted(), "session2 is locked, and another is new")
+				unlock()
+				mustExec(t, db, minuteLater)
+				signOut(t, newStoreOn(t, d, db, 0), "another")
+				assert.Equal(t, 1, deleted())
+				mustHold(t, newStoreOn(t, d, db, 0), "session1", "access-back")
+			})
+		})
+	}
+}
+
+// However many rows there are, each statement removes a few.
+func TestManyRowsOfDeletedTokensAreRemovedInBatches(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		store, db := newStore(t, d, 0), d.connect(t)
+		for i := range 120 {
+			mustExec(t, db, fmt.Sprintf("INSERT INTO %s (session, version, saved_at, deleted_at) VALUES ('s%d', 1, %d, %[3]d)", d.table(), i, i))
+		}
+		for _, left := range []int{70, 20, 0, 0} {
+			require.NoError(t, store.Save(t.Context(), "ann", token("1")))
+			require.NoError(t, store.Delete(t.Context(), "ann"))
+			assert.Equal(t, left, count(t, db, "SELECT COUNT(*) FROM "+d.table()+" WHERE deleted_at < 1000"))
+		}
+	})
+}
+
 // A session signs in and out in several processes at once, in every possible way.
 func TestNoRowIsLeftBehindByARace(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
+	onEach(t, func(t *testing.T, d database) {
 		var wg sync.WaitGroup
 		for range 3 {
 			store := newStore(t, d, 0)
 			wg.Go(func() {
 				for range 20 {
-					held, unlock, err := store.Lock(t.Context(), "ann")
+					held, unlock, err := lockAgain(t.Context(), store, "ann")
 					if !assert.NoError(t, err) {
 						return
 					}

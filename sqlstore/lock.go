@@ -3,8 +3,11 @@ package sqlstore
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"fmt"
 	"time"
+
+	"github.com/reauth-go/reauth"
 )
 
 // A waiter polls the lock. It pauses for a tenth of the time it has waited, within these
@@ -16,9 +19,10 @@ const (
 )
 
 // Lock implements reauth.Locker. It sends one statement if the session is free. Otherwise
-// Lock polls after a tenth of the time it has waited, at least 5 and at most 100 ms,
-// because nothing in database/sql would wake it. The lock is not granted in order of
-// arrival.
+// Lock polls, at once and then after a tenth of the time it has waited, at least 5 and at
+// most 100 ms, because nothing in database/sql would wake it. The lock is not granted in
+// order of arrival. The wait ends with an error that wraps reauth.ErrChanged if the stored
+// token changes meanwhile, whether or not the lock is free then.
 //
 // The statement writes the columns that a Save writes. So Lock fails in a read-only or full
 // database, or with a role that may not write them.
@@ -33,24 +37,28 @@ const (
 // any case.
 func (s *Store) Lock(ctx context.Context, session string) (held context.Context, unlock func(), err error) {
 	key, owner := rowKey(session), rand.Text()
-	began, late := time.Now(), false
+	wait := &wait{store: s, key: key, began: time.Now()}
+	late := false
 	for ctx.Err() == nil {
 		sent := time.Now()
-		var version int64
-		got, err := s.row(ctx, s.statements.take, []any{key, owner, s.lease.Milliseconds()}, &version)
+		version, err := s.told(ctx, s.statements.take, key, recordedName(session, key), owner, s.lease.Milliseconds())
+		got := version != 0
 		switch {
 		case err != nil && !s.dialect.contended(err):
-			if !known(err) {
+			if !s.dialect.known(err) {
 				go s.giveBack(context.WithoutCancel(ctx), key, owner) // ends after one try
 			}
-			return nil, nil, failed(ctx, "lock", key, err, "")
+			return nil, nil, s.failed(ctx, "lock", key, err, "")
 		case got && time.Since(sent) < s.lease:
 			l := s.hold(ctx, session, owner, version, sent)
 			return l.held, l.unlock, nil
 		case got: // it has expired while the answer was on its way
 			late = true
 		default:
-			if err := s.await(ctx, key, began); err != nil {
+			if err := wait.untilFree(ctx); err != nil {
+				if late {
+					go s.giveBack(context.WithoutCancel(ctx), key, owner) // ends after one try
+				}
 				return nil, nil, fmt.Errorf("sqlstore: lock session %q: %w", key, caused(ctx, err))
 			}
 		}
@@ -61,25 +69,48 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 	return nil, nil, fmt.Errorf("sqlstore: lock session %q: %w", key, context.Cause(ctx))
 }
 
-// await returns when the lock seems to be free. The wait for it began at began.
-func (s *Store) await(ctx context.Context, key string, began time.Time) error {
+// A wait is for the lock of a session.
+type wait struct {
+	store *Store
+	key   string
+	began time.Time
+	mark  *sql.NullString // of the token that was stored when the wait began; nil if not known yet
+}
+
+// untilFree returns when the lock seems to be free, or with ErrChanged when the stored token
+// is another than when the wait began, or was deleted since. Then the lock may be free, but
+// the token is what the caller needs.
+func (w *wait) untilFree(ctx context.Context) error {
 	left := longestPoll
 	for {
-		pause := jittered(min(max(time.Since(began)/10, shortestPoll), longestPoll))
-		if !sleep(ctx, min(pause, left)) {
-			return context.Cause(ctx)
+		if w.mark != nil {
+			pause := jittered(min(max(time.Since(w.began)/10, shortestPoll), longestPoll))
+			if !sleep(ctx, min(pause, left)) {
+				return context.Cause(ctx)
+			}
 		}
 		var ms int64 // 0 if there is no row
-		_, err := s.row(ctx, s.statements.left, []any{key}, &ms)
-		switch {
-		case s.dialect.contended(err):
-		case err != nil:
+		var mark sql.NullString
+		_, err := w.store.row(ctx, w.store.statements.left, []any{w.key}, &ms, &mark)
+		if w.store.dialect.contended(err) {
+			if w.mark == nil && !sleep(ctx, shortestPoll) {
+				return context.Cause(ctx)
+			}
+			continue
+		}
+		if err != nil {
 			return err
+		}
+		if w.mark == nil {
+			w.mark = &mark
+		}
+		switch {
+		case mark != *w.mark:
+			return reauth.ErrChanged
 		case ms <= 0:
 			return nil
-		default:
-			left = time.Duration(ms) * time.Millisecond
 		}
+		left = time.Duration(ms) * time.Millisecond
 	}
 }
 
@@ -90,14 +121,20 @@ func (s *Store) giveBack(ctx context.Context, key, owner string) {
 	_ = s.release(ctx, key, owner) // if this fails, it expires
 }
 
-// release removes owner from the row, and the row from the table if it is then empty. It
-// does not touch the lock of another.
+// release removes owner from the row, and the row from the table if it never had a token.
+// It does not touch the lock of another.
 func (s *Store) release(ctx context.Context, key, owner string) error {
-	var empty bool
-	found, err := s.row(ctx, s.statements.release, []any{key, owner}, &empty)
-	if err != nil || found && !empty {
+	what, err := s.told(ctx, s.statements.release, key, owner)
+	if err != nil {
 		return err
 	}
-	_, err = s.exec(ctx, s.statements.sweep, key)
-	return err
+	switch what {
+	case hasToken:
+	case wasDeleted:
+		s.removeDeleted(ctx)
+	default: // it may have been released before
+		_, err := s.exec(ctx, s.statements.sweep, key)
+		return err
+	}
+	return nil
 }

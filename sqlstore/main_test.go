@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -35,8 +36,11 @@ func open(dsn string) (reauth.Store, error) {
 		return nil, err
 	}
 	dialect := sqlstore.PostgreSQL
-	if parts[0] == "sqlite" {
+	switch parts[0] {
+	case "sqlite":
 		dialect = sqlstore.SQLite
+	case "mysql":
+		dialect = sqlstore.MySQL
 	}
 	return sqlstore.New(db, dialect, &sqlstore.Options{Table: parts[1], Lease: lease})
 }
@@ -52,11 +56,32 @@ type database interface {
 
 type connector = driver.Connector
 
-// onBoth runs a test on a new table of each kind of database.
-func onBoth(t *testing.T, test func(t *testing.T, d database)) {
+// onEach runs a test on a new table of each kind of database.
+func onEach(t *testing.T, test func(t *testing.T, d database)) {
 	t.Helper()
 	t.Run("PostgreSQL", func(t *testing.T) { test(t, newPostgres(t)) })
 	t.Run("SQLite", func(t *testing.T) { test(t, newSQLite(t)) })
+	t.Run("MySQL", func(t *testing.T) { test(t, newMariaDBTable(t)) })
+}
+
+// An ownedServer is one that a test may stop and set read-only.
+type ownedServer interface {
+	stop(mode string)
+	start(tb testing.TB) error
+	readOnly(t *testing.T, on bool) // for all transactions, those of open connections too
+}
+
+// onOwnServer runs a test on a new table on a server of its own.
+func onOwnServer(t *testing.T, test func(t *testing.T, d database, s ownedServer)) {
+	t.Helper()
+	t.Run("PostgreSQL", func(t *testing.T) {
+		s := ownServer(t)
+		test(t, newPostgresOn(t, s), s)
+	})
+	t.Run("MySQL", func(t *testing.T) {
+		s := ownMariaDB(t)
+		test(t, newMariaDBTableOn(t, s, "interpolateParams=true"), s)
+	})
 }
 
 // newStore returns a store over a pool of its own. If lease is 0 it has a very long
@@ -86,9 +111,19 @@ func mustLock(t *testing.T, store *sqlstore.Store, session string) (held context
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	held, unlock, err := store.Lock(ctx, session)
+	held, unlock, err := lockAgain(ctx, store, session)
 	require.NoError(t, err)
 	return held, unlock
+}
+
+// lockAgain takes a lock, whatever changes meanwhile.
+func lockAgain(ctx context.Context, store *sqlstore.Store, session string) (held context.Context, unlock func(), err error) {
+	for {
+		held, unlock, err = store.Lock(ctx, session)
+		if !errors.Is(err, reauth.ErrChanged) {
+			return held, unlock, err
+		}
+	}
 }
 
 // mustBeLocked checks that a lock cannot be taken.
@@ -113,16 +148,22 @@ func token(name string) reauth.Token {
 	return reauth.Token{AccessToken: "access-" + name, RefreshToken: "refresh-" + name}
 }
 
-// rows counts the rows of a table.
+// rows counts the rows of a table, without that of the version and those of tokens that
+// were deleted.
 func rows(t *testing.T, d database, db *sql.DB) (n int) {
 	t.Helper()
-	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+d.table()).Scan(&n))
+	return count(t, db, "SELECT COUNT(*) FROM "+d.table()+" WHERE session <> 'sha256:schema' AND deleted_at IS NULL")
+}
+
+func count(t *testing.T, db *sql.DB, query string, args ...any) (n int) {
+	t.Helper()
+	require.NoError(t, db.QueryRowContext(t.Context(), asOf(db, query), args...).Scan(&n))
 	return n
 }
 
 func mustExec(tb testing.TB, db *sql.DB, statement string, args ...any) {
 	tb.Helper()
-	_, err := db.ExecContext(tb.Context(), statement, args...)
+	_, err := db.ExecContext(tb.Context(), asOf(db, statement), args...)
 	require.NoError(tb, err)
 }
 

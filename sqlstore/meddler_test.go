@@ -24,8 +24,10 @@ const (
 
 func purpose(statement string) string {
 	for part, purpose := range map[string]string{
-		"SELECT token FROM": loads, "RETURNING version": takes, "SELECT COALESCE": looks, "RETURNING token": releases,
+		"SELECT token FROM": loads, "RETURNING version": takes, "SELECT COALESCE": looks, "RETURNING CASE": releases,
 		"SET deadline = CAST": renews, "writes = $5": writes, "writes = ?5": writes,
+		"LAST_INSERT_ID(1)": takes, "IF(LAST_INSERT_ID(CASE": releases, // in MySQL
+		"version = LAST_INSERT_ID(version)": renews, "writes = LAST_INSERT_ID(?)": writes,
 	} {
 		if strings.Contains(statement, part) {
 			return purpose

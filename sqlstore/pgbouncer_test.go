@@ -3,14 +3,19 @@
 package sqlstore_test
 
 import (
+	"database/sql"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	_ "github.com/lib/pq" // the driver "postgres"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
@@ -32,8 +37,70 @@ func TestStoreBehindPgBouncer(t *testing.T) {
 		Lose: func(tb testing.TB, session string) {
 			mustExec(tb, admin, "UPDATE "+d.table()+" SET owner = 'dead', deadline = 1 WHERE session = $1", session)
 		},
-		Lease: lease,
+		TellsChanges: true,
+		Lease:        lease,
 	})
+}
+
+// A statement must be prepared and executed in one round trip. The mode describe_exec of pgx
+// needs two, and the statement of another client may come in between, which is then executed
+// with the arguments of this one. That is an error, and signs nobody out.
+func TestDriversBehindPgBouncer(t *testing.T) {
+	d := newPostgres(t).(postgres)
+	addr := startPgBouncer(t, d.server)
+	pq, err := sql.Open("postgres", d.dsn(addr)+"&binary_parameters=yes")
+	require.NoError(t, err)
+	defer pq.Close()
+	for name, db := range map[string]*sql.DB{
+		"pgx exec":             d.connectVia(t, addr, pgx.QueryExecModeExec),
+		"pgx cache_describe":   d.connectVia(t, addr, pgx.QueryExecModeCacheDescribe),
+		"pq binary_parameters": pq,
+		"pgx describe_exec":    d.connectVia(t, addr, pgx.QueryExecModeDescribeExec),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var failed atomic.Int64
+			var wg sync.WaitGroup
+			for i := range 8 {
+				session := fmt.Sprint("session", i)
+				require.NoError(t, newStore(t, d, 0).Save(t.Context(), session, token("1")))
+				store := newStoreOn(t, d, db, time.Minute)
+				wg.Go(func() {
+					for range 50 {
+						if store.Save(t.Context(), session, token("1")) != nil {
+							failed.Add(1)
+						}
+						tok, ok, err := store.Load(t.Context(), session)
+						switch {
+						case err != nil:
+							failed.Add(1)
+						case !ok || tok.AccessToken != "access-1":
+							t.Error("a token was stored, and another or none was loaded")
+						}
+						if store.Delete(t.Context(), "another "+session) != nil {
+							failed.Add(1)
+						}
+						held, unlock, err := store.Lock(t.Context(), session)
+						if err != nil {
+							failed.Add(1)
+							continue
+						}
+						if tok, ok, err := store.Load(held, session); err == nil && (!ok || tok.AccessToken != "access-1") {
+							t.Error("a token was stored, and another or none was loaded under a lock")
+						}
+						unlock()
+					}
+				})
+			}
+			wg.Wait()
+			if name != "pgx describe_exec" {
+				assert.Zero(t, failed.Load())
+			}
+			t.Logf("%d errors", failed.Load())
+			for i := range 8 {
+				mustHold(t, newStore(t, d, 0), fmt.Sprint("session", i), "access-1")
+			}
+		})
+	}
 }
 
 // startPgBouncer starts a PgBouncer in front of s, and returns its address.

@@ -30,19 +30,26 @@ func refuseWrites(tb testing.TB, d database) (accept func()) {
 		}
 		return func() { exec("DROP TRIGGER refuse_INSERT"); exec("DROP TRIGGER refuse_UPDATE") }
 	}
+	if d.dialect() == sqlstore.MySQL {
+		for _, event := range []string{"INSERT", "UPDATE"} {
+			exec(fmt.Sprintf("CREATE TRIGGER refuse_%s_%s BEFORE %[1]s ON %[2]s FOR EACH ROW SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1290, MESSAGE_TEXT = 'read-only'", event, d.table()))
+		}
+		return func() {
+			exec("DROP TRIGGER refuse_INSERT_" + d.table())
+			exec("DROP TRIGGER refuse_UPDATE_" + d.table())
+		}
+	}
 	exec(`CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
 		$$BEGIN RAISE EXCEPTION 'the transaction is read-only' USING ERRCODE = '25006'; END$$`)
 	exec("CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON " + d.table() + " FOR EACH STATEMENT EXECUTE FUNCTION refuse()")
 	return func() { exec("DROP TRIGGER refuse ON " + d.table()) }
 }
 
-// readOnly makes all transactions of a server read-only, those of open connections too.
-func (s *server) readOnly(t *testing.T, db *sql.DB, on bool) {
+func (s *server) readOnly(t *testing.T, on bool) {
 	t.Helper()
-	_, err := db.ExecContext(context.Background(), fmt.Sprintf("ALTER SYSTEM SET default_transaction_read_only = %v", on))
-	require.NoError(t, err)
-	_, err = db.ExecContext(context.Background(), "SELECT pg_reload_conf()")
-	require.NoError(t, err)
+	db := postgres{server: s}.connect(t)
+	mustExec(t, db, fmt.Sprintf("ALTER SYSTEM SET default_transaction_read_only = %v", on))
+	mustExec(t, db, "SELECT pg_reload_conf()")
 	want := map[bool]string{true: "on", false: "off"}[on]
 	require.Eventually(t, func() bool {
 		var is string
@@ -51,17 +58,19 @@ func (s *server) readOnly(t *testing.T, db *sql.DB, on bool) {
 	}, time.Minute, 10*time.Millisecond)
 }
 
+func (s *mariadbServer) readOnly(t *testing.T, on bool) {
+	t.Helper()
+	mustExec(t, mariadb{mariadbServer: s}.connectVia(t, "admin", "", ""), fmt.Sprintf("SET GLOBAL read_only = %v", on))
+}
+
 // As in a failover. The other process, which waits for the lock, must not get the spent
 // token.
 func TestWithAReadOnlyDatabaseNoTokenIsSpentTwice(t *testing.T) {
 	const lease = 15 * time.Second
-	t.Run("PostgreSQL", func(t *testing.T) {
-		s := ownServer(t)
-		d := newPostgresOn(t, s)
-		admin := d.connect(t)
+	onOwnServer(t, func(t *testing.T, d database, s ownedServer) {
 		fleet.Unsaved(t, d.fleetDSN(lease), func() (mend func()) {
-			s.readOnly(t, admin, true)
-			return func() { s.readOnly(t, admin, false) }
+			s.readOnly(t, true)
+			return func() { s.readOnly(t, false) }
 		})
 	})
 	t.Run("SQLite", func(t *testing.T) {
@@ -71,64 +80,92 @@ func TestWithAReadOnlyDatabaseNoTokenIsSpentTwice(t *testing.T) {
 }
 
 func TestASaveOutlastsAReadOnlyDatabase(t *testing.T) {
-	s := ownServer(t)
-	d := newPostgresOn(t, s)
-	admin := d.connect(t)
-	db, m := meddle(t, d)
-	store := newStoreOn(t, d, db, 0)
-	held, unlock := mustLock(t, store, "ann")
-	defer unlock()
-	s.readOnly(t, admin, true)
-	_, _, err := newStore(t, d, 0).Lock(t.Context(), "bob")
-	require.ErrorContains(t, err, "read-only transaction", "no lock is had where nothing can be saved")
-	saved := make(chan error, 1)
-	go func() { saved <- store.Save(held, "ann", token("1")) }()
-	require.Eventually(t, func() bool { return m.count(writes) > 2 || len(saved) > 0 }, time.Minute, time.Millisecond, "it is tried again")
-	s.readOnly(t, admin, false)
-	require.NoError(t, <-saved)
-	mustHold(t, store, "ann", "access-1")
+	onOwnServer(t, func(t *testing.T, d database, s ownedServer) {
+		db, m := meddle(t, d)
+		store := newStoreOn(t, d, db, 0)
+		held, unlock := mustLock(t, store, "ann")
+		defer unlock()
+		s.readOnly(t, true)
+		_, _, err := newStore(t, d, 0).Lock(t.Context(), "bob")
+		require.ErrorContains(t, err, "read-only", "no lock is had where nothing can be saved")
+		saved := make(chan error, 1)
+		go func() { saved <- store.Save(held, "ann", token("1")) }()
+		require.Eventually(t, func() bool { return m.count(writes) > 2 || len(saved) > 0 }, time.Minute, time.Millisecond, "it is tried again")
+		s.readOnly(t, false)
+		require.NoError(t, <-saved)
+		mustHold(t, store, "ann", "access-1")
+	})
 }
 
 // After a failover the connections to the server that was demoted still work.
 func TestAConnectionToAServerThatWasDemotedIsDropped(t *testing.T) {
-	d := newPostgres(t)
-	db := d.connect(t)
-	db.SetMaxOpenConns(1)
-	store := newStoreOn(t, d, db, 0)
-	held, unlock := mustLock(t, store, "ann")
-	defer unlock()
-	held, cancel := context.WithTimeout(held, 30*time.Second)
-	defer cancel()
-	demote := func() { mustExec(t, db, "SET default_transaction_read_only = on") }
-	demote()
-	require.NoError(t, store.Save(held, "ann", token("1")))
-	demote()
-	require.NoError(t, store.Delete(held, "ann"))
-	demote()
-	require.ErrorContains(t, store.Save(t.Context(), "bob", token("1")), "read-only transaction", "without a lock")
-	require.NoError(t, store.Save(t.Context(), "bob", token("1")), "on the next connection")
-	demote()
-	_, _, err := store.Lock(t.Context(), "bob")
-	require.ErrorContains(t, err, "read-only transaction")
-	_, unlock = mustLock(t, store, "bob")
-	unlock()
+	for _, d := range []database{newPostgres(t), newMariaDBTable(t)} {
+		t.Run(d.dialect().String(), func(t *testing.T) {
+			db := d.connect(t)
+			db.SetMaxOpenConns(1)
+			store := newStoreOn(t, d, db, 0)
+			held, unlock := mustLock(t, store, "ann")
+			defer unlock()
+			held, cancel := context.WithTimeout(held, 30*time.Second)
+			defer cancel()
+			demote := func() {
+				mustExec(t, db, map[sqlstore.Dialect]string{
+					sqlstore.PostgreSQL: "SET default_transaction_read_only = on", sqlstore.MySQL: "SET SESSION TRANSACTION READ ONLY",
+				}[d.dialect()])
+			}
+			refused := func(err error, msg string) {
+				t.Helper()
+				require.Error(t, err, msg)
+				require.Regexp(t, "(?i)read.only transaction", err.Error(), msg)
+			}
+			demote()
+			require.NoError(t, store.Save(held, "ann", token("1")))
+			demote()
+			require.NoError(t, store.Delete(held, "ann"))
+			demote()
+			refused(store.Save(t.Context(), "bob", token("1")), "without a lock")
+			require.NoError(t, store.Save(t.Context(), "bob", token("1")), "on the next connection")
+			demote()
+			_, _, err := store.Lock(t.Context(), "bob")
+			refused(err, "a lock")
+			_, unlock = mustLock(t, store, "bob")
+			unlock()
+		})
+	}
 }
 
+// The rights to all columns but the token, and a pool of the role that has them.
+const rightsButToken = "SELECT, INSERT, DELETE, UPDATE (session, version, writes, owner, deadline, name, saved_at, deleted_at, changed_by)"
+
 func TestALockIsHadOnlyByARoleThatMayWriteTheToken(t *testing.T) {
-	d := newPostgres(t)
-	admin := d.connect(t)
-	role := "role_" + d.table()
-	mustExec(t, admin, "CREATE ROLE "+role)
-	mustExec(t, admin, "GRANT SELECT, INSERT, DELETE, UPDATE (version, writes, owner, deadline) ON "+d.table()+" TO "+role)
-	db := d.connect(t)
-	db.SetMaxOpenConns(1)
-	mustExec(t, db, "SET ROLE "+role)
-	_, _, err := newStoreOn(t, d, db, 0).Lock(t.Context(), "ann")
-	require.ErrorContains(t, err, "permission denied")
-	mustExec(t, admin, "GRANT UPDATE (token) ON "+d.table()+" TO "+role)
-	held, unlock := mustLock(t, newStoreOn(t, d, db, 0), "ann")
-	defer unlock()
-	require.NoError(t, newStoreOn(t, d, db, 0).Save(held, "ann", token("1")))
+	p, m := newPostgres(t).(postgres), newMariaDBTable(t)
+	role := "role_" + p.table()
+	pAdmin, pPool := p.connect(t), p.connect(t)
+	mustExec(t, pAdmin, "CREATE ROLE "+role)
+	mustExec(t, pAdmin, "GRANT "+rightsButToken+" ON "+p.table()+" TO "+role)
+	pPool.SetMaxOpenConns(1)
+	mustExec(t, pPool, "SET ROLE "+role)
+
+	user := role + "@127.0.0.1"
+	mAdmin, mPool := m.connectVia(t, "admin", "", ""), m.connectVia(t, role, "", "")
+	mustExec(t, mAdmin, "CREATE USER "+user+" IDENTIFIED BY '"+m.password+"'")
+	mustExec(t, mAdmin, "GRANT "+rightsButToken+" ON "+m.table()+" TO "+user)
+	for _, c := range []struct {
+		d           database
+		admin, pool *sql.DB
+		role        string
+	}{{p, pAdmin, pPool, role}, {m, mAdmin, mPool, user}} {
+		t.Run(c.d.dialect().String(), func(t *testing.T) {
+			store := newStoreOn(t, c.d, c.pool, 0)
+			_, _, err := store.Lock(t.Context(), "ann")
+			require.Error(t, err)
+			require.Regexp(t, "permission denied|command denied", err.Error())
+			mustExec(t, c.admin, "GRANT UPDATE (token) ON "+c.d.table()+" TO "+c.role)
+			held, unlock := mustLock(t, store, "ann")
+			defer unlock()
+			require.NoError(t, store.Save(held, "ann", token("1")))
+		})
+	}
 }
 
 // SQLite says in several ways that it can't write for now.

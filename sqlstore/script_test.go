@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -71,28 +72,37 @@ func (c *scriptedConn) ExecContext(ctx context.Context, statement string, _ []dr
 
 func (c *scriptedConn) QueryContext(ctx context.Context, statement string, _ []driver.NamedValue) (driver.Rows, error) {
 	err := c.run(ctx, statement)
+	row := &oneRow{columns: []string{"one"}, number: 1}
+	if purpose(statement) == looks {
+		row.columns = []string{"one", "mark"}
+	}
+	if strings.Contains(statement, "UNION ALL") { // what was changed: nothing, and the time
+		row.columns, row.at = []string{"session", "name", "at", "by"}, 2
+	}
 	if errors.Is(err, errNoRow) {
-		return &oneRow{read: true}, nil
+		row.read, err = true, nil
 	}
 	if n, ok := errors.AsType[number](err); ok {
-		return &oneRow{number: int64(n)}, nil
+		row.number, err = int64(n), nil
 	}
-	return &oneRow{number: 1}, err
+	return row, err
 }
 
-// oneRow is a version, the remaining time of a lock, or whether there is no token.
+// oneRow is a version, the remaining time of a lock, or what a release tells of the row.
 type oneRow struct {
-	number int64
-	read   bool
+	columns []string
+	at      int // the column of the number; the others are NULL
+	number  int64
+	read    bool
 }
 
-func (*oneRow) Columns() []string { return []string{"one"} }
-func (*oneRow) Close() error      { return nil }
+func (r *oneRow) Columns() []string { return r.columns }
+func (*oneRow) Close() error        { return nil }
 func (r *oneRow) Next(into []driver.Value) error {
 	if r.read {
 		return io.EOF
 	}
 	r.read = true
-	into[0] = r.number
+	into[r.at] = r.number
 	return nil
 }

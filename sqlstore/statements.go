@@ -1,8 +1,12 @@
 package sqlstore
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -20,84 +24,150 @@ import (
 // back. Therefore statements under a lock leave its version unchanged, and writes counts
 // the tokens that the holder stores, so that a late one does not replace the next, and
 // the same one is stored once.
+//
+// Each write of a token, with or without the lock, leaves a mark of its own in changed_by,
+// and the time in saved_at. The row of a deleted token stays for a while, so that others
+// can see that it was deleted. deleted_at is when, and NULL in the row of a token.
 type statements struct {
-	create, probe       string
-	load, read, save    string
-	clear, sweep        string
-	take, left, release string
-	renew, write        string
+	settings, create    statement
+	indexes, upgrade    []statement
+	probe, probeFirst   statement
+	edition, mark       statement
+	load, read, save    statement
+	clear, sweep        statement
+	old, tidy           statement
+	upgraded            statement
+	unused, purge       statement
+	firstDead, nextDead statement
+	bury                statement
+	changes, name       statement
+	firstPage, nextPage statement
+	take, left, release statement
+	renew, write        statement
 }
 
+// A statement is SQL in one dialect. The zero statement is one that a dialect does not need.
+type statement struct {
+	text string
+
+	// order has the number of the argument at each of its places, for a dialect whose
+	// parameters have no numbers. Nil means that the arguments are sent as they are.
+	order []int
+
+	// tells says that what the statement tells of its row comes as the ID of an inserted
+	// row, and 0 if there is no row. Otherwise it comes as a row, if anything does.
+	tells bool
+}
+
+func (st statement) arguments(args []any) []any {
+	if st.order == nil {
+		return args
+	}
+	placed := make([]any, len(st.order))
+	for i, n := range st.order {
+		placed[i] = args[n-1]
+	}
+	return placed
+}
+
+// What the release of a lock tells of its row.
 const (
-	createTable = `CREATE TABLE IF NOT EXISTS {table} (
-	session  {key} NOT NULL PRIMARY KEY,
-	token    TEXT,
-	version  BIGINT NOT NULL,
-	writes   BIGINT NOT NULL DEFAULT 0,
-	owner    TEXT,
-	deadline BIGINT
-)`
-
-	probeTable = `SELECT session, token, version, writes, owner, deadline FROM {table} WHERE 1 = 0`
-
-	loadToken = `SELECT token FROM {table} WHERE session = $1`
-
-	saveToken = `INSERT INTO {table} AS s (session, token, version) VALUES ($1, $2, 1)
-ON CONFLICT (session) DO UPDATE SET token = excluded.token`
-
-	clearToken = `UPDATE {table} SET token = NULL WHERE session = $1 AND token IS NOT NULL`
-
-	// sweepRow removes an empty row. It follows clearToken and releaseLock, either of
-	// which may have emptied the row.
-	sweepRow = `DELETE FROM {table}
-WHERE session = $1 AND token IS NULL AND COALESCE(deadline, 0) <= {now}`
-
-	// takeLock names the token, so that a role which may not write that column gets no
-	// lock. It evaluates {now} again instead of using excluded.deadline, because it may
-	// have waited for another's write in between.
-	takeLock = `INSERT INTO {table} AS s (session, version, owner, deadline)
-VALUES ($1, 1, $2, {now} + CAST($3 AS BIGINT))
-ON CONFLICT (session) DO UPDATE
-SET token = s.token, version = s.version + 1, writes = 0, owner = excluded.owner, deadline = {now} + CAST($3 AS BIGINT)
-WHERE s.owner = excluded.owner OR COALESCE(s.deadline, 0) <= {now}
-RETURNING version`
-
-	// lockLeft returns how long another's lock lasts, in milliseconds. It only reads,
-	// while repeating takeLock would write even without success.
-	lockLeft = `SELECT COALESCE(deadline, 0) - {now} FROM {table} WHERE session = $1`
-
-	releaseLock = `UPDATE {table} SET owner = NULL, deadline = NULL
-WHERE session = $1 AND owner = $2
-RETURNING token IS NULL`
-
-	underLease = `WHERE session = $1 AND owner = $2 AND version = $3`
-
-	readToken = `SELECT token FROM {table} ` + underLease
-
-	renewLease = `UPDATE {table} SET deadline = {now} + CAST($4 AS BIGINT) ` + underLease
-
-	writeToken = `UPDATE {table} SET token = CASE WHEN writes < $5 THEN $4 ELSE token END, writes = $5 ` + underLease + ` AND writes <= $5`
+	hasToken   = 1
+	neverHad   = 2 // a token
+	wasDeleted = 3
 )
 
-func newStatements(d Dialect, quotedTable string) statements {
-	// Milliseconds since 1970, by the database's clock when the expression is evaluated,
-	// which is after any wait for a lock.
-	now := `CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)`
-	key := `TEXT COLLATE "C"`
-	parameter := "$"
-	if d == SQLite {
-		now = `CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)`
-		key = `TEXT`
-		parameter = "?"
+const (
+	// schemaVersion is the version of the table's columns. The table of the first edition
+	// had no version.
+	schemaVersion = 2
+
+	// schemaKey is the key of the row whose version is that of the columns, and whose
+	// saved_at is when it was made or upgraded. No session has this key.
+	schemaKey = hashed + "schema"
+
+	// keepDeleted is how long the row of a deleted token stays, in milliseconds, for those
+	// who look for changes at intervals.
+	keepDeleted = 60_000
+
+	// batch is how many rows a statement deletes at most, so that it is short.
+	batch = 50
+)
+
+func newStatements(d Dialect, table string, notify bool) (statements, error) {
+	quoted, err := quoteTable(d, table)
+	if err != nil {
+		return statements{}, err
 	}
-	in := strings.NewReplacer("{table}", quotedTable, "{now}", now, "{key}", key, "$", parameter).Replace
-	return statements{
-		create: in(createTable), probe: in(probeTable),
-		load: in(loadToken), read: in(readToken), save: in(saveToken),
-		clear: in(clearToken), sweep: in(sweepRow),
-		take: in(takeLock), left: in(lockLeft), release: in(releaseLock),
-		renew: in(renewLease), write: in(writeToken),
+	in := replacer(d, table, quoted)
+	switch d {
+	case SQLite:
+		return sqliteStatements(in), nil
+	case MySQL:
+		return mysqlStatements(in), nil
+	default:
+		return postgresStatements(in, notify), nil
 	}
+}
+
+// replacer returns a function that fills in what differs between tables, and numbers
+// between braces such as {batch}.
+func replacer(d Dialect, table, quoted string) func(sql string) statement {
+	var keys []string
+	for i := range batch {
+		keys = append(keys, "$"+strconv.Itoa(i+1))
+	}
+	r := strings.NewReplacer(
+		"{table}", quoted,
+		"{now}", d.now(),
+		"{free}", "COALESCE(deadline, 0) <= "+d.now(),
+		"{schema}", "'"+schemaKey+"'",
+		"{schemaVersion}", strconv.Itoa(schemaVersion),
+		"{saved index}", indexName(d, table, "saved_at"),
+		"{deleted index}", indexName(d, table, "deleted_at"),
+		"{channel}", "'"+channel(table)+"'",
+		"{pageSize}", strconv.Itoa(pageSize),
+		"{mostChanges}", strconv.Itoa(mostChanges),
+		"{keepDeleted}", strconv.Itoa(keepDeleted),
+		"{batch}", strconv.Itoa(batch),
+		"{keys}", strings.Join(keys, ", "),
+		"{after keys 1}", "$"+strconv.Itoa(batch+1),
+		"{after keys 2}", "$"+strconv.Itoa(batch+2),
+		"{after keys 3}", "$"+strconv.Itoa(batch+3),
+	)
+	return func(sql string) statement { return d.statement(r.Replace(sql)) }
+}
+
+// now is the SQL for the milliseconds since 1970, by the database's clock when the
+// expression is evaluated, which is after any wait for a lock. MySQL's is that of the
+// statement's beginning.
+func (d Dialect) now() string {
+	switch d {
+	case SQLite:
+		return `CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)`
+	case MySQL: // UNIX_TIMESTAMP(NOW(3)) would be wrong when the local time is set back in autumn
+		return `TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000`
+	}
+	return `CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)`
+}
+
+var parameterRE = regexp.MustCompile(`\$([0-9]+)`)
+
+// statement returns a statement whose parameters were written as $1, $2.
+func (d Dialect) statement(sql string) statement {
+	switch d {
+	case SQLite:
+		return statement{text: parameterRE.ReplaceAllString(sql, "?$1")}
+	case MySQL:
+		order := []int{}
+		text := parameterRE.ReplaceAllStringFunc(sql, func(parameter string) string {
+			n, _ := strconv.Atoi(parameter[1:])
+			order = append(order, n)
+			return "?"
+		})
+		return statement{text: text, order: order}
+	}
+	return statement{text: sql}
 }
 
 // longestIdentifier is the length to which PostgreSQL truncates longer identifiers, with
@@ -105,7 +175,7 @@ func newStatements(d Dialect, quotedTable string) statements {
 const longestIdentifier = 63
 
 // quoteTable returns a table's name, with or without a schema, for use in SQL.
-func quoteTable(name string) (string, error) {
+func quoteTable(d Dialect, name string) (string, error) {
 	parts := strings.Split(name, ".")
 	if len(parts) > 2 {
 		return "", errors.New("a table's name can have only one dot, after its schema")
@@ -124,7 +194,37 @@ func quoteTable(name string) (string, error) {
 				return "", errors.New("it may contain only ASCII letters, digits and underscores")
 			}
 		}
-		parts[i] = `"` + part + `"`
+		parts[i] = d.quote(part)
 	}
 	return strings.Join(parts, "."), nil
+}
+
+func (d Dialect) quote(identifier string) string {
+	if d == MySQL { // with the SQL mode ANSI_QUOTES, too
+		return "`" + identifier + "`"
+	}
+	return `"` + identifier + `"`
+}
+
+// indexName returns the name of an index of a table, for use in SQL. An index is in the
+// schema of its table. SQLite wants to be told so, and PostgreSQL not.
+func indexName(d Dialect, table, column string) string {
+	schema, name, ok := strings.Cut(table, ".")
+	if !ok {
+		schema, name = "", table
+	}
+	index := name + "_" + column
+	if len(index) > longestIdentifier {
+		index = shortened(name, "_"+column)
+	}
+	if d == SQLite && schema != "" {
+		return d.quote(schema) + "." + d.quote(index)
+	}
+	return d.quote(index)
+}
+
+// shortened returns a name with an end for what has a name that is too long for that.
+func shortened(name, end string) string {
+	sum := sha256.Sum256([]byte(name))
+	return name[:32] + "_" + hex.EncodeToString(sum[:8]) + end
 }

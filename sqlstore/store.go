@@ -2,12 +2,17 @@ package sqlstore
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
-	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/reauth-go/reauth"
 )
@@ -18,8 +23,9 @@ type Dialect int
 
 // The dialects. The zero Dialect is invalid.
 const (
-	PostgreSQL Dialect = 1 + iota // 9.5 or later
+	PostgreSQL Dialect = 1 + iota // 9.6 or later
 	SQLite                        // 3.35 or later
+	MySQL                         // 8.0 or later, or MariaDB 10.6 or later
 )
 
 // String returns the dialect's name.
@@ -29,6 +35,8 @@ func (d Dialect) String() string {
 		return "PostgreSQL"
 	case SQLite:
 		return "SQLite"
+	case MySQL:
+		return "MySQL"
 	}
 	return fmt.Sprintf("Dialect(%d)", int(d))
 }
@@ -48,6 +56,22 @@ type Options struct {
 	// refresh and the Save of its result. 0 means 15 s, and less than 100 ms is an
 	// error. Processes that share a table may have different values.
 	Lease time.Duration
+
+	// Poll is how often [Store.Watch] reads what has changed. 0 means 1 s, and less than
+	// 10 ms is an error.
+	Poll time.Duration
+
+	// Notify makes each statement that writes a token also send a notification, for those
+	// who watch with Listen. All processes that write should have it then. PostgreSQL only.
+	// It sends notifications in order, so that transactions which notify are committed one
+	// after the other, in the whole server. That costs throughput where thousands of
+	// tokens are saved in a second.
+	Notify bool
+
+	// Listen opens a connection on which [Store.Watch] waits for notifications, so that it
+	// learns of changes at once. It is called again when the connection is lost. While there
+	// is none, and of what is written without Notify, Watch learns by reading. PostgreSQL only.
+	Listen func(ctx context.Context) (Listener, error)
 }
 
 const (
@@ -62,7 +86,13 @@ type Store struct {
 	dialect    Dialect
 	table      string
 	lease      time.Duration
+	poll       time.Duration
+	listen     func(ctx context.Context) (Listener, error)
 	statements statements
+
+	id      string       // random, by which this Store is known in changed_by
+	changes atomic.Int64 // the tokens it has written
+	tidied  atomic.Int64 // when to remove the rows of deleted tokens again, as a Unix time in ms
 }
 
 var (
@@ -80,7 +110,7 @@ func New(db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 	if opts == nil {
 		opts = new(Options)
 	}
-	s := &Store{db: db, dialect: dialect, table: opts.Table, lease: opts.Lease}
+	s := &Store{db: db, dialect: dialect, table: opts.Table, lease: opts.Lease, poll: opts.Poll, listen: opts.Listen, id: rand.Text()}
 	if s.table == "" {
 		s.table = defaultTable
 	}
@@ -88,24 +118,34 @@ func New(db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 		s.lease = defaultLease
 	}
 
+	if s.poll == 0 {
+		s.poll = defaultPoll
+	}
+
 	var errs []error
 	if db == nil {
 		errs = append(errs, errors.New("sqlstore: the *sql.DB is nil"))
 	}
-	if dialect != PostgreSQL && dialect != SQLite {
-		errs = append(errs, fmt.Errorf("sqlstore: the dialect is %v, but must be PostgreSQL or SQLite", dialect))
+	if dialect < PostgreSQL || dialect > MySQL {
+		errs = append(errs, fmt.Errorf("sqlstore: the dialect is %v, but must be PostgreSQL, SQLite or MySQL", dialect))
 	}
-	quoted, err := quoteTable(s.table)
+	var err error
+	s.statements, err = newStatements(dialect, s.table, opts.Notify)
 	if err != nil {
 		errs = append(errs, fmt.Errorf("sqlstore: Options.Table is %q: %w", s.table, err))
 	}
 	if s.lease < shortestLease {
 		errs = append(errs, fmt.Errorf("sqlstore: Options.Lease is %v, but must be at least %v", s.lease, shortestLease))
 	}
+	if s.poll < shortestWait {
+		errs = append(errs, fmt.Errorf("sqlstore: Options.Poll is %v, but must be at least %v", s.poll, shortestWait))
+	}
+	if dialect != PostgreSQL && (opts.Notify || opts.Listen != nil) {
+		errs = append(errs, fmt.Errorf("sqlstore: Options.Notify and Options.Listen are for PostgreSQL, and the dialect is %v", dialect))
+	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	s.statements = newStatements(dialect, quoted)
 	return s, nil
 }
 
@@ -115,44 +155,18 @@ func (s *Store) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "*sqlstore.Store[%v, table %s]", s.dialect, s.table)
 }
 
-// CreateTable creates the table unless it exists. Many processes may call it at once, for
-// example when a service starts. If the table exists, the right to create one is not
-// needed. While other connections keep an SQLite database locked, CreateTable waits until
-// ctx is done.
-//
-// A table that lacks a column is an error. CreateTable does not change it.
-func (s *Store) CreateTable(ctx context.Context) error {
-	var err error
-	for wait := newBackoff(shortestPoll, longestPoll); ; {
-		_, err = s.exec(ctx, s.statements.create)
-		if err == nil || !s.dialect.contended(err) || !sleep(ctx, wait.next()) {
-			break
-		}
-	}
-	// Two processes that create one table at once can collide in PostgreSQL's catalogue,
-	// and a user who may not create tables may still have one. Only the table's
-	// existence matters.
-	if _, probeErr := s.row(ctx, s.statements.probe, nil); probeErr != nil {
-		if err == nil {
-			err = probeErr // it exists, but with other columns
-		}
-		return fmt.Errorf("sqlstore: create table %s: %w", s.table, caused(ctx, err))
-	}
-	return nil
-}
-
 // Load implements reauth.Store. With the context of a lock the statement also asks for the
 // lock. If reads go to a replica that lags, Load waits until that shows it. A stored value
 // that is not a token is an error.
 func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, error) {
 	key := rowKey(session)
 	var text sql.NullString
+	var err error
 	if l := s.leaseIn(ctx, session); l != nil {
-		var err error
 		if text, err = l.read(ctx); err != nil {
 			return reauth.Token{}, false, err
 		}
-	} else if _, err := s.row(ctx, s.statements.load, []any{key}, &text); err != nil {
+	} else if text, err = s.loaded(ctx, key); err != nil {
 		return reauth.Token{}, false, fmt.Errorf("sqlstore: load session %q: %w", key, caused(ctx, err))
 	}
 	if !text.Valid {
@@ -166,6 +180,26 @@ func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, e
 	return tok, true, nil
 }
 
+// errMixedUp says that a token may be stored although the answer has none.
+var errMixedUp = errors.New("the answer is that of another statement: the driver, or how it is set up, does not work with a pooler that assigns connections to transactions")
+
+// loaded returns the token in a row, without a lease. In PostgreSQL some drivers prepare a
+// statement in one round trip, and execute it in the next. A pooler may use the connection
+// for somebody else in between, whose statement is then executed. Its answer must not pass
+// for that of a session without a token.
+func (s *Store) loaded(ctx context.Context, key string) (text sql.NullString, err error) {
+	if s.dialect != PostgreSQL {
+		_, err = s.row(ctx, s.statements.load, []any{key}, &text)
+		return text, err
+	}
+	var tag string
+	found, err := s.row(ctx, s.statements.load, []any{key}, &tag, &text)
+	if err == nil && (!found || tag != "token") {
+		err = errMixedUp
+	}
+	return text, err
+}
+
 // Save implements reauth.Store. With the context of a lock it writes only while the lease
 // lasts. While the database is away, busy, full or read-only it retries until the lease is lost or ctx is
 // done, because the stored token may be the one that was spent for tok, which no other
@@ -174,15 +208,15 @@ func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, e
 // A token that is not UTF-8 is an error, because JSON cannot represent it.
 func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) error {
 	key := rowKey(session)
-	text, err := encode(tok)
+	text, err := s.encode(tok)
 	if err != nil {
 		return fmt.Errorf("sqlstore: save session %q: %w", key, err)
 	}
 	if l := s.leaseIn(ctx, session); l != nil {
 		return l.write(ctx, "save", sql.NullString{String: text, Valid: true})
 	}
-	_, err = s.exec(ctx, s.statements.save, key, text)
-	return failed(ctx, "save", key, err, text)
+	_, err = s.exec(ctx, s.statements.save, key, recordedName(session, key), text, s.changeMark(), 1)
+	return s.failed(ctx, "save", key, err, text)
 }
 
 // Delete implements reauth.Store. It treats the context of a lock as Save does.
@@ -191,70 +225,48 @@ func (s *Store) Delete(ctx context.Context, session string) error {
 	if l := s.leaseIn(ctx, session); l != nil {
 		return l.write(ctx, "delete", sql.NullString{})
 	}
-	if _, err := s.exec(ctx, s.statements.clear, key); err != nil {
-		return failed(ctx, "delete", key, err, "")
+	n, err := s.exec(ctx, s.statements.clear, key, s.changeMark(), "clear")
+	switch {
+	case err != nil:
+		return s.failed(ctx, "delete", key, err, "")
+	case n > 0:
+		s.removeDeleted(ctx)
+	default:
+		// There may be a row that a dead holder of the lock has left. If this fails, it remains.
+		_, _ = s.exec(ctx, s.statements.sweep, key)
 	}
-	// Remove the row too, unless somebody holds the lock in it. Then releasing the lock
-	// removes it. If this fails, an empty row remains.
-	_, _ = s.exec(ctx, s.statements.sweep, key)
 	return nil
 }
 
-func encode(tok reauth.Token) (string, error) {
+// changeMark returns the mark of a write of a token, which no other write has.
+func (s *Store) changeMark() string { return s.id + "." + strconv.FormatInt(s.changes.Add(1), 10) }
+
+// recordedName returns the name of a session whose key does not tell it, and otherwise nil.
+func recordedName(session, key string) []byte {
+	if session == key {
+		return nil
+	}
+	return []byte(session)
+}
+
+// encode returns the JSON of a token. In MySQL it is ASCII, which is the same in whatever
+// character set a connection has.
+func (s *Store) encode(tok reauth.Token) (string, error) {
 	text, err := json.Marshal(tok)
-	return string(text), err
-}
-
-// exec runs a statement that returns no rows, and returns how many rows it has written.
-func (s *Store) exec(ctx context.Context, statement string, args ...any) (int64, error) {
-	res, err := s.db.ExecContext(ctx, statement, args...)
-	if err != nil {
-		s.drop(ctx, err)
-		return 0, err
+	if err != nil || s.dialect != MySQL {
+		return string(text), err
 	}
-	return res.RowsAffected()
-}
-
-// row runs a statement that returns one row or none.
-func (s *Store) row(ctx context.Context, statement string, args []any, into ...any) (found bool, err error) {
-	found, err = s.query(ctx, statement, args, into)
-	if err != nil {
-		s.drop(ctx, err)
-	}
-	return found, err
-}
-
-// query is part of row. It reads to the end although no more rows can come, because SQLite
-// commits only then, and reports whether it could.
-func (s *Store) query(ctx context.Context, statement string, args, into []any) (found bool, err error) {
-	rows, err := s.db.QueryContext(ctx, statement, args...)
-	if err != nil {
-		return false, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		found = true
-		if err := rows.Scan(into...); err != nil {
-			return false, err
+	var ascii strings.Builder
+	for _, r := range string(text) {
+		switch {
+		case r < utf8.RuneSelf:
+			ascii.WriteByte(byte(r))
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&ascii, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&ascii, `\u%04x`, r)
 		}
 	}
-	if err := rows.Err(); err != nil {
-		return false, err
-	}
-	return found, rows.Close()
-}
-
-// drop closes a connection of the pool if err says that its server is read-only. After a
-// failover the pool still has connections to the server that was demoted, which work but
-// for writing, and hands out the one that was used last.
-func (s *Store) drop(ctx context.Context, err error) {
-	if !s.dialect.demoted(err) {
-		return
-	}
-	conn, err := s.db.Conn(ctx)
-	if err != nil {
-		return
-	}
-	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
-	_ = conn.Close()
+	return ascii.String(), nil
 }

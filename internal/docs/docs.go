@@ -110,7 +110,7 @@ func snippetsCompile(t *testing.T, files []string) {
 			var b strings.Builder
 			fmt.Fprintf(&b, "package snippets // from %s\n", file)
 			block := importRE.FindString(m[2]) // must be complete, and name nothing that is not used
-			code := strings.TrimPrefix(m[2], block)
+			code := strings.TrimLeft(strings.TrimPrefix(m[2], block), "\n")
 			b.WriteString(block)
 			needed := m[1]
 			if block == "" {
