@@ -36,6 +36,7 @@ type cachedSession struct {
 	mu      sync.Mutex // guards what follows; never held across foreign code
 	signing *signing   // the Config.SignIn that is running or has failed just now
 	listed  bool       // in idleness.pending
+	stuck   bool       // whoever waited for the write that holds writing has given up
 	writers int32      // which hold writing, or wait for it
 	writing chan struct{}
 	lease   *lease

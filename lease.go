@@ -103,10 +103,11 @@ func (s *cachedSession) isUnsettled(l *lease) bool {
 
 // stillHas reports whether l can be kept for a pending save. Somebody who could not join
 // it, because the save had no answer, may be waiting for the next lease. That has to wait
-// until the save is done, unless another write keeps it from being tried. s.mu is held.
+// until the save is done, unless a write that does not return keeps it from being tried.
+// s.mu is held.
 func (s *cachedSession) stillHas(l *lease) bool {
 	if next := s.lease; next != l {
-		if next == nil || next.isAnswered() || l.users == 0 || l.lost() || s.writers > 0 {
+		if next == nil || next.isAnswered() || l.users == 0 || l.lost() || s.stuck {
 			return false
 		}
 		s.lease = l
@@ -265,6 +266,7 @@ func write[T any](s *cachedSession, ctx context.Context, l *lease, what string, 
 		return v, wrap(what, err)
 	}
 	m.begin()
+	returned := false // guarded by s.mu
 	written := spawn(what, func() (T, error) {
 		defer m.end()
 		bounded, cancel := context.WithTimeout(l.held, m.timeout)
@@ -280,6 +282,9 @@ func write[T any](s *cachedSession, ctx context.Context, l *lease, what string, 
 		if settled != nil {
 			settled(v, err)
 		}
+		s.mu.Lock()
+		returned, s.stuck = true, false
+		s.mu.Unlock()
 		s.unlockWrites()
 		return v, err
 	})
@@ -290,6 +295,9 @@ func write[T any](s *cachedSession, ctx context.Context, l *lease, what string, 
 	switch {
 	case !ok:
 		s.unsettle(l)
+		s.mu.Lock()
+		s.stuck = s.stuck || !returned
+		s.mu.Unlock()
 		err = errStoreBusy
 	case err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled):
 		err = context.Cause(ctx) // which is why the store gave up

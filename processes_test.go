@@ -579,6 +579,17 @@ func TestATokenThatComesAfterASignInAndASignOutIsNotPending(t *testing.T) {
 func TestASaveWithoutAnAnswerKeepsTheLockThoughASignInWaits(t *testing.T) {
 	for range 30 {
 		twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+			a.Store.OnCall("Delete", func(context.Context) error { // a write that nobody waits for any more
+				time.Sleep(40 * time.Second)
+				return testworld.ErrFault
+			})
+			require.Error(t, a.Transport.SignOut(t.Context()))
+			time.Sleep(time.Minute) // it has returned
+			a.Store.On(nil)
+			a.SignIn(t)
+			b.Transport.Forget("")
+			b.MustGet(t, http.StatusOK)
+
 			saves := 0
 			a.Store.OnCall("Save", func(ctx context.Context) error {
 				if saves++; saves == 1 {
@@ -589,14 +600,19 @@ func TestASaveWithoutAnAnswerKeepsTheLockThoughASignInWaits(t *testing.T) {
 			a.Revoke()
 			answer := a.Start(t.Context())
 			time.Sleep(time.Second)
-			signedIn := make(chan error, 1)
-			go func() { signedIn <- a.Transport.SignIn(t.Context(), a.Issue()) }()
+			const signIns = 3
+			signedIn := make(chan error, signIns)
+			for range signIns {
+				go func() { signedIn <- a.Transport.SignIn(t.Context(), a.Issue()) }()
+			}
 			require.NoError(t, (<-answer).Err)
 			answer = b.Start(t.Context())
 			time.Sleep(time.Second)
 			a.Store.On(nil)
 			require.NoError(t, (<-answer).Err)
-			<-signedIn
+			for range signIns {
+				<-signedIn
+			}
 		})
 	}
 }

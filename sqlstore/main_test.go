@@ -35,14 +35,17 @@ func open(dsn string) (reauth.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	opts := &sqlstore.Options{Table: parts[1], Lease: lease}
 	dialect := sqlstore.PostgreSQL
 	switch parts[0] {
 	case "sqlite":
 		dialect = sqlstore.SQLite
 	case "mysql":
 		dialect = sqlstore.MySQL
+	default:
+		opts.Notify, opts.Listen = true, listenWithPgx(parts[3])
 	}
-	return sqlstore.New(db, dialect, &sqlstore.Options{Table: parts[1], Lease: lease})
+	return sqlstore.New(db, dialect, opts)
 }
 
 // A database is a table, and the ways to reach it.

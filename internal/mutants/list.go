@@ -2596,13 +2596,6 @@ var mutants = []mutant{
 		tests:  "ASignInOrSignOutWaits",
 	},
 	{
-		name:   "the lock is waited for as long as the token keeps changing",
-		file:   "lease.go",
-		line:   "\t\tcase s.owner.now() >= began+s.owner.timeout:\n\t\t\treturn nil, errLockTimeout\n",
-		broken: "",
-		tests:  "ALockThatTheTokens",
-	},
-	{
 		name:   "an Update looks before the lock",
 		file:   "refresh.go",
 		line:   "looks = f.checks || f.update == nil && st.pending == nil",
@@ -2652,13 +2645,6 @@ var mutants = []mutant{
 		tests:  "ASaveWithoutAnAnswerKeeps",
 	},
 	{
-		name:   "P4 a pending save keeps a lock that another write holds up",
-		file:   "lease.go",
-		line:   " || s.writers > 0 {",
-		broken: " {",
-		tests:  "APendingSaveDoesNotKeepTheLock",
-	},
-	{
 		name:   "P7 what comes after a sign-in and a sign-out is left pending",
 		file:   "save.go",
 		line:   " && f.epoch >= st.signIn {",
@@ -2699,5 +2685,26 @@ var mutants = []mutant{
 		line:   "\tif refused {\n\t\treturn t.keep(cause, s, again, errStillRefused)\n\t}\n",
 		broken: "",
 		tests:  "EveryRefusalThatACaller",
+	},
+	{
+		name:   "P4 a pending save keeps a lock that another write holds up",
+		file:   "lease.go",
+		line:   " || s.stuck {",
+		broken: " {",
+		tests:  "APendingSaveDoesNotKeepTheLock",
+	},
+	{
+		name:   "P4 a write that has returned counts as one that never does",
+		file:   "lease.go",
+		line:   "returned, s.stuck = true, false",
+		broken: "returned = true",
+		tests:  "ASaveWithoutAnAnswerKeeps",
+	},
+	{
+		name:   "the lock is waited for as long as the token keeps changing",
+		file:   "lease.go",
+		line:   "\t\tcase s.owner.now() >= began+s.owner.timeout:\n",
+		broken: "\t\tcase s.owner.now() >= began+2*s.owner.timeout:\n",
+		tests:  "ALockThatTheTokens",
 	},
 }
