@@ -667,3 +667,46 @@ func TestAnUpdateThatIsLateLeavesThePendingSaveItsLock(t *testing.T) {
 		require.NoError(t, (<-waits).Err)
 	})
 }
+
+// The flight has first saved what was pending, so the store holds another token than it
+// loaded.
+func TestATokenThatComesAfterASignOutIsStoredAlsoAfterASaveThatWasPending(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+		a.Store.Fail("Save")
+		a.Revoke()
+		a.MustGet(t, http.StatusOK)
+		a.Store.On(nil)
+		a.Entered, a.Gate = make(chan struct{}), make(chan struct{})
+		a.Revoke()
+		failed := a.Go(t.Context())
+		<-a.Entered
+		a.Entered = nil
+		a.AssertStored(t, "secret-access-2")
+		a.Store.Fail("Delete")
+		require.ErrorIs(t, a.Transport.SignOut(t.Context()), testworld.ErrFault)
+		close(a.Gate)
+		require.Error(t, (<-failed).Err)
+		require.NoError(t, a.Transport.Wait(t.Context()))
+		a.AssertStored(t, "secret-access-3")
+		a.Store.On(nil)
+		b.MustGet(t, http.StatusOK)
+	})
+}
+
+// However many tokens ago that was.
+func TestALookDoesNotAdoptWhatAPendingSaveIsToReplace(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, _ *testworld.World) {
+		a.Store.Fail("Save")
+		for range 20 {
+			a.Revoke()
+			a.MustGet(t, http.StatusOK)
+			time.Sleep(time.Minute)
+		}
+		refreshes := a.Refreshes()
+		a.Transport.Forget("")
+		a.MustGet(t, http.StatusOK)
+		assert.Equal(t, refreshes, a.Refreshes())
+		assert.Zero(t, a.Events.Count(reauth.EventAdopted))
+		a.Store.On(nil)
+	})
+}

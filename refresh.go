@@ -80,7 +80,7 @@ func (f *flight) run() *outcome {
 	var looks bool
 	s.inspect(func(st *state) {
 		cur, gone = st.current, st.signedOut
-		looks = f.checks || f.update == nil && st.pending == nil
+		looks = f.update == nil && st.pending == nil
 	})
 
 	var known Token // what the store is expected to hold
@@ -129,7 +129,7 @@ func (f *flight) run() *outcome {
 			return new(outcome)
 		}
 		f.unseen = false
-		mine, o := f.settlePending(l, stored, ok)
+		mine, stored, o := f.settlePending(l, stored, ok)
 		switch {
 		case o != nil:
 			return o

@@ -149,9 +149,9 @@ func (f *flight) store(o *outcome, l *lease, stored, from, tok Token, change fun
 
 // settlePending tries again to save what is pending. It returns the token of this
 // process that is newer than the stored one, if there is one: the store may also have
-// forgotten a save that it had accepted. An outcome means that nothing else may be done
-// under this lease.
-func (f *flight) settlePending(l *lease, stored Token, ok bool) (mine Token, o *outcome) {
+// forgotten a save that it had accepted. now is what is stored then. An outcome means that
+// nothing else may be done under this lease.
+func (f *flight) settlePending(l *lease, stored Token, ok bool) (mine, now Token, o *outcome) {
 	s := f.session
 	var pending *pendingSave
 	var spent bool
@@ -167,7 +167,7 @@ func (f *flight) settlePending(l *lease, stored Token, ok bool) (mine Token, o *
 		}
 	})
 	if mine.isZero() {
-		return Token{}, nil
+		return Token{}, stored, nil
 	}
 	f.hide(mine)
 	switch {
@@ -175,27 +175,27 @@ func (f *flight) settlePending(l *lease, stored Token, ok bool) (mine Token, o *
 		f.pendingSaved(pending)
 	case !spent: // another process has written: that isn't ours to replace
 		s.dropPending(pending)
-		return Token{}, nil
+		return Token{}, stored, nil
 	default:
 		saved, err := f.save(l, stored, mine)
 		if err != nil || !saved {
 			if err == nil {
-				return Token{}, new(outcome) // void
+				return Token{}, stored, new(outcome) // void
 			}
 			f.pendingFailed(l, mine, stored, pending, err)
 			if s.isUnsettled(l) {
-				return Token{}, f.failure(fmt.Errorf("%w: %w", errStillOpen, err))
+				return Token{}, stored, f.failure(fmt.Errorf("%w: %w", errStillOpen, err))
 			}
-			return mine, nil
+			return mine, stored, nil
 		}
 		f.pendingSaved(pending)
 	}
 	if s.isUnsettled(l) {
 		// A write may still be on its way that would replace what this flight saves. It
 		// can't arrive once the lease was given back.
-		return Token{}, &outcome{landing: landing{again: true}}
+		return Token{}, stored, &outcome{landing: landing{again: true}}
 	}
-	return mine, nil
+	return mine, mine, nil
 }
 
 // pendingSaved notes that p was saved.

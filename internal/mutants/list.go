@@ -2596,13 +2596,6 @@ var mutants = []mutant{
 		tests:  "ASignInOrSignOutWaits",
 	},
 	{
-		name:   "an Update looks before the lock",
-		file:   "refresh.go",
-		line:   "looks = f.checks || f.update == nil && st.pending == nil",
-		broken: "looks = true",
-		tests:  "AnUpdateDoesNotLook",
-	},
-	{
 		name:   "P13 a look that failed is not repeated",
 		file:   "flight.go",
 		line:   "\t\tif !o.stays && f.unseen {\n",
@@ -2706,5 +2699,26 @@ var mutants = []mutant{
 		line:   "\t\tcase s.owner.now() >= began+s.owner.timeout:\n",
 		broken: "\t\tcase s.owner.now() >= began+2*s.owner.timeout:\n",
 		tests:  "ALockThatTheTokens",
+	},
+	{
+		name:   "P4 a token is stored after a sign-out only in place of what was loaded",
+		file:   "save.go",
+		line:   "\treturn mine, mine, nil\n",
+		broken: "\treturn mine, stored, nil\n",
+		tests:  "IsStoredAlsoAfterASave",
+	},
+	{
+		name:   "P13 a look adopts what a pending save is to replace",
+		file:   "refresh.go",
+		line:   "looks = f.update == nil && st.pending == nil",
+		broken: "looks = f.checks || f.update == nil && st.pending == nil",
+		tests:  "ALookDoesNotAdopt",
+	},
+	{
+		name:   "an Update looks before the lock",
+		file:   "refresh.go",
+		line:   "looks = f.update == nil && st.pending == nil",
+		broken: "looks = st.pending == nil",
+		tests:  "AnUpdateDoesNotLook",
 	},
 }

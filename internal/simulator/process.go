@@ -113,10 +113,11 @@ func (t *turn) overlaps(o *turn) bool {
 	return (t.ended.IsZero() || !t.ended.Before(o.began)) && (o.ended.IsZero() || !o.ended.Before(t.began))
 }
 
-// signsOutUnlocked reports whether a sign-out is under way that could not lock the store.
-func (k *knowledge) signsOutUnlocked() bool {
+// signsOutUnlocked reports whether a sign-out could not lock the store that was under way at
+// any time since.
+func (k *knowledge) signsOutUnlocked(since time.Time) bool {
 	return slices.ContainsFunc(k.turns, func(t *turn) bool {
-		return t.family == nil && t.ended.IsZero() && !k.lockFailed.Before(t.began)
+		return t.family == nil && (t.ended.IsZero() || !t.ended.Before(since)) && !k.lockFailed.Before(t.began)
 	})
 }
 

@@ -56,7 +56,9 @@ func (w *world) beginVisit(v *visit, presented string) {
 		if v.update {
 			k.asked = now.Add(-2 * w.plan.timeout) // it may have done something else first
 		}
-	} else if !slices.ContainsFunc(k.turns, func(t *turn) bool { return t.ended.IsZero() || !t.ended.Before(k.asked.Add(-w.handlersTake())) }) {
+	} else if !slices.ContainsFunc(k.turns, func(t *turn) bool {
+		return t.ended.IsZero() || !t.ended.Before(earlier(k.asked, v.called).Add(-w.handlersTake()))
+	}) {
 		violated(ruleOneAtATime, "%v is the %d. at once", t, k.asking)
 	}
 	if w.plan.storage == locking {
@@ -172,8 +174,8 @@ func (w *world) judgeRevocation(p *process, session, presented string) {
 	}
 }
 
-// judgeWrite looks at a Save or Delete as it begins.
-func (w *world) judgeWrite(ctx context.Context, p *process, session, what string, l *lease, t *token) {
+// judgeWrite looks at a Save or Delete as it begins, maybe some time after it was called.
+func (w *world) judgeWrite(ctx context.Context, called time.Time, p *process, session, what string, l *lease, t *token) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	signIn := func(u *turn) bool { return t != nil && u.family == t.family && l.knownLost(u.began) }
@@ -181,7 +183,7 @@ func (w *world) judgeWrite(ctx context.Context, p *process, session, what string
 	case w.plan.storage != locking:
 	case l == nil:
 		o, _ := ctx.Value(opKey{}).(*op)
-		if what != "Delete" || o == nil || o.p != p || !p.know(session).signsOutUnlocked() {
+		if what != "Delete" || o == nil || o.p != p || !p.know(session).signsOutUnlocked(called) {
 			w.violatedLocked(ruleWrite, p, session, "%s without a lease", what)
 			return
 		}
@@ -327,4 +329,11 @@ func harmful(err error) string {
 		}
 	}
 	return ""
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }

@@ -255,7 +255,7 @@ func (v view) Delete(ctx context.Context, session string) error {
 // call is a call of the store, with all that can go wrong. t is what it saves, if
 // anything. do is called with w.mu held.
 func (v view) call(ctx context.Context, session, what string, t *token, before, after fault, do func() error) error {
-	w, p := v.s.w, v.p
+	w, p, called := v.s.w, v.p, time.Now()
 	defer p.enter()()
 	d := w.chance.now(p.name, session, what)
 	w.yield(d)
@@ -267,7 +267,7 @@ func (v view) call(ctx context.Context, session, what string, t *token, before, 
 	}
 	l := leaseOf(ctx)
 	if what != "Load" {
-		w.judgeWrite(ctx, p, session, what, l, t)
+		w.judgeWrite(ctx, called, p, session, what, l, t)
 	}
 	if w.strikes(d, storePanics) {
 		panic("the store has a bad day")
