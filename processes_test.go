@@ -710,3 +710,38 @@ func TestALookDoesNotAdoptWhatAPendingSaveIsToReplace(t *testing.T) {
 		a.Store.On(nil)
 	})
 }
+
+func TestAPendingSaveIsNotDoneOverANewerToken(t *testing.T) {
+	for range 20 {
+		twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+			a.Store.Fail("Save")
+			a.Revoke()
+			a.MustGet(t, http.StatusOK) // its save is pending
+			a.Entered, a.Gate = make(chan struct{}), make(chan struct{})
+			a.Revoke()
+			failed := a.Go(t.Context())
+			<-a.Entered // the one after it comes
+			a.Entered = nil
+			a.Store.Fail("Save", "Delete")
+			require.Error(t, a.Transport.SignOut(t.Context()))
+			saving, save := make(chan struct{}), make(chan struct{})
+			saves := 0
+			a.Store.OnCall("Save", func(context.Context) error {
+				if saves++; saves == 1 {
+					close(saving)
+					<-save
+				}
+				return nil
+			})
+			close(a.Gate)
+			<-saving
+			go func() { assert.NoError(t, a.Transport.SignIn(t.Context(), a.Issue())) }() // waits for its turn
+			synctest.Wait()
+			close(save)
+			synctest.Wait()
+			assert.Equal(t, 2, saves, "that of the newest, and the sign-in")
+			require.Error(t, (<-failed).Err)
+			a.Store.On(nil)
+		})
+	}
+}

@@ -254,7 +254,16 @@ func (f *flight) save(l *lease, stored, tok Token) (saved bool, err error) {
 		}
 		err := s.owner.store.Save(ctx, s.name, tok.clone())
 		return err == nil, err
-	}, nil)
+	}, func(saved bool, err error) {
+		if !saved || err != nil {
+			return
+		}
+		s.change(func(st *state, _ time.Duration) {
+			if st.pending != nil && !st.pending.tok.is(tok) {
+				st.pending = nil // it is older, and nobody must save it any more
+			}
+		})
+	})
 }
 
 // retryPending makes sure that what is pending is tried again, though a flight that was to

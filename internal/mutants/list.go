@@ -388,8 +388,8 @@ var mutants = []mutant{
 	{
 		name:   "P4 a flight whose pending save is not settled asks all the same",
 		file:   "save.go",
-		line:   "\t\t\tif s.isUnsettled(l) {\n\t\t\t\treturn Token{}, f.failure(",
-		broken: "\t\t\tif false {\n\t\t\t\treturn Token{}, f.failure(",
+		line:   "\t\t\tif s.isUnsettled(l) {\n\t\t\t\treturn Token{}, stored, f.failure(",
+		broken: "\t\t\tif false {\n\t\t\t\treturn Token{}, stored, f.failure(",
 		tests:  "NothingIsRefreshedWhile",
 	},
 	{
@@ -2619,8 +2619,8 @@ var mutants = []mutant{
 	{
 		name:   "P13 a look is repeated that was made under the lock",
 		file:   "refresh.go",
-		line:   "\t\tf.unseen = false\n\t\tmine, o",
-		broken: "\t\tmine, o",
+		line:   "\t\tf.unseen = false\n\t\tmine, stored",
+		broken: "\t\tmine, stored",
 		tests:  "ALookThatForget",
 	},
 	{
@@ -2720,5 +2720,12 @@ var mutants = []mutant{
 		line:   "looks = f.update == nil && st.pending == nil",
 		broken: "looks = st.pending == nil",
 		tests:  "AnUpdateDoesNotLook",
+	},
+	{
+		name:   "P4 a pending save is done over a newer token",
+		file:   "save.go",
+		line:   "if st.pending != nil && !st.pending.tok.is(tok) {",
+		broken: "if false {",
+		tests:  "APendingSaveIsNotDoneOver",
 	},
 }
