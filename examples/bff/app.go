@@ -24,6 +24,7 @@ type app struct {
 	backend    *backend
 	server     *http.Server
 	demoServer *http.Server
+	unwatch    func() error
 	closeStore func() error
 	grace      time.Duration // how long stop waits for requests in progress
 }
@@ -33,6 +34,7 @@ func start(ctx context.Context, opts options, log *slog.Logger) (*app, error) {
 	a := &app{
 		shared:     opts.store != "memory",
 		failed:     make(chan error, 2),
+		unwatch:    func() error { return nil },
 		closeStore: func() error { return nil },
 		grace:      10 * time.Second,
 	}
@@ -60,11 +62,11 @@ func (a *app) start(ctx context.Context, opts options, log *slog.Logger) error {
 		return fmt.Errorf("-demo %q is no URL", opts.demo)
 	}
 
-	store, closeStore, err := openStore(ctx, opts.store, opts.storeKey)
+	store, err := openStore(ctx, opts.store, opts.storeKey)
 	if err != nil {
 		return fmt.Errorf("-store: %w", err)
 	}
-	a.closeStore = closeStore
+	a.closeStore = store.close
 	if a.shared && opts.storeKey == "" {
 		log.Warn("tokens are stored as they are; set BFF_STORE_KEY to encrypt them")
 	}
@@ -75,12 +77,15 @@ func (a *app) start(ctx context.Context, opts options, log *slog.Logger) error {
 		revocationURL: servers + "/revoke",
 		clientID:      demoClientID,
 		clientSecret:  demoClientSecret,
-		store:         store,
+		store:         store.Store,
 		secure:        opts.tls || opts.secure,
 		log:           log,
 	})
 	if err != nil {
 		return err
+	}
+	if store.shared != nil {
+		a.watch(store.shared)
 	}
 	server := &http.Server{Handler: a.backend.handler()}
 	scheme := "http://"
@@ -100,6 +105,21 @@ func (a *app) start(ctx context.Context, opts options, log *slog.Logger) error {
 	a.server = server
 	a.serve(listener, server, log)
 	return nil
+}
+
+// watch lets a sign-out at another replica hold here at once, until stop.
+func (a *app) watch(store watched) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	a.unwatch = func() error {
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			return err
+		}
+		return nil
+	}
+	tr := a.backend.transport
+	go func() { ended <- store.Watch(ctx, tr.Forget, tr.ForgetAll) }()
 }
 
 // serve serves until stop.
@@ -136,7 +156,7 @@ func (a *app) stop() error {
 			errs = append(errs, fmt.Errorf("a refresh has not ended: %w", err))
 		}
 	}
-	errs = append(errs, a.closeStore())
+	errs = append(errs, a.unwatch(), a.closeStore())
 	if a.demoServer != nil {
 		errs = append(errs, a.end(a.demoServer))
 		a.demo.Close()

@@ -43,6 +43,29 @@ func TestTwoReplicasRefreshOnce(t *testing.T) {
 	}
 }
 
+// The API goes on accepting the access token.
+func TestASignOutHoldsAtTheOtherReplicaToo(t *testing.T) {
+	for name, store := range map[string]func(t *testing.T) string{
+		"Redis":  startRedis,
+		"SQLite": func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "sessions.db") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			address := store(t)
+			first, second := startReplicas(t, address, nil)
+			one := signedIn(t, first, "ann")
+			other := newBrowser(t, second)
+			other.setCookie(one.cookie())
+			require.Equal(t, http.StatusOK, other.get("/api/orders/1").status)
+			third, err := openStore(t.Context(), address, "") // of a replica that does not revoke
+			require.NoError(t, err)
+			defer third.close()
+			require.NoError(t, third.Delete(t.Context(), sessionName(one.cookie())))
+			require.Eventually(t, func() bool { return other.get("/api/orders/1").status == http.StatusUnauthorized }, patience, patience/1000)
+			assert.Zero(t, first.demo.Counts().APIRefused)
+		})
+	}
+}
+
 func testTwoReplicasRefreshOnce(t *testing.T, store string) {
 	first, second := startReplicas(t, store, nil)
 	one := signedIn(t, first, "ann")
