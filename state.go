@@ -315,7 +315,7 @@ func (st *state) leavePending(now time.Duration, tok, stored Token, l *lease, gu
 func (st *state) turn(g *generation, o *signedOut) {
 	st.epoch++
 	st.flight = nil
-	st.futile, st.pauses = 0, nil
+	st.futile, st.pauses, st.evidence = 0, nil, nil
 	st.settle(g)
 	st.signedOut = o
 	if g != nil {

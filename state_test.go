@@ -313,6 +313,12 @@ func TestASignInStartsAnEpoch(t *testing.T) {
 	st.memory = nil
 	assert.Equal(t, state{epoch: 4, signIn: 4, current: g, pending: pending, settled: 8, stale: true}, st, "no flight, backoff or pause survives")
 	assert.Equal(t, uint32(4), g.epoch)
+	fetched := testGeneration(fetchedNow)
+	before := &evidence.Table{}
+	st.evidence = before
+	st.turn(fetched, nil)
+	assert.NotSame(t, before, st.evidence, "who accepted the tokens of one sign-in says nothing about another")
+	assert.Same(t, st.evidence, fetched.watch.Load())
 }
 
 func TestASignOutGivesUpWhatTheStoreMayHold(t *testing.T) {

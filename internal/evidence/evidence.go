@@ -61,10 +61,13 @@ const (
 
 func (e *Table) slot(at Endpoint) *atomic.Uint64 { return &e.slots[at%slots] }
 
-// Accept notes that an endpoint has accepted the generation with this number.
+// Accept notes that an endpoint has accepted the generation with this number. An answer to
+// an older one may come late, and says nothing new.
 func (e *Table) Accept(at Endpoint, number uint16) {
 	slot, value := e.slot(at), uint64(at)&^numberBits|uint64(number)
-	if slot.Load() != value {
+	before := slot.Load()
+	isOlder := before != 0 && (before^value)&^numberBits == 0 && int16(number-uint16(before)) < 0
+	if before != value && !isOlder {
 		slot.Store(value)
 	}
 }

@@ -59,8 +59,13 @@ func TestWhatATableShows(t *testing.T) {
 	assert.False(t, table.Accepted(origin, 5, 1))
 	table.Accept(at, 6)
 	assert.False(t, table.Accepted(at, 5, 0), "the latest counts")
-	table.Accept(at, 1<<16-1)
-	assert.True(t, table.Accepted(at, 0, 1), "after the last number comes the first")
+	table.Accept(at, 4)
+	assert.True(t, table.Accepted(at, 6, 0), "an answer to an earlier one comes late")
+	var last evidence.Table
+	last.Accept(at, 1<<16-1)
+	assert.True(t, last.Accepted(at, 0, 1), "after the last number comes the first")
+	last.Accept(at, 0)
+	assert.True(t, last.Accepted(at, 0, 0))
 	assert.False(t, (*evidence.Table)(nil).Accepted(at, 5, 1))
 }
 

@@ -2728,4 +2728,18 @@ var mutants = []mutant{
 		broken: "if false {",
 		tests:  "APendingSaveIsNotDoneOver",
 	},
+	{
+		name:   "evidence of one sign-in counts for another",
+		file:   "state.go",
+		line:   "st.futile, st.pauses, st.evidence = 0, nil, nil",
+		broken: "st.futile, st.pauses = 0, nil",
+		tests:  "ASignInStarts",
+	},
+	{
+		name:   "a late answer to an older token replaces the evidence of the newer",
+		file:   "internal/evidence/evidence.go",
+		line:   "int16(number-uint16(before)) < 0",
+		broken: "false",
+		tests:  "WhatATable",
+	},
 }
