@@ -890,8 +890,8 @@ var mutants = []mutant{
 	{
 		name:   "P7 a pause that refreshes have doubled survives a sign-in",
 		file:   "state.go",
-		line:   "\tst.futile, st.pauses = 0, nil\n",
-		broken: "\tst.pauses = nil\n",
+		line:   "\tst.futile, st.pauses, st.evidence = 0, nil, nil\n",
+		broken: "\tst.pauses, st.evidence = nil, nil\n",
 		tests:  "ASignInStartsAnEpoch",
 	},
 	{
@@ -2002,8 +2002,8 @@ var mutants = []mutant{
 	{
 		name:   "the pauses of endpoints survive a sign-in",
 		file:   "state.go",
-		line:   "\tst.futile, st.pauses = 0, nil\n",
-		broken: "\tst.futile = 0\n",
+		line:   "\tst.futile, st.pauses, st.evidence = 0, nil, nil\n",
+		broken: "\tst.futile, st.evidence = 0, nil\n",
 		tests:  "StartsAnEpoch",
 	},
 	{
