@@ -49,6 +49,7 @@ func TestASignInElsewhereHoldsHereOnceItIsForgotten(t *testing.T) {
 			tok, err := b.Transport.Token(t.Context())
 			require.NoError(t, err)
 			assert.Equal(t, "secret-access-2", tok.AccessToken)
+			synctest.Wait() // it is told of after it has taken effect
 			assert.Equal(t, 1, b.Events.Count(reauth.EventAdopted))
 			b.MustGet(t, http.StatusOK)
 		})
