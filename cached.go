@@ -223,7 +223,7 @@ func (s *cachedSession) replace(ctx context.Context, f *flight, g *generation) (
 			}
 			return &RefreshError{Session: s.name, Err: errMeanwhile}
 		})
-	case got.again, got.gen != nil && g.tok.sendsSame(got.gen.tok): // it was no refresh
+	case got.again, got.gen != nil && (g.tok.sendsSame(got.gen.tok) || f.update != nil && s.owner.now() >= got.gen.expires): // it was no refresh
 		return r, false, nil
 	case got.gen != nil && !g.tok.sameSignIn(got.gen.tok):
 		return replacement{own: errOtherSignIn}, true, nil

@@ -527,3 +527,26 @@ func TestAnUpdateThatKeepsTheTokenLeavesTheOneBeforeGood(t *testing.T) {
 		assert.Equal(t, 1, w.Refreshes())
 	})
 }
+
+func TestARefusedRequestRefreshesWhatAnUpdateLeavesWithoutAnAccessToken(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		under, free := make(chan struct{}), make(chan struct{})
+		go func() {
+			_, err := w.Transport.Update(t.Context(), func(_ context.Context, old reauth.Token) (reauth.Token, error) {
+				close(under)
+				<-free
+				return reauth.Token{RefreshToken: old.RefreshToken}, nil
+			})
+			assert.NoError(t, err)
+		}()
+		<-under
+		w.Revoke()
+		answer := w.Start(t.Context())
+		close(free)
+		r := <-answer
+		require.NoError(t, r.Err)
+		assert.Equal(t, http.StatusOK, r.Status)
+		assert.Equal(t, 1, w.Refreshes())
+	})
+}

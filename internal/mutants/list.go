@@ -2742,4 +2742,11 @@ var mutants = []mutant{
 		broken: "false",
 		tests:  "WhatATable",
 	},
+	{
+		name:   "a refused request is sent again with what an Update left without an access token",
+		file:   "cached.go",
+		line:   " || f.update != nil && s.owner.now() >= got.gen.expires): // it was",
+		broken: "): // it was",
+		tests:  "ARefusedRequestRefreshesWhat",
+	},
 }
