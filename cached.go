@@ -160,8 +160,8 @@ func (s *cachedSession) usable(ctx context.Context, patient bool) (*generation, 
 				patient = false // it has waited as long as it is to
 			}
 			continue // this request has not been sent: it goes on with what there is now
-		case got.gen != nil && f.update != nil && s.owner.now() >= got.gen.expires:
-			continue // it was no refresh
+		case s.isNoRefresh(f, got):
+			continue
 		case got.gen != nil:
 			return got.gen, nil
 		case next.use != nil && s.isStillGood(next.use):
@@ -172,6 +172,12 @@ func (s *cachedSession) usable(ctx context.Context, patient bool) (*generation, 
 		}
 		return nil, got.err
 	}
+}
+
+// isNoRefresh reports whether f was an Update that has left no token which requests can
+// carry.
+func (s *cachedSession) isNoRefresh(f *flight, got landing) bool {
+	return got.gen != nil && f.update != nil && s.owner.now() >= got.gen.expires
 }
 
 // isStillGood reports whether requests may carry g: it is the current generation, or has
@@ -223,7 +229,7 @@ func (s *cachedSession) replace(ctx context.Context, f *flight, g *generation) (
 			}
 			return &RefreshError{Session: s.name, Err: errMeanwhile}
 		})
-	case got.again, got.gen != nil && (g.tok.sendsSame(got.gen.tok) || f.update != nil && s.owner.now() >= got.gen.expires): // it was no refresh
+	case got.again, s.isNoRefresh(f, got), got.gen != nil && g.tok.sendsSame(got.gen.tok):
 		return r, false, nil
 	case got.gen != nil && !g.tok.sameSignIn(got.gen.tok):
 		return replacement{own: errOtherSignIn}, true, nil

@@ -107,10 +107,10 @@ type Config struct {
 	// waits any more; it isn't bounded by RefreshTimeout. Requests with it are sent
 	// unauthenticated, as those of a Refresher. [SessionFromContext] and
 	// [RefusalFromContext] tell what it is for. Another process may sign in at the same
-	// time; the last to finish counts. The token that it returns is stored even if nobody waits any more, unless a
-	// sign-in or sign-out of the program came meanwhile. Requests that were refused are then
-	// replayed with the new token. After an error it isn't called again for RefreshPause. It
-	// is not called with Anonymous.
+	// time; the last to finish counts. The token that it returns is stored even if nobody
+	// waits any more, unless a sign-in or sign-out of the program came meanwhile. Requests
+	// that were refused are then replayed with the new token. After an error it isn't called
+	// again for RefreshPause. It is not called with Anonymous.
 	SignIn func(context.Context) (Token, error)
 }
 

@@ -16,8 +16,8 @@ type state struct {
 	isBack    bool            // though signedOut, the store has shown the sign-in of another process, which is not loaded yet
 	stale     bool            // the store may hold another token than current, and no flight looks; see Transport.Forget
 	settled   uint16          // how many generations there have been
-	look      time.Duration   // with stale: not before
 	futile    uint8           // how many refreshes in a row brought back what was refused
+	look      time.Duration   // with stale: not before
 	current   *generation     // nil: none is known
 	previous  *generation     // the one before, while it is good and current may not be known everywhere yet
 	signedOut *signedOut      // why there is no current generation; nil: the store was not asked yet

@@ -78,7 +78,7 @@ var ErrChanged = errors.New("the stored token has changed")
 // also a [Locker], so that several Transports in one process can share it. The zero value
 // is ready to use. A MemoryStore must not be copied after first use.
 //
-// Its methods never fail, except under a lease that was given back.
+// Load, Save and Delete never fail, except under a lease that was given back.
 type MemoryStore struct {
 	mu     sync.Mutex
 	tokens map[string]*memoryToken

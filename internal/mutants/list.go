@@ -2745,8 +2745,8 @@ var mutants = []mutant{
 	{
 		name:   "a refused request is sent again with what an Update left without an access token",
 		file:   "cached.go",
-		line:   " || f.update != nil && s.owner.now() >= got.gen.expires): // it was",
-		broken: "): // it was",
+		line:   "case got.again, s.isNoRefresh(f, got), got",
+		broken: "case got.again, got",
 		tests:  "ARefusedRequestRefreshesWhat",
 	},
 }
