@@ -13,6 +13,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -155,24 +156,32 @@ func newTransport(o orders) (reauth.Store, *reauth.Transport, error) {
 
 // get makes a request, and returns what came instead of the answer, if anything.
 func get(ctx context.Context, client *http.Client, url string) string {
+	if err := do(ctx, client, url); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// do makes a request.
+func do(ctx context.Context, client *http.Client, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err.Error()
+		return err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return err.Error()
+		return err
 	}
 	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return err.Error()
+		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return resp.Status
+		return errors.New(resp.Status)
 	}
-	return ""
+	return nil
 }
 
 // A member is one process, seen from the test.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"testing"
@@ -43,7 +42,7 @@ var tasks = map[string]func(orders, *reauth.Transport, *report) error{
 	taskRequests: func(o orders, transport *reauth.Transport, r *report) error {
 		client := &http.Client{Transport: transport.Session(session)}
 		for end := time.Now().Add(o.For); time.Now().Before(end); {
-			err := do(client, o.APIURL)
+			err := do(context.Background(), client, o.APIURL)
 			switch {
 			case errors.Is(err, reauth.ErrSignInRequired) && r.Requests > 0:
 				r.At = time.Now()
@@ -59,7 +58,7 @@ var tasks = map[string]func(orders, *reauth.Transport, *report) error{
 		return errors.New("no request was refused")
 	},
 	taskSignOut: func(o orders, transport *reauth.Transport, r *report) error {
-		if err := do(&http.Client{Transport: transport.Session(session)}, o.APIURL); err != nil {
+		if err := do(context.Background(), &http.Client{Transport: transport.Session(session)}, o.APIURL); err != nil {
 			return err
 		}
 		if err := transport.Session(session).SignOut(context.Background()); err != nil {
@@ -68,20 +67,6 @@ var tasks = map[string]func(orders, *reauth.Transport, *report) error{
 		r.At = time.Now()
 		return nil
 	},
-}
-
-// do makes a request.
-func do(client *http.Client, url string) error {
-	resp, err := client.Get(url)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return errors.New(resp.Status)
-	}
-	_, err = io.Copy(io.Discard, resp.Body)
-	return err
 }
 
 // SignOutReachesAll signs out in one of four processes that watch the store. The API goes on
