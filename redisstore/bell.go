@@ -9,8 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A bell wakes waiters when a lock is released or a token has changed. While there are waiters, it has one
-// connection for all of them.
+// A bell wakes waiters when a lock is released or a token has changed. While there are
+// waiters, it has one connection for all of them.
 type bell struct {
 	client redis.UniversalClient
 
@@ -45,9 +45,9 @@ func newBell(client redis.UniversalClient) *bell {
 	return &bell{client: client, rooms: make(map[string]*room), changed: make(chan struct{}, 1)}
 }
 
-// enter adds a visitor called name that is woken by messages in channel from now on. Messages from
-// before the subscription began are not lost, because its beginning wakes visitors,
-// too. A visitor that finds it begun is woken at once.
+// enter adds a visitor called name that is woken by messages in channel from now on.
+// Messages from before the subscription began are not lost, because its beginning wakes
+// visitors, too. A visitor that finds it begun is woken at once.
 func (b *bell) enter(channel, name string) *visitor {
 	v := &visitor{bell: b, channel: channel, name: name, woken: make(chan struct{}, 1)}
 	b.mu.Lock()

@@ -7,7 +7,7 @@ func (s *Store) DoNotLook() { s.look = time.Hour }
 
 // Leave is what a waiter does at the end that is called owner.
 func (s *Store) Leave(session, owner string) {
-	s.release(s.keys(session), owner, time.Now().Add(s.lease))
+	s.release(s.keys(session).lock, owner, time.Now().Add(s.lease))
 }
 
 // Keys returns the keys of a session.

@@ -1,7 +1,7 @@
 package redisstore
 
 // sessionTag begins a session's part of a key. Its brace opens the hash tag that puts
-// the keys of a session into one slot of a cluster. The rest keeps the tag from being
+// both keys of a session into one slot of a cluster. The rest keeps the tag from being
 // empty, and therefore ignored, if the session is "" or begins with "}".
 const sessionTag = "{s:"
 
@@ -10,7 +10,7 @@ const tokenSuffix = "}:token"
 
 // keys are the keys of a session. Their beginning and end are fixed, so that they differ
 // from those of every other session without escaping. If the session's name has a "}",
-// which ends the tag, it does so in all keys alike.
+// which ends the tag, it does so in both keys alike.
 type keys struct {
 	token string
 	lock  string // also the channel for those who wait for it

@@ -173,5 +173,5 @@ func (l *lease) write(ctx context.Context, what string, token string) error {
 // unlock releases the lock. If the lease was lost, the script does nothing.
 func (l *lease) unlock() {
 	l.lose(errGivenBack)
-	l.store.release(l.keys, l.owner, l.end())
+	l.store.release(l.keys.lock, l.owner, l.end())
 }

@@ -22,7 +22,7 @@ import (
 // The call names the key of the token too. So Lock fails where Redis would refuse a Save:
 // on a replica, without memory or replicas enough, or where the user may not write the
 // token (since Redis 7). While a cluster migrates the slot of the keys it may be able to
-// serve each of them and not all, for which Lock waits.
+// serve each of them and not both, for which Lock waits.
 //
 // If Redis fails, and the client's own retries fail as well, Lock returns an error. It
 // may then be unknown whether the lock was taken, and also when ctx is done. In both
@@ -48,7 +48,7 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 			sleep(ctx, firstPause)
 			continue
 		case err != nil:
-			go s.undo(taking, keys, owner) // ends within two leases
+			go s.undo(taking, keys.lock, owner) // ends within two leases
 			return nil, nil, failed("lock", keys.lock, err)
 		case got.mine && time.Since(sent) < s.lease:
 			l := s.hold(ctx, session, owner, sent)
@@ -70,9 +70,9 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 	}
 	switch {
 	case late != nil:
-		go s.undo(late, keys, owner)
+		go s.undo(late, keys.lock, owner)
 	case visit != nil: // or the queue would call somebody who is gone
-		go s.release(keys, owner, time.Now().Add(s.lease)) // ends then
+		go s.release(keys.lock, owner, time.Now().Add(s.lease)) // ends then
 	}
 	return nil, nil, failed("lock", keys.lock, context.Cause(ctx))
 }
@@ -113,22 +113,22 @@ func (s *Store) patience(left time.Duration) time.Duration {
 }
 
 // undo releases the lock that taking, for which Lock no longer waits, may have taken.
-func (s *Store) undo(taking *call[state], keys keys, owner string) {
+func (s *Store) undo(taking *call[state], key, owner string) {
 	timer := time.NewTimer(s.lease)
 	defer timer.Stop()
 	select {
 	case <-taking.done:
 	case <-timer.C:
 	}
-	s.release(keys, owner, time.Now().Add(s.lease))
+	s.release(key, owner, time.Now().Add(s.lease))
 }
 
 // release releases the lock, or leaves its queue, and tells the next waiter. It retries
 // until the lease has expired.
-func (s *Store) release(keys keys, owner string, until time.Time) {
+func (s *Store) release(key, owner string, until time.Time) {
 	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
 	_, _ = persist(ctx, passing, func(ctx context.Context) (int64, error) {
-		return unlockScript.Run(ctx, s.client, []string{keys.lock}, owner, queueKept.Milliseconds()).Int64()
+		return unlockScript.Run(ctx, s.client, []string{key}, owner, queueKept.Milliseconds()).Int64()
 	})
 }

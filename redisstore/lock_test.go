@@ -55,36 +55,22 @@ func lockLater(t *testing.T, store *redisstore.Store, session string) <-chan err
 }
 
 func TestAWaiterIsWokenByAMessage(t *testing.T) {
-	for name, open := range map[string]func(t *testing.T) func() redis.UniversalClient{
-		"Client": func(t *testing.T) func() redis.UniversalClient {
-			s := startServer(t)
-			return func() redis.UniversalClient { return s.client(t) }
-		},
-		"Cluster": func(t *testing.T) func() redis.UniversalClient {
-			addrs := startCluster(t, 3, 0)
-			return func() redis.UniversalClient {
-				return newClusterClient(t, &redis.ClusterOptions{Addrs: addrs})
-			}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			newClient := open(t)
-			holder, client := newDeaf(newClient()), newClient()
-			waiter := newDeaf(client)
-			for i := range 5 { // in a cluster, on several nodes
-				session := strconv.Itoa(i)
-				_, unlock := mustLock(t, holder, session)
-				_, unlockWarm := mustLock(t, holder, session+" too") // the node knows the scripts
-				unlockWarm()
-				tries := watch(client)
-				result := lockLater(t, waiter, session)
-				receive(t, "the first try", tries)
-				receive(t, "the try when the subscription begins", tries)
-				unlock()
-				require.NoError(t, receive(t, "the lock", result))
-			}
-		})
-	}
+	onEach(t, func(t *testing.T, newClient func() redis.UniversalClient) {
+		holder, client := newDeaf(newClient()), newClient()
+		waiter := newDeaf(client)
+		for i := range 5 { // in a cluster, on several nodes
+			session := strconv.Itoa(i)
+			_, unlock := mustLock(t, holder, session)
+			_, unlockWarm := mustLock(t, holder, session+" too") // the node knows the scripts
+			unlockWarm()
+			tries := watch(client)
+			result := lockLater(t, waiter, session)
+			receive(t, "the first try", tries)
+			receive(t, "the try when the subscription begins", tries)
+			unlock()
+			require.NoError(t, receive(t, "the lock", result))
+		}
+	})
 }
 
 // The lock is released after the waiter has found it taken, and before it listens.

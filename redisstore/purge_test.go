@@ -32,43 +32,36 @@ func isThere(t *testing.T, store *redisstore.Store, session string) bool {
 }
 
 func TestPurgeDeletesWhatWasSavedLongAgo(t *testing.T) {
-	for name, open := range map[string]func(t *testing.T) redis.UniversalClient{
-		"Client": func(t *testing.T) redis.UniversalClient { return startServer(t).client(t) },
-		"Cluster": func(t *testing.T) redis.UniversalClient {
-			return newClusterClient(t, &redis.ClusterOptions{Addrs: startCluster(t, 3, 0)})
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			client := open(t)
-			store := redisstore.New(client, &redisstore.Options{Prefix: `a*[b]?\`})
-			another := redisstore.New(client, &redisstore.Options{Prefix: "another"})
-			heard := listen(t, store)
-			const n = 50
-			for i := range n {
-				session := fmt.Sprint(i)
-				require.NoError(t, store.Save(t.Context(), session, reauth.Token{AccessToken: "a"}))
-				if i%2 == 0 {
-					age(t, client, store, session, 2*time.Hour)
-				}
+	onEach(t, func(t *testing.T, newClient func() redis.UniversalClient) {
+		client := newClient()
+		store := redisstore.New(client, &redisstore.Options{Prefix: `a*[b]?\`})
+		another := redisstore.New(client, &redisstore.Options{Prefix: "another"})
+		heard := listen(t, store)
+		const n = 50
+		for i := range n {
+			session := fmt.Sprint(i)
+			require.NoError(t, store.Save(t.Context(), session, reauth.Token{AccessToken: "a"}))
+			if i%2 == 0 {
+				age(t, client, store, session, 2*time.Hour)
 			}
-			age(t, client, another, "0", 2*time.Hour)
-			deleted, err := store.Purge(t.Context(), time.Hour)
-			require.NoError(t, err)
-			assert.Equal(t, n/2, deleted)
-			for i := range n {
-				assert.Equal(t, i%2 == 1, isThere(t, store, fmt.Sprint(i)), i)
-			}
-			assert.True(t, isThere(t, another, "0"))
-			gone := map[string]bool{}
-			for range n / 2 {
-				gone[receive(t, "news of what this Store has purged", heard.changed)] = true
-			}
-			assert.Len(t, gone, n/2)
-			deleted, err = store.Purge(t.Context(), time.Hour)
-			require.NoError(t, err)
-			assert.Zero(t, deleted)
-		})
-	}
+		}
+		age(t, client, another, "0", 2*time.Hour)
+		deleted, err := store.Purge(t.Context(), time.Hour)
+		require.NoError(t, err)
+		assert.Equal(t, n/2, deleted)
+		for i := range n {
+			assert.Equal(t, i%2 == 1, isThere(t, store, fmt.Sprint(i)), i)
+		}
+		assert.True(t, isThere(t, another, "0"))
+		gone := map[string]bool{}
+		for range n / 2 {
+			gone[receive(t, "news of what this Store has purged", heard.changed)] = true
+		}
+		assert.Len(t, gone, n/2)
+		deleted, err = store.Purge(t.Context(), time.Hour)
+		require.NoError(t, err)
+		assert.Zero(t, deleted)
+	})
 }
 
 func TestPurgeLeavesALockedSessionAlone(t *testing.T) {

@@ -98,6 +98,20 @@ func newClient(tb testing.TB, opts *redis.Options) *redis.Client {
 	return client
 }
 
+// onEach runs a test on a single server and on a cluster of three masters. newClient
+// returns a new client of it.
+func onEach(t *testing.T, test func(t *testing.T, newClient func() redis.UniversalClient)) {
+	t.Helper()
+	t.Run("Client", func(t *testing.T) {
+		s := startServer(t)
+		test(t, func() redis.UniversalClient { return s.client(t) })
+	})
+	t.Run("Cluster", func(t *testing.T) {
+		addrs := startCluster(t, 3, 0)
+		test(t, func() redis.UniversalClient { return newClusterClient(t, &redis.ClusterOptions{Addrs: addrs}) })
+	})
+}
+
 // startCluster starts a cluster of masters, each with as many replicas, and returns
 // the address of each node, the masters' first.
 func startCluster(tb testing.TB, masters, replicas int) []string {

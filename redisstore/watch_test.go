@@ -38,42 +38,30 @@ func listen(t *testing.T, store *redisstore.Store) *news {
 }
 
 func TestWatchTellsWhatOthersWrite(t *testing.T) {
-	for name, open := range map[string]func(t *testing.T) func() redis.UniversalClient{
-		"Client": func(t *testing.T) func() redis.UniversalClient {
-			s := startServer(t)
-			return func() redis.UniversalClient { return s.client(t) }
-		},
-		"Cluster": func(t *testing.T) func() redis.UniversalClient {
-			addrs := startCluster(t, 3, 0)
-			return func() redis.UniversalClient { return newClusterClient(t, &redis.ClusterOptions{Addrs: addrs}) }
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			newClient := open(t)
-			mine, other := redisstore.New(newClient(), nil), redisstore.New(newClient(), nil)
-			heard, too, byOther := listen(t, mine), listen(t, mine), listen(t, other)
-			stranger := listen(t, redisstore.New(newClient(), &redisstore.Options{Prefix: "another:"}))
-			names := []string{"ann", "", "}", "bob\x00\xff"} // in a cluster, on several nodes
-			for _, session := range names {
-				held, unlock := mustLock(t, other, session)
-				require.NoError(t, other.Save(held, session, reauth.Token{AccessToken: "1"}))
-				unlock()
-				require.NoError(t, other.Save(t.Context(), session, reauth.Token{AccessToken: "2"}))
-				require.NoError(t, other.Delete(t.Context(), session))
-				require.NoError(t, other.Delete(t.Context(), session)) // of nothing
-				for range 3 {
-					assert.Equal(t, session, receive(t, "news", heard.changed))
-					assert.Equal(t, session, receive(t, "news", too.changed))
-				}
+	onEach(t, func(t *testing.T, newClient func() redis.UniversalClient) {
+		mine, other := redisstore.New(newClient(), nil), redisstore.New(newClient(), nil)
+		heard, too, byOther := listen(t, mine), listen(t, mine), listen(t, other)
+		stranger := listen(t, redisstore.New(newClient(), &redisstore.Options{Prefix: "another:"}))
+		names := []string{"ann", "", "}", "bob\x00\xff"} // in a cluster, on several nodes
+		for _, session := range names {
+			held, unlock := mustLock(t, other, session)
+			require.NoError(t, other.Save(held, session, reauth.Token{AccessToken: "1"}))
+			unlock()
+			require.NoError(t, other.Save(t.Context(), session, reauth.Token{AccessToken: "2"}))
+			require.NoError(t, other.Delete(t.Context(), session))
+			require.NoError(t, other.Delete(t.Context(), session)) // of nothing
+			for range 3 {
+				assert.Equal(t, session, receive(t, "news", heard.changed))
+				assert.Equal(t, session, receive(t, "news", too.changed))
 			}
-			require.NoError(t, mine.Save(t.Context(), "the last", reauth.Token{AccessToken: "1"}))
-			assert.Equal(t, "the last", receive(t, "news", byOther.changed), "of what it has written itself it heard nothing")
-			require.NoError(t, other.Save(t.Context(), "the very last", reauth.Token{AccessToken: "1"}))
-			assert.Equal(t, "the very last", receive(t, "news", heard.changed))
-			assert.Equal(t, "the very last", receive(t, "news", too.changed))
-			assert.Empty(t, stranger.changed)
-		})
-	}
+		}
+		require.NoError(t, mine.Save(t.Context(), "the last", reauth.Token{AccessToken: "1"}))
+		assert.Equal(t, "the last", receive(t, "news", byOther.changed), "of what it has written itself it heard nothing")
+		require.NoError(t, other.Save(t.Context(), "the very last", reauth.Token{AccessToken: "1"}))
+		assert.Equal(t, "the very last", receive(t, "news", heard.changed))
+		assert.Equal(t, "the very last", receive(t, "news", too.changed))
+		assert.Empty(t, stranger.changed)
+	})
 }
 
 func TestWatchTellsOfGaps(t *testing.T) {
