@@ -28,3 +28,21 @@ func rowKey(session string) string {
 	sum := sha256.Sum256([]byte(session))
 	return hashed + hex.EncodeToString(sum[:])
 }
+
+// recordedName returns what is recorded besides the key: the name of a session whose key
+// does not tell it, and otherwise nil.
+func recordedName(session, key string) []byte {
+	if session == key {
+		return nil
+	}
+	return []byte(session)
+}
+
+// sessionOf returns the session of a row, by its key and what is recorded besides. ok is
+// false if neither tells.
+func sessionOf(key string, recorded []byte) (session string, ok bool) {
+	if !strings.HasPrefix(key, hashed) {
+		return key, true
+	}
+	return string(recorded), recorded != nil
+}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strings"
 	"time"
 )
 
@@ -83,12 +82,8 @@ func (r sessionRow) session() (found Session, err error) {
 	if r.savedAt.Valid {
 		found.SavedAt = time.UnixMilli(r.savedAt.Int64)
 	}
-	switch {
-	case !strings.HasPrefix(r.key, hashed):
-		found.Name = r.key
-	case r.name != nil:
-		found.Name = string(r.name)
-	default:
+	var ok bool
+	if found.Name, ok = sessionOf(r.key, r.name); !ok {
 		return found, fmt.Errorf("sqlstore: session %q: %w", r.key, ErrNoName)
 	}
 	return found, nil

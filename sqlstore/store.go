@@ -117,7 +117,6 @@ func New(db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 	if s.lease == 0 {
 		s.lease = defaultLease
 	}
-
 	if s.poll == 0 {
 		s.poll = defaultPoll
 	}
@@ -201,9 +200,10 @@ func (s *Store) loaded(ctx context.Context, key string) (text sql.NullString, er
 }
 
 // Save implements reauth.Store. With the context of a lock it writes only while the lease
-// lasts. While the database is away, busy, full or read-only it retries until the lease is lost or ctx is
-// done, because the stored token may be the one that was spent for tok, which no other
-// process can know. Without a lock it is one statement, even if somebody holds the lock.
+// lasts. While the database is away, busy, full or read-only it retries until the lease is
+// lost or ctx is done, because the stored token may be the one that was spent for tok, which
+// no other process can know. Without a lock it is one statement, even if somebody holds the
+// lock.
 //
 // A token that is not UTF-8 is an error, because JSON cannot represent it.
 func (s *Store) Save(ctx context.Context, session string, tok reauth.Token) error {
@@ -240,14 +240,6 @@ func (s *Store) Delete(ctx context.Context, session string) error {
 
 // changeMark returns the mark of a write of a token, which no other write has.
 func (s *Store) changeMark() string { return s.id + "." + strconv.FormatInt(s.changes.Add(1), 10) }
-
-// recordedName returns the name of a session whose key does not tell it, and otherwise nil.
-func recordedName(session, key string) []byte {
-	if session == key {
-		return nil
-	}
-	return []byte(session)
-}
 
 // encode returns the JSON of a token. In MySQL it is ASCII, which is the same in whatever
 // character set a connection has.

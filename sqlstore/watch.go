@@ -233,12 +233,9 @@ func (w *watch) isNew(key string, c change) bool {
 
 // add adds the session of a row. Its name is recorded if its key is a hash.
 func (n *news) add(key string, name []byte) {
-	switch {
-	case !strings.HasPrefix(key, hashed):
-		n.sessions = append(n.sessions, key)
-	case name != nil:
-		n.sessions = append(n.sessions, string(name))
-	default:
+	if session, ok := sessionOf(key, name); ok {
+		n.sessions = append(n.sessions, session)
+	} else {
 		n.lost = true
 	}
 }
