@@ -4,13 +4,9 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"fmt"
-	"io"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -24,13 +20,7 @@ import (
 )
 
 // A mariadbServer is a MariaDB server that the tests have started, on loopback.
-type mariadbServer struct {
-	dir      string // of its data, owned by the user who runs it
-	port     int
-	password string
-	guard    *exec.Cmd
-	word     io.WriteCloser // to the guard
-}
+type mariadbServer struct{ *guarded }
 
 // mariadbGuard runs the server, and stops it on the input "immediate" by a crash, or when the
 // tests have ended for whatever reason. It leaves nothing behind.
@@ -64,37 +54,19 @@ func sharedMariaDBServer(tb testing.TB) *mariadbServer {
 func ownMariaDB(tb testing.TB) *mariadbServer {
 	tb.Helper()
 	s := newMariaDB(tb, "")
-	tb.Cleanup(func() {
-		s.stop("")
-		_ = os.RemoveAll(s.dir)
-	})
+	s.endsWith(tb)
 	return s
 }
 
 func newMariaDB(tb testing.TB, settings string) *mariadbServer {
 	tb.Helper()
-	if runtime.GOOS == "windows" {
-		needs.Skip(tb, "the tests start MariaDB by way of /bin/sh")
-	}
 	if _, err := os.Stat("/usr/sbin/mariadbd"); err != nil { // not on every user's PATH
 		needs.Program(tb, "mariadbd", "apt-get install mariadb-server")
 	}
 	install := needs.Program(tb, "mariadb-install-db", "apt-get install mariadb-server")
-	s := &mariadbServer{password: rand.Text()}
-	var err error
-	s.dir, err = os.MkdirTemp("", "sqlstore-mariadb-")
-	require.NoError(tb, err)
-	started := false
-	defer func() {
-		if !started {
-			_ = os.RemoveAll(s.dir)
-		}
-	}()
-	if uid, gid, ok := another(tb); ok {
-		require.NoError(tb, os.Chown(s.dir, int(uid), int(gid)))
-	}
+	s := &mariadbServer{newGuarded(tb, "sqlstore-mariadb-")}
 	data := filepath.Join(s.dir, "data")
-	out, err := s.command(tb, install, "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db").CombinedOutput()
+	out, err := s.command(tb, nil, install, "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db").CombinedOutput()
 	require.NoError(tb, err, "%s", out)
 	users := fmt.Sprintf(`CREATE DATABASE IF NOT EXISTS reauth;
 CREATE USER IF NOT EXISTS reauth@127.0.0.1 IDENTIFIED BY '%[1]s';
@@ -105,11 +77,7 @@ DROP USER IF EXISTS root@localhost;
 `, s.password)
 	require.NoError(tb, os.WriteFile(filepath.Join(s.dir, "users.sql"), []byte(users), 0o644)) // read by another user
 
-	for try := 1; ; try++ { // another program may take the port before the server does
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(tb, err)
-		s.port = listener.Addr().(*net.TCPAddr).Port
-		require.NoError(tb, listener.Close())
+	s.launch(tb, func() error {
 		require.NoError(tb, os.WriteFile(filepath.Join(s.dir, "my.cnf"), fmt.Appendf(nil, `[mariadbd]
 datadir = %s
 port = %d
@@ -122,36 +90,19 @@ max_connections = 300
 innodb_buffer_pool_size = 32M
 %[4]s
 `, data, s.port, s.dir, settings), 0o644))
-		err = s.start(tb)
-		if err == nil {
-			started = true
-			return s
+		err := s.start(tb)
+		if err != nil {
+			s.stop("immediate")
 		}
-		s.stop("immediate")
-		if try == 3 {
-			log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-			require.NoError(tb, err, "%s", log)
-		}
-	}
-}
-
-func (s *mariadbServer) command(tb testing.TB, program string, args ...string) *exec.Cmd {
-	cmd := exec.Command(program, args...)
-	cmd.Dir = s.dir
-	cmd.Env = append(os.Environ(), "DIR="+s.dir)
-	uid, gid, ok := another(tb)
-	detach(cmd, ok, uid, gid)
-	return cmd
+		return err
+	})
+	return s
 }
 
 // start returns when the server accepts connections.
 func (s *mariadbServer) start(tb testing.TB) error {
 	tb.Helper()
-	s.guard = s.command(tb, "/bin/sh", "-c", mariadbGuard)
-	var err error
-	s.word, err = s.guard.StdinPipe()
-	require.NoError(tb, err)
-	require.NoError(tb, s.guard.Start())
+	s.watchOver(tb, s.command(tb, nil, "/bin/sh", "-c", mariadbGuard))
 	db, err := sql.Open("mysql", s.dsn("admin", "", ""))
 	require.NoError(tb, err)
 	defer db.Close()
@@ -160,16 +111,6 @@ func (s *mariadbServer) start(tb testing.TB) error {
 			return err
 		}
 	}
-}
-
-// stop returns when the server has ended. The mode "immediate" is a crash, after which it
-// can be started again.
-func (s *mariadbServer) stop(mode string) {
-	if mode != "" {
-		_, _ = io.WriteString(s.word, mode+"\n")
-	}
-	_ = s.word.Close()
-	_ = s.guard.Wait()
 }
 
 // dsn is the address of the server, or of a proxy in front of it.

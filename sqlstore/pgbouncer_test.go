@@ -133,7 +133,7 @@ logfile = %s
 			require.NoError(t, os.Chown(path, int(uid), int(gid)))
 		}
 	}
-	cmd := s.command(t, program, config)
+	cmd := s.command(t, nil, program, config)
 	cmd.Dir = dir
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {

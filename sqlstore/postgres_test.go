@@ -5,14 +5,10 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -28,12 +24,8 @@ import (
 
 // A server is a PostgreSQL server that the tests have started, on loopback.
 type server struct {
-	bin      string // folder of its programs
-	dir      string // of its data, owned by the user who runs it
-	port     int
-	password string
-	guard    *exec.Cmd
-	word     io.WriteCloser // to the guard
+	*guarded
+	bin string // folder of its programs
 }
 
 // guard starts the server, reports that, and stops it on the input "immediate", or when
@@ -68,34 +60,16 @@ func sharedServer(tb testing.TB) *server {
 func ownServer(tb testing.TB) *server {
 	tb.Helper()
 	s := newServer(tb, "")
-	tb.Cleanup(func() {
-		s.stop("")
-		_ = os.RemoveAll(s.dir) // if it did not start again after a crash
-	})
+	s.endsWith(tb)
 	return s
 }
 
 func newServer(tb testing.TB, settings string) *server {
 	tb.Helper()
-	if runtime.GOOS == "windows" {
-		needs.Skip(tb, "the tests start PostgreSQL by way of /bin/sh")
-	}
-	s := &server{bin: postgresPrograms(tb), password: rand.Text()}
-	var err error
-	s.dir, err = os.MkdirTemp("", "sqlstore-postgres-")
-	require.NoError(tb, err)
-	started := false
-	defer func() {
-		if !started {
-			_ = os.RemoveAll(s.dir)
-		}
-	}()
-	if uid, gid, ok := another(tb); ok {
-		require.NoError(tb, os.Chown(s.dir, int(uid), int(gid)))
-	}
+	s := &server{guarded: newGuarded(tb, "sqlstore-postgres-"), bin: postgresPrograms(tb)}
 	password := filepath.Join(s.dir, "password")
 	require.NoError(tb, os.WriteFile(password, []byte(s.password), 0o644)) // read by another user
-	out, err := s.command(tb, filepath.Join(s.bin, "initdb"), "-D", filepath.Join(s.dir, "data"), "-U", "reauth",
+	out, err := s.command(tb, nil, filepath.Join(s.bin, "initdb"), "-D", filepath.Join(s.dir, "data"), "-U", "reauth",
 		"-A", "scram-sha-256", "--pwfile", password, "-E", "UTF8", "--locale", "C", "--no-sync").CombinedOutput()
 	require.NoError(tb, err, "%s", out)
 
@@ -104,21 +78,8 @@ func newServer(tb testing.TB, settings string) *server {
 	_, err = fmt.Fprintf(conf, "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nmax_connections = 300\n%s\n", settings)
 	require.NoError(tb, err)
 	require.NoError(tb, conf.Close())
-	for try := 1; ; try++ { // another program may take the port before the server does
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(tb, err)
-		s.port = listener.Addr().(*net.TCPAddr).Port
-		require.NoError(tb, listener.Close())
-		err = s.start(tb)
-		if err == nil {
-			started = true
-			return s
-		}
-		if try == 3 {
-			log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-			require.NoError(tb, err, "%s", log)
-		}
-	}
+	s.launch(tb, func() error { return s.start(tb) })
+	return s
 }
 
 // postgresPrograms returns the folder with the programs of the newest installed
@@ -146,59 +107,17 @@ func postgresPrograms(tb testing.TB) string {
 	return ""
 }
 
-// another returns the user to run a server as if the tests run as root, because
-// PostgreSQL refuses to run as root.
-func another(tb testing.TB) (uid, gid uint32, ok bool) {
-	tb.Helper()
-	if os.Geteuid() != 0 {
-		return 0, 0, false
-	}
-	for _, name := range []string{"postgres", "nobody"} {
-		if u, err := user.Lookup(name); err == nil {
-			uid, err := strconv.ParseUint(u.Uid, 10, 32)
-			require.NoError(tb, err)
-			gid, err := strconv.ParseUint(u.Gid, 10, 32)
-			require.NoError(tb, err)
-			return uint32(uid), uint32(gid), true
-		}
-	}
-	needs.Skip(tb, "PostgreSQL does not run as root, and there is neither a user postgres nor nobody")
-	return 0, 0, false
-}
-
-func (s *server) command(tb testing.TB, program string, args ...string) *exec.Cmd {
-	cmd := exec.Command(program, args...)
-	cmd.Dir = s.dir
-	cmd.Env = append(os.Environ(), "BIN="+s.bin, "DIR="+s.dir, fmt.Sprintf("PORT=%d", s.port))
-	uid, gid, ok := another(tb)
-	detach(cmd, ok, uid, gid)
-	return cmd
-}
-
 // start returns when the server accepts connections.
 func (s *server) start(tb testing.TB) error {
 	tb.Helper()
-	s.guard = s.command(tb, "/bin/sh", "-c", guard)
-	var err error
-	s.word, err = s.guard.StdinPipe()
+	cmd := s.command(tb, []string{"BIN=" + s.bin, fmt.Sprintf("PORT=%d", s.port)}, "/bin/sh", "-c", guard)
+	said, err := cmd.StdoutPipe()
 	require.NoError(tb, err)
-	said, err := s.guard.StdoutPipe()
-	require.NoError(tb, err)
-	require.NoError(tb, s.guard.Start())
+	s.watchOver(tb, cmd)
 	if _, err := bufio.NewReader(said).ReadString('\n'); err != nil {
 		return fmt.Errorf("PostgreSQL did not start: %w", s.guard.Wait())
 	}
 	return nil
-}
-
-// stop returns when the server has ended. The mode "immediate" is a crash, after which it
-// can be started again.
-func (s *server) stop(mode string) {
-	if mode != "" {
-		_, _ = io.WriteString(s.word, mode+"\n")
-	}
-	_ = s.word.Close()
-	_ = s.guard.Wait()
 }
 
 // dsn is the address of the server, or of a proxy in front of it.
