@@ -550,3 +550,34 @@ func TestARefusedRequestRefreshesWhatAnUpdateLeavesWithoutAnAccessToken(t *testi
 		assert.Equal(t, 1, w.Refreshes())
 	})
 }
+
+// Each of them has the same first token. Some start when it has been refreshed.
+func TestOfSeveralProcessesOneBringsTheFirstTokenIn(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		first := w.Issue()
+		start := func(processes ...*testworld.World) {
+			var all sync.WaitGroup
+			for _, p := range processes {
+				all.Go(func() {
+					_, err := p.Transport.Update(t.Context(), func(_ context.Context, stored reauth.Token) (reauth.Token, error) {
+						if stored.RefreshToken != "" {
+							return stored, nil
+						}
+						return first, nil
+					})
+					assert.NoError(t, err)
+				})
+			}
+			all.Wait()
+			for _, p := range processes {
+				p.MustGet(t, http.StatusOK)
+			}
+		}
+		start(w, w.Beside(t))
+		w.Revoke()
+		w.MustGet(t, http.StatusOK) // with the next
+		start(w.Beside(t), w.Beside(t))
+		w.AssertStored(t, "secret-access-2")
+		assert.Equal(t, 1, w.MostSpent())
+	})
+}
