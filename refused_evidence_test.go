@@ -287,7 +287,7 @@ func TestTheTokenBeforeIsNotUsedOnceTheAPIKnowsTheNewOne(t *testing.T) {
 
 func TestATokenBeforeThatIsRefusedTooIsRefreshedInTheBackground(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
-		w.Lifetime = 100 * time.Second
+		w.Overlap, w.Lifetime = true, 100*time.Second
 		w.SignIn(t)
 		time.Sleep(98 * time.Second)
 		w.MustGet(t, http.StatusOK)
