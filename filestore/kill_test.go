@@ -78,7 +78,7 @@ func countUp(store *filestore.Store) error {
 // that a process has reported as stored is stored afterwards. The token that it was
 // about to store is there as a whole or not at all, and its lock is free.
 func TestKilledAtAnyMoment(t *testing.T) {
-	folders, kills := 4, 50
+	folders, kills := 4, 25
 	if testing.Short() {
 		kills = 5
 	}

@@ -145,7 +145,7 @@ func TestNoTwoHaveALockWhosePurgeRemovesItsFile(t *testing.T) {
 	for i := range 4 {
 		store := open(t, dir)
 		lockers.Go(func() {
-			for n := range 300 {
+			for n := range 100 {
 				held, unlock, err := lockAgain(ctx, store, "ann")
 				if !assert.NoError(t, err) {
 					return

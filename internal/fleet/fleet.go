@@ -236,17 +236,23 @@ func (m *member) report(t *testing.T) report {
 	return r
 }
 
-// Soak lets eight processes of ten callers each share a session for twenty
-// seconds (three with -short). Every other one watches the store, if that can be
-// watched. Its tokens live one second, the refresh token rotates, and the server
-// ends the session if it ever sees one twice. No request may be lost, and there may
-// be no more refreshes than the tokens' lifetime asks for.
+// Soak lets eight processes of ten callers each share a session for six seconds (three
+// with -short), or as long as the environment variable REAUTH_SOAK says ("20s"). Every
+// other one watches the store, if that can be watched. Its tokens live one second, the
+// refresh token rotates, and the server ends the session if it ever sees one twice. No
+// request may be lost, and there may be no more refreshes than the tokens' lifetime asks
+// for.
 func Soak(t *testing.T, dsn string) {
 	const processes, callers, lifetime = 8, 10, time.Second
 	const early = lifetime / 4 // what EarlyRefresh is by default
-	duration := 20 * time.Second
+	duration := 6 * time.Second
 	if testing.Short() {
 		duration = 3 * time.Second
+	}
+	if s := os.Getenv("REAUTH_SOAK"); s != "" {
+		var err error
+		duration, err = time.ParseDuration(s)
+		require.NoError(t, err, "REAUTH_SOAK")
 	}
 	server := reauthtest.NewServer(t, reauthtest.Options{AccessLifetime: lifetime, RefreshLatency: 20 * time.Millisecond})
 	o := orders{
