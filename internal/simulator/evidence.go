@@ -20,7 +20,7 @@ type experience struct {
 	taken    map[*token]bool      // some endpoint has accepted it
 	order    []*token             // in which requests first carried them
 	last     string               // the endpoint that was the last to accept a token
-	when     time.Time            // and when
+	when     time.Time            // and when that was sent to it
 	paused   map[string]time.Time // by endpoint: when a replay was refused there
 }
 
@@ -59,7 +59,7 @@ func (x *experience) learn(o *op, at *attempt) {
 		if before == nil || slices.Index(x.order, before) <= slices.Index(x.order, at.t) { // not a slow answer
 			x.accepted[at.endpoint] = at.t
 		}
-		x.last, x.taken[at.t], x.when = at.endpoint, true, time.Now()
+		x.last, x.taken[at.t], x.when = at.endpoint, true, at.sent
 	case before != nil && x.isRecent(before, at.t):
 		x.credible[at.t] = true
 		if replay {

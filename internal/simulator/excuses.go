@@ -13,6 +13,7 @@ const (
 	excuseLeaseLost                  // its maker lost its lease before the next token was stored
 	excuseOwnLeaseLost               // the maker of the second use had lost its lease, and could not know that
 	excuseForgotten                  // the store has forgotten the next token, which another process had stored
+	excuseStuck                      // a write of its maker ignored its context, so nothing else could be saved there
 
 	excuseKinds
 )
@@ -24,6 +25,7 @@ var excuseNames = [excuseKinds]string{
 	excuseLeaseLost:    "the lease was lost before the next token was stored",
 	excuseOwnLeaseLost: "the second use was under a lease that had been lost unnoticed",
 	excuseForgotten:    "the store has forgotten the next token",
+	excuseStuck:        "a write that did not return kept the next token from being stored",
 }
 
 func (e excuse) String() string { return excuseNames[e] }
@@ -63,6 +65,8 @@ func (w *world) excuse(v *visit, sp *spend) (excuse, bool) {
 		return excuseLeaseLost, true
 	case ended.Sub(sp.asked) >= w.plan.timeout:
 		return excuseTimedOut, true
+	case sp.by.know(v.session).stuck.After(sp.asked):
+		return excuseStuck, true
 	}
 	return 0, false
 }

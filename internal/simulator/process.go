@@ -66,6 +66,7 @@ type knowledge struct {
 	signOut      time.Time // when one last began; zero if the session is known to be back
 	forgot       time.Time // when it was last told that the store has changed
 	outFailed    bool      // a SignOut has returned an error
+	stuck        time.Time // until when a write ignored its context beyond RefreshTimeout
 	loadFailed   time.Time // when a Load last did
 	lockTimedOut time.Time // when a Lock last waited in vain
 	lockFailed   time.Time // when a Lock last did, for another reason than that somebody holds it

@@ -84,8 +84,11 @@ func (s *storage) forget(session string) {
 		return
 	}
 	last := past[len(past)-1]
-	if last.held == nil || last.held.family != held.family || last.held == held {
+	switch {
+	case last.held == nil, last.held.family != held.family:
 		return // a sign-in, or a sign-out, whose maker would have to be asked again
+	case last.held.generation >= held.generation:
+		return // it would remember what it has forgotten
 	}
 	s.w.tally.faults[storeForgets].Add(1)
 	s.w.note("", session, "store: forgets %s, and holds %s again", held, last.held)
@@ -284,6 +287,11 @@ func (v view) call(ctx context.Context, session, what string, t *token, before, 
 	if w.strikes(d, storeIgnoresContext) {
 		ctx = context.WithoutCancel(ctx)
 		there = w.span(d, w.plan.timeout/2, 3*w.plan.timeout)
+		if (what != "Load" || leaseOf(ctx) != nil) && there >= w.plan.timeout { // a SignOut loads as it deletes
+			w.mu.Lock()
+			p.know(session).stuck = time.Now().Add(there)
+			w.mu.Unlock()
+		}
 	}
 	if err := pass(ctx, there); err != nil {
 		return err
