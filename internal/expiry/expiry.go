@@ -45,9 +45,9 @@ func FromAnswer(accessToken string, in, at json.RawMessage, date, sent time.Time
 }
 
 // inMilliseconds reports whether a stated lifetime was read in the wrong unit, as the
-// lifetime of the JWT shows.
+// lifetime of the JWT shows. That counts whole seconds, so one of less shows nothing.
 func inMilliseconds(stated, ofJWT time.Duration) bool {
-	return ofJWT > 0 && (stated/1000-ofJWT).Abs() <= ofJWT/10
+	return ofJWT >= time.Second && (stated/1000-ofJWT).Abs() <= ofJWT/10
 }
 
 // Stated returns the time that an answer states by a lifetime, such as that of a refresh

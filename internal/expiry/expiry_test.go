@@ -332,3 +332,10 @@ func TestJWTShowsThatALifetimeIsInMilliseconds(t *testing.T) {
 		assert.Equal(t, want, expiry.FromAnswer(token, json.RawMessage(stated), nil, sent, sent).Sub(sent), stated)
 	}
 }
+
+func TestAJWTOfLessThanASecondDoesNotShowTheUnit(t *testing.T) {
+	ends := time.Date(2031, 5, 1, 12, 0, 0, 0, time.UTC)
+	sent := ends.Add(-200 * time.Microsecond)
+	token := jwtWith(fmt.Sprintf(`{"exp":%d}`, ends.Unix())) // in truth 0.2 s later
+	assert.Equal(t, 200*time.Millisecond, expiry.FromAnswer(token, json.RawMessage(`0.2`), nil, sent, sent).Sub(sent))
+}
