@@ -12,6 +12,7 @@ import (
 
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/filestore"
+	"github.com/reauth-go/reauth/internal/fleet"
 	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 )
@@ -79,7 +80,7 @@ func TestManyReplicasThatNeedATokenAtOnceLockOnce(t *testing.T) {
 type countingStore struct {
 	*filestore.Store
 	calls, locked *atomic.Int32
-	waiting       chan<- struct{} // gets a value for each call of Lock
+	waiting       chan<- struct{} // gets a value for each call of Lock, if not nil
 }
 
 func (s *countingStore) Load(ctx context.Context, session string) (reauth.Token, bool, error) {
@@ -94,10 +95,24 @@ func (s *countingStore) Save(ctx context.Context, session string, tok reauth.Tok
 
 func (s *countingStore) Lock(ctx context.Context, session string) (context.Context, func(), error) {
 	s.calls.Add(1)
-	s.waiting <- struct{}{}
+	if s.waiting != nil {
+		s.waiting <- struct{}{}
+	}
 	held, unlock, err := s.Store.Lock(ctx, session)
 	if err == nil {
 		s.locked.Add(1)
 	}
 	return held, unlock, err
+}
+
+func BenchmarkReplicas(b *testing.B) {
+	fleet.BenchmarkReplicas(b, "files", func(tb testing.TB) (func(testing.TB) reauth.Store, func() int) {
+		dir := tb.TempDir()
+		var calls, locked atomic.Int32
+		return func(tb testing.TB) reauth.Store {
+			store, err := filestore.New(dir, nil)
+			require.NoError(tb, err)
+			return &countingStore{Store: store, calls: &calls, locked: &locked}
+		}, func() int { return int(calls.Load()) }
+	})
 }

@@ -38,20 +38,22 @@ type benchmark struct {
 
 func readFigures() (*figures, error) {
 	f := &figures{config: map[string][]string{}, samples: map[benchmark]map[string][]float64{}}
-	text, err := os.ReadFile(benchFile)
-	if err != nil {
-		return nil, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if fields := strings.Fields(line); len(fields) > 3 && strings.HasPrefix(line, "Benchmark") {
-			if err := f.add(fields); err != nil {
-				return nil, fmt.Errorf("%s: %q: %w", benchFile, line, err)
+	for _, file := range []string{benchFile, storesFile, earlierFile} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(string(text)) {
+			if fields := strings.Fields(line); len(fields) > 3 && strings.HasPrefix(line, "Benchmark") {
+				if err := f.add(fields); err != nil {
+					return nil, fmt.Errorf("%s: %q: %w", file, line, err)
+				}
+			} else if key, value, ok := strings.Cut(strings.TrimSpace(line), ": "); ok && !slices.Contains(f.config[key], value) {
+				f.config[key] = append(f.config[key], value)
 			}
-		} else if key, value, ok := strings.Cut(strings.TrimSpace(line), ": "); ok && !slices.Contains(f.config[key], value) {
-			f.config[key] = append(f.config[key], value)
 		}
 	}
-	text, err = os.ReadFile(outcomesFile)
+	text, err := os.ReadFile(outcomesFile)
 	if err != nil {
 		return nil, err
 	}
@@ -180,6 +182,10 @@ func (f *figures) check(w io.Writer) error {
 		line(ok && o.StoreCalls == 3*replicas+2 && o.Answered == replicas && o.Refreshes == 1,
 			"%d replicas: %d calls of the store, %d answers, %d refreshes", replicas, o.StoreCalls, o.Answered, o.Refreshes)
 	}
+	for _, n := range []int{10, 50, 100, 200} {
+		atMost(fmt.Sprintf("%d replicas over Redis: calls of each", n), f.median(ofReplicas("redis", n), callsPerReplica), 24)
+	}
+	atMost("200 replicas over Redis: milliseconds from the first answer to the last", f.median(ofReplicas("redis", 200), msToLast), 100)
 	o, ok := f.outcome("rollover", "reauth")
 	quiet, _ := f.outcome("rollover", "none")
 	line(ok && o.Worst == quiet.Worst && o.Refreshes == o.Rollovers && o.Refused+o.Failed == 0,

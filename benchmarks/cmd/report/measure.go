@@ -50,6 +50,10 @@ func measure(runs int, benchtime string) error {
 	if err != nil {
 		return err
 	}
+	shared, err := measureStores()
+	if err != nil {
+		return err
+	}
 	head, err := header()
 	if err != nil {
 		return err
@@ -70,7 +74,7 @@ func measure(runs int, benchtime string) error {
 		}
 		fmt.Printf("run %d of %d took %s\n", i+1, runs, time.Since(began).Round(time.Second))
 	}
-	return errors.Join(os.WriteFile(benchFile, text, 0o644), os.WriteFile(outcomesFile, outcomes, 0o644))
+	return errors.Join(os.WriteFile(benchFile, text, 0o644), os.WriteFile(storesFile, shared, 0o644), os.WriteFile(outcomesFile, outcomes, 0o644))
 }
 
 // scenarios returns the outcomes that the tests in virtual time report, one a
@@ -107,8 +111,11 @@ func header() (string, error) {
 
 // command runs a program and returns its output. This module is not part of any
 // workspace.
-func command(name string, args ...string) ([]byte, error) {
+func command(name string, args ...string) ([]byte, error) { return commandIn("", name, args...) }
+
+func commandIn(dir, name string, args ...string) ([]byte, error) {
 	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -54,6 +54,7 @@ func drawPictures(f *figures) error {
 		{"libraries", 330, drawLibraries},
 		{"storm", 560, drawStorm},
 		{"rollover", 420, drawRollover},
+		{"stores", 300, drawStores},
 	} {
 		canvas := vgsvg.New(width, picture.height)
 		c := draw.New(canvas)

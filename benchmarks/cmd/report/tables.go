@@ -39,6 +39,7 @@ func writeTables(f *figures) error {
 		"virtual time":  f.virtualTime(),
 		"rollover":      f.rollover(),
 		"replicas":      f.replicas(),
+		"stores":        f.stores(),
 		"speed":         f.speed(),
 	}
 	for _, path := range documents {
