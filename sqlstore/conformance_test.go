@@ -4,8 +4,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/reauthtest/storetest"
+	"github.com/reauth-go/reauth/sqlstore"
 )
 
 func TestStoreOnPostgreSQL(t *testing.T) { conform(t, newPostgres(t)) }
@@ -34,7 +37,9 @@ func conform(t *testing.T, d database) {
 				Open: func(tb testing.TB) reauth.Store {
 					db := d.connect(tb)
 					db.SetMaxOpenConns(pool.connections)
-					return newStoreOn(tb, d, db, lease)
+					store, err := sqlstore.New(db, d.dialect(), &sqlstore.Options{Table: d.table(), Lease: lease, Poll: 10 * time.Millisecond})
+					require.NoError(tb, err)
+					return store
 				},
 				Lose: func(tb testing.TB, session string) {
 					mustExec(tb, admin, "UPDATE "+d.table()+" SET owner = 'dead', deadline = 1 WHERE session = $1", session)

@@ -49,18 +49,21 @@ type Storage struct {
 	Lease time.Duration
 }
 
-// Run tests a storage. It tests locking if the first store it opens is a reauth.Locker.
+// Run tests a storage. It tests locking if the first store it opens is a reauth.Locker, and
+// the methods Watch and Purge if that has them, with the signatures of those of the stores
+// of this module:
+//
+//	Watch(ctx context.Context, changed func(session string), missed func()) error
+//	Purge(ctx context.Context, olderThan time.Duration) (int, error)
+//
 // The names of its sessions begin with "storetest", except for a few unusual names, whose
-// sessions are deleted again.
+// sessions are deleted again. But the tests of Purge delete all sessions in the storage.
 func Run(t *testing.T, s Storage) {
 	t.Helper()
 	if s.Open == nil {
 		t.Fatal("storetest: Storage.Open is nil")
 	}
-	for _, test := range []struct {
-		name string
-		run  func(*testing.T, Storage)
-	}{
+	run(t, s, []test{
 		{"AbsentIsNotAnError", absentIsNotAnError},
 		{"WhatIsSavedIsLoaded", whatIsSavedIsLoaded},
 		{"SaveReplacesAll", saveReplacesAll},
@@ -73,35 +76,60 @@ func Run(t *testing.T, s Storage) {
 		{"NoSecretIsPrinted", noSecretIsPrinted},
 		{"TransportsOfManyProcesses", transportsOfManyProcesses},
 		{"ARefusedSaveSignsNobodyOut", aRefusedSaveSignsNobodyOut},
-	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, s) })
+	})
+	store := s.Open(t)
+	if _, ok := store.(reauth.Locker); ok {
+		t.Run("Locker", func(t *testing.T) { run(t, s, lockerTests) })
 	}
-	if _, ok := s.Open(t).(reauth.Locker); ok {
-		t.Run("Locker", func(t *testing.T) { runLocker(t, s) })
+	if _, ok := store.(watchingStore); ok {
+		t.Run("Watch", func(t *testing.T) { run(t, s, watchTests) })
+	}
+	if _, ok := store.(purgingStore); ok {
+		t.Run("Purge", func(t *testing.T) { run(t, s, purgeTests) })
 	}
 }
 
-func runLocker(t *testing.T, s Storage) {
-	for _, test := range []struct {
-		name string
-		run  func(*testing.T, Storage)
-	}{
-		{"KeepsOthersOff", lockKeepsOthersOff},
-		{"LeavesOtherSessionsFree", lockLeavesOtherSessionsFree},
-		{"EndsItsWaitWithItsContext", lockEndsItsWaitWithItsContext},
-		{"LosesNothingToAbandonedWaits", lockLosesNothingToAbandonedWaits},
-		{"HeldHasTheValuesOfItsContextButNotItsEnd", heldHasTheValuesOfItsContextButNotItsEnd},
-		{"LastsAsLongAsItIsHeld", lockLastsAsLongAsItIsHeld},
-		{"IsWaitedForUntilTheTokenChanges", lockIsWaitedForUntilTheTokenChanges},
-		{"IsWaitedForWhileTheTokenStays", lockIsWaitedForWhileTheTokenStays},
-		{"IsNotNeededToWrite", lockIsNotNeededToWrite},
-		{"ALockThatWasGivenBackIsOver", aLockThatWasGivenBackIsOver},
-		{"IsGrantedOnlyWhereASaveCanBeDone", lockIsGrantedOnlyWhereASaveCanBeDone},
-		{"OutlastsASaveThatFails", lockOutlastsASaveThatFails},
-		{"ALostLeaseReadsNothing", aLostLeaseReadsNothing},
-		{"ALostLeaseWritesNothing", aLostLeaseWritesNothing},
-		{"ALostLeaseFreesNobodyElses", aLostLeaseFreesNobodyElses},
-	} {
+type test struct {
+	name string
+	run  func(*testing.T, Storage)
+}
+
+func run(t *testing.T, s Storage, tests []test) {
+	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { test.run(t, s) })
 	}
+}
+
+var lockerTests = []test{
+	{"KeepsOthersOff", lockKeepsOthersOff},
+	{"LeavesOtherSessionsFree", lockLeavesOtherSessionsFree},
+	{"EndsItsWaitWithItsContext", lockEndsItsWaitWithItsContext},
+	{"LosesNothingToAbandonedWaits", lockLosesNothingToAbandonedWaits},
+	{"HeldHasTheValuesOfItsContextButNotItsEnd", heldHasTheValuesOfItsContextButNotItsEnd},
+	{"LastsAsLongAsItIsHeld", lockLastsAsLongAsItIsHeld},
+	{"IsWaitedForUntilTheTokenChanges", lockIsWaitedForUntilTheTokenChanges},
+	{"IsWaitedForWhileTheTokenStays", lockIsWaitedForWhileTheTokenStays},
+	{"IsNotNeededToWrite", lockIsNotNeededToWrite},
+	{"ALockThatWasGivenBackIsOver", aLockThatWasGivenBackIsOver},
+	{"IsGrantedOnlyWhereASaveCanBeDone", lockIsGrantedOnlyWhereASaveCanBeDone},
+	{"OutlastsASaveThatFails", lockOutlastsASaveThatFails},
+	{"ALostLeaseReadsNothing", aLostLeaseReadsNothing},
+	{"ALostLeaseWritesNothing", aLostLeaseWritesNothing},
+	{"ALostLeaseFreesNobodyElses", aLostLeaseFreesNobodyElses},
+}
+
+var watchTests = []test{
+	{"TellsWhatOthersDo", watchTellsWhatOthersDo},
+	{"TellsWhatOthersDoUnderALock", watchTellsWhatOthersDoUnderALock},
+	{"DoesNotTellItsOwn", watchDoesNotTellItsOwn},
+	{"MayBeCalledSeveralTimes", watchMayBeCalledSeveralTimes},
+	{"EndsWithItsContext", watchEndsWithItsContext},
+	{"NeedsBothFunctions", watchNeedsBothFunctions},
+	{"LetsPanicsPass", watchLetsPanicsPass},
+}
+
+var purgeTests = []test{
+	{"DeletesWhatWasSavedLongAgo", purgeDeletesWhatWasSavedLongAgo},
+	{"LeavesALockedSessionAlone", purgeLeavesALockedSessionAlone},
+	{"NeedsATime", purgeNeedsATime},
 }
