@@ -16,8 +16,9 @@ type lease struct {
 
 	// Guarded by session.mu.
 	users     int
-	unsettled bool // a write under it ended without an answer, and may still arrive
-	kept      bool // for a pending save
+	unsettled bool   // a write under it ended without an answer, and may still arrive
+	kept      bool   // for a pending save
+	before    *lease // while it is not granted: the one that it is to replace, which somebody may still use
 }
 
 var (
@@ -60,7 +61,7 @@ func (s *cachedSession) join(ctx context.Context) (*lease, error) {
 		// nobody joins such a lease but for the save that it is kept for.
 		joined := l != nil && !l.lost() && (!l.unsettled || l.kept)
 		if !joined {
-			l = &lease{ready: newPromise[error]()}
+			l = &lease{ready: newPromise[error](), before: l}
 			s.lease = l
 			s.owner.begin()
 			go s.lock(s.owner.forFlight(ctx, s.name), locker, l) // ends when Lock does, which its context bounds
@@ -160,7 +161,11 @@ func (s *cachedSession) lock(ctx context.Context, locker Locker, l *lease) {
 	abandoned := l.users == 0
 	if s.lease == l && (err != nil || abandoned) {
 		s.lease = nil
+		if b := l.before; err != nil && b != nil && b.users > 0 { // what it brings may still have to be saved
+			s.lease = b
+		}
 	}
+	l.before = nil
 	s.mu.Unlock()
 	if err != nil {
 		if err != errLockTimeout {

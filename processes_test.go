@@ -668,6 +668,45 @@ func TestAnUpdateThatIsLateLeavesThePendingSaveItsLock(t *testing.T) {
 	})
 }
 
+// A sign-in has asked for another lease meanwhile, because a write may still arrive under
+// this one, and the store has failed it.
+func TestATokenThatComesAfterASignOutKeepsTheLockThoughASignInCouldNotLock(t *testing.T) {
+	twoProcesses(t, func(t *testing.T, a, b *testworld.World) {
+		a.Revoke()
+		a.Entered, a.Gate = make(chan struct{}), make(chan struct{})
+		failed := a.Go(t.Context())
+		<-a.Entered // a refresh is in progress
+		a.Entered = nil
+		locks := 0
+		a.Store.On(func(ctx context.Context, call string) error {
+			switch call {
+			case "Delete":
+				return testworld.Hangs(ctx)
+			case "Save":
+				return testworld.ErrFault
+			case "Lock":
+				if locks++; locks == 1 {
+					return testworld.ErrFault
+				}
+			}
+			return nil
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, a.Transport.SignOut(ctx), context.DeadlineExceeded)
+		require.ErrorIs(t, a.Transport.SignIn(t.Context(), anew), testworld.ErrFault)
+		close(a.Gate)
+		require.Error(t, (<-failed).Err)
+		time.Sleep(time.Second)
+		waits := b.Go(t.Context()) // which would spend what is spent
+		time.Sleep(time.Second)
+		assert.Equal(t, 1, a.MostSpent())
+		a.Store.On(nil)
+		require.NoError(t, (<-waits).Err)
+		assert.Equal(t, 1, a.MostSpent())
+	})
+}
+
 // The flight has first saved what was pending, so the store holds another token than it
 // loaded.
 func TestATokenThatComesAfterASignOutIsStoredAlsoAfterASaveThatWasPending(t *testing.T) {

@@ -64,7 +64,7 @@ func (f *flight) keepNew(l *lease, stored, from, tok Token) *outcome {
 		was := *st
 		st.renew(g, early)
 		if f.update != nil {
-			st.keeps(g, &was)
+			st.keeps(g, from, &was)
 		}
 		if !early && f.update == nil && tok.same(from) && !from.renewedBy(tok) {
 			// A refresh that brings what was refused has not helped.
@@ -294,14 +294,17 @@ func (s *cachedSession) keptLease() *lease {
 	})
 }
 
-// keeps makes g, which an Update brought, no newer than the generation before it, if that
-// has the same access token, and no more refreshable.
-func (st *state) keeps(g *generation, was *state) {
+// keeps makes g, which an Update of from brought, no newer than the generation before it, if
+// that has the same access token, and no more refreshable.
+func (st *state) keeps(g *generation, from Token, was *state) {
 	if cur := was.current; cur != nil && cur.tok.sendsSame(g.tok) {
 		g.fetched, g.obtained, g.number = cur.fetched, cur.obtained, cur.number
 		st.settled, st.previous = cur.number, was.previous
 	}
 	if was.rejected != nil && was.rejected.from.same(g.tok) {
 		st.rejected = was.rejected
+	}
+	if from.is(g.tok) {
+		st.backoff = was.backoff
 	}
 }

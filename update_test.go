@@ -458,6 +458,22 @@ func TestAnUpdateThatKeepsARefusedTokenDoesNotAskAgain(t *testing.T) {
 	})
 }
 
+func TestAnUpdateThatKeepsTheTokenDoesNotEndThePauseAfterAFailure(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.Lifetime = time.Minute
+		w.SignIn(t)
+		time.Sleep(2 * time.Minute)
+		w.Answer(testworld.Failing(testworld.ErrFault))
+		_, err := w.Get(t.Context())
+		require.Error(t, err)
+		_, err = w.Transport.Update(t.Context(), func(_ context.Context, old reauth.Token) (reauth.Token, error) { return old, nil })
+		require.NoError(t, err)
+		_, err = w.Get(t.Context())
+		require.Error(t, err)
+		assert.Equal(t, 1, w.Refreshes())
+	})
+}
+
 func TestAnErrorOfAnUpdateShowsNoToken(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		tok := w.Issue()

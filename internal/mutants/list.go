@@ -2749,4 +2749,25 @@ var mutants = []mutant{
 		broken: "case got.again, got",
 		tests:  "ARefusedRequestRefreshesWhat",
 	},
+	{
+		name:   "P1 a lock that could not be had makes the one before forgotten",
+		file:   "lease.go",
+		line:   "\t\t\ts.lease = b\n",
+		broken: "",
+		tests:  "KeepsTheLockThoughASignInCouldNotLock",
+	},
+	{
+		name:   "P5 an Update that keeps the token ends the pause after a failure",
+		file:   "save.go",
+		line:   "\t\tst.backoff = was.backoff\n",
+		broken: "",
+		tests:  "DoesNotEndThePauseAfterAFailure",
+	},
+	{
+		name:   "a JWT of less than a second shows the unit of a lifetime",
+		file:   "internal/expiry/expiry.go",
+		line:   "ofJWT >= time.Second && (",
+		broken: "ofJWT > 0 && (",
+		tests:  "AJWTOfLessThanASecond",
+	},
 }

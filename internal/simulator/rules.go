@@ -249,7 +249,7 @@ func (w *world) judgeFinal(p *process, session string) {
 	if held == nil || held.salvaged || k.outFailed || k.isSigningOut() {
 		return
 	}
-	if t := k.good(); t != nil {
+	if t := k.good(); t != nil && t.family == held.family {
 		w.violatedLocked(ruleNotYet, p, session, "%v is deleted, but %v is good for %v", held, t, time.Until(t.told()))
 	}
 }
