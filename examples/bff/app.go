@@ -19,12 +19,12 @@ type app struct {
 	url    string
 	shared bool               // the store may also be another process's
 	demo   *reauthtest.Server // nil if it is another process's
-	failed chan error         // why a server has ended unexpectedly
+	failed chan error         // why a server, or the watch, has ended unexpectedly
 
 	backend    *backend
 	server     *http.Server
 	demoServer *http.Server
-	unwatch    func() error
+	unwatch    func()
 	closeStore func() error
 	grace      time.Duration // how long stop waits for requests in progress
 }
@@ -33,8 +33,8 @@ type app struct {
 func start(ctx context.Context, opts options, log *slog.Logger) (*app, error) {
 	a := &app{
 		shared:     opts.store != "memory",
-		failed:     make(chan error, 2),
-		unwatch:    func() error { return nil },
+		failed:     make(chan error, 3),
+		unwatch:    func() {},
 		closeStore: func() error { return nil },
 		grace:      10 * time.Second,
 	}
@@ -110,16 +110,15 @@ func (a *app) start(ctx context.Context, opts options, log *slog.Logger) error {
 // watch lets a sign-out at another replica hold here at once, until stop.
 func (a *app) watch(store watched) {
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	a.unwatch = func() error {
-		cancel()
-		if err := <-ended; !errors.Is(err, context.Canceled) {
-			return err
-		}
-		return nil
-	}
+	ended := make(chan struct{})
+	a.unwatch = func() { cancel(); <-ended }
 	tr := a.backend.transport
-	go func() { ended <- store.Watch(ctx, tr.Forget, tr.ForgetAll) }()
+	go func() {
+		defer close(ended)
+		if err := store.Watch(ctx, tr.Forget, tr.ForgetAll); ctx.Err() == nil {
+			a.failed <- fmt.Errorf("the store's Watch: %w", err)
+		}
+	}()
 }
 
 // serve serves until stop.
@@ -156,7 +155,8 @@ func (a *app) stop() error {
 			errs = append(errs, fmt.Errorf("a refresh has not ended: %w", err))
 		}
 	}
-	errs = append(errs, a.unwatch(), a.closeStore())
+	a.unwatch()
+	errs = append(errs, a.closeStore())
 	if a.demoServer != nil {
 		errs = append(errs, a.end(a.demoServer))
 		a.demo.Close()
