@@ -83,6 +83,9 @@ func (d Dialect) contended(err error) bool {
 // demoted reports whether the database has refused to write because it is a standby, or
 // its transactions are read-only.
 func (d Dialect) demoted(err error) bool {
+	if err == nil {
+		return false
+	}
 	switch d {
 	case PostgreSQL:
 		return sqlState(err) == "25006" // read_only_sql_transaction

@@ -90,6 +90,15 @@ func (w *world) get(ctx context.Context, transport *reauth.Transport) error {
 	return nil
 }
 
+// failsForNow makes a request that must fail temporarily.
+func (w *world) failsForNow(t *testing.T, transport *reauth.Transport) {
+	t.Helper()
+	err := w.get(w.ctx, transport)
+	var failed *reauth.RefreshError
+	require.ErrorAs(t, err, &failed)
+	require.NotErrorIs(t, err, reauth.ErrSignInRequired)
+}
+
 // traffic makes requests while during runs. Every request must be answered, or fail
 // temporarily.
 func (w *world) traffic(t *testing.T, during func()) {
@@ -366,26 +375,16 @@ func TestALockedSQLiteFileIsAnErrorForThoseWithoutALock(t *testing.T) {
 // This is like a failover to a standby, or a full disk.
 func TestAReadOnlyDatabaseSignsNobodyOut(t *testing.T) {
 	onEach(t, func(t *testing.T, d database) {
-		set := map[sqlstore.Dialect][2]string{
-			sqlstore.PostgreSQL: {"SET default_transaction_read_only = on", "SET default_transaction_read_only = off"},
-			sqlstore.SQLite:     {"PRAGMA query_only = on", "PRAGMA query_only = off"},
-			sqlstore.MySQL:      {"SET SESSION TRANSACTION READ ONLY", "SET SESSION TRANSACTION READ WRITE"},
-		}[d.dialect()]
-		db := d.connect(t)
-		db.SetMaxOpenConns(1) // so the setting holds for all
-		w := newWorld(t, d, reauthtest.Options{}, 15*time.Second, db)
+		w := newWorld(t, d, reauthtest.Options{}, 15*time.Second, d.connect(t))
 		require.NoError(t, w.get(w.ctx, w.transports[0]))
 
-		mustExec(t, db, set[0])
+		accept := refuseWrites(t, d)
 		require.NoError(t, w.get(w.ctx, w.transports[0]), "a good token is used all the same")
 		w.ExpireAccess()
-		err := w.get(w.ctx, w.transports[0])
-		var failed *reauth.RefreshError
-		require.ErrorAs(t, err, &failed)
-		assert.NotErrorIs(t, err, reauth.ErrSignInRequired)
+		w.failsForNow(t, w.transports[0])
 		assert.Zero(t, w.Counts().Refreshes, "nothing is refreshed that could not be stored")
 
-		mustExec(t, db, set[1])
+		accept()
 		require.Eventually(t, func() bool { return w.get(w.ctx, w.transports[0]) == nil }, time.Minute, 10*time.Millisecond)
 		assert.Equal(t, 1, w.Counts().Refreshes)
 		w.settled(t, newStore(t, d, 0))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -97,41 +98,101 @@ func TestASaveOutlastsAReadOnlyDatabase(t *testing.T) {
 	})
 }
 
-// After a failover the connections to the server that was demoted still work.
+// After a failover the connections to the server that was demoted still work, but for writing.
 func TestAConnectionToAServerThatWasDemotedIsDropped(t *testing.T) {
 	for _, d := range []database{newPostgres(t), newMariaDBTable(t)} {
 		t.Run(d.dialect().String(), func(t *testing.T) {
+			const idle = 8
 			db := d.connect(t)
-			db.SetMaxOpenConns(1)
+			db.SetMaxIdleConns(idle)
 			store := newStoreOn(t, d, db, 0)
 			held, unlock := mustLock(t, store, "ann")
-			defer unlock()
 			held, cancel := context.WithTimeout(held, 30*time.Second)
 			defer cancel()
 			demote := func() {
-				mustExec(t, db, map[sqlstore.Dialect]string{
-					sqlstore.PostgreSQL: "SET default_transaction_read_only = on", sqlstore.MySQL: "SET SESSION TRANSACTION READ ONLY",
-				}[d.dialect()])
+				var conns []*sql.Conn
+				for range idle {
+					conn, err := db.Conn(t.Context())
+					require.NoError(t, err)
+					conns = append(conns, conn)
+					_, err = conn.ExecContext(t.Context(), map[sqlstore.Dialect]string{
+						sqlstore.PostgreSQL: "SET default_transaction_read_only = on", sqlstore.MySQL: "SET SESSION TRANSACTION READ ONLY",
+					}[d.dialect()])
+					require.NoError(t, err)
+				}
+				for _, conn := range conns {
+					require.NoError(t, conn.Close())
+				}
 			}
-			refused := func(err error, msg string) {
-				t.Helper()
-				require.Error(t, err, msg)
-				require.Regexp(t, "(?i)read.only transaction", err.Error(), msg)
+			for _, call := range []struct {
+				name string
+				do   func() error
+			}{
+				{"Save", func() error { return store.Save(held, "ann", token("1")) }},
+				{"Delete", func() error { return store.Delete(held, "ann") }},
+				{"unlock", func() error { unlock(); return nil }},
+				{"Save without a lock", func() error { return store.Save(t.Context(), "bob", token("1")) }},
+				{"Delete without a lock", func() error { return store.Delete(t.Context(), "bob") }},
+				{"Lock", func() error {
+					_, unlock, err := store.Lock(t.Context(), "ann")
+					if err == nil {
+						unlock()
+					}
+					return err
+				}},
+			} {
+				demote()
+				require.NoError(t, call.do(), call.name)
 			}
-			demote()
-			require.NoError(t, store.Save(held, "ann", token("1")))
-			demote()
-			require.NoError(t, store.Delete(held, "ann"))
-			demote()
-			refused(store.Save(t.Context(), "bob", token("1")), "without a lock")
-			require.NoError(t, store.Save(t.Context(), "bob", token("1")), "on the next connection")
-			demote()
-			_, _, err := store.Lock(t.Context(), "bob")
-			refused(err, "a lock")
-			_, unlock = mustLock(t, store, "bob")
-			unlock()
 		})
 	}
+}
+
+// readOnlyError is what PostgreSQL answers to a write if it is read-only.
+type readOnlyError struct{}
+
+func (readOnlyError) Error() string    { return "cannot execute UPDATE in a read-only transaction" }
+func (readOnlyError) SQLState() string { return "25006" }
+
+// If the database itself is read-only, others who share the pool go on reading, and keep
+// their connections.
+func TestAPoolIsNotEmptiedAgainAndAgainWhileADatabaseIsReadOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const idle = 8
+		answers := new(script)
+		answers.answer(func(context.Context, string) error { return readOnlyError{} })
+		db := sql.OpenDB(answers)
+		defer db.Close()
+		db.SetMaxIdleConns(idle)
+		store, err := sqlstore.New(db, sqlstore.PostgreSQL, nil)
+		require.NoError(t, err)
+		fill := func() {
+			var conns []*sql.Conn
+			for range idle {
+				conn, err := db.Conn(t.Context())
+				require.NoError(t, err)
+				conns = append(conns, conn)
+			}
+			for _, conn := range conns {
+				require.NoError(t, conn.Close())
+			}
+			require.Equal(t, idle, db.Stats().Idle)
+		}
+		save := func() {
+			t.Helper()
+			require.ErrorContains(t, store.Save(t.Context(), "ann", token("1")), "read-only")
+		}
+		for range 3 {
+			fill()
+			save()
+			require.Zero(t, db.Stats().Idle, "any of them may lead to a server that was demoted")
+			fill()
+			save()
+			save()
+			require.Equal(t, idle-2, db.Stats().Idle)
+			time.Sleep(2 * time.Second)
+		}
+	})
 }
 
 // The rights to all columns but the token, and a pool of the role that has them.

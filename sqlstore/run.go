@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// readOnlyFor is for how long a database counts as read-only that has refused a new connection.
+const readOnlyFor = time.Second
+
 // exec runs a statement that returns no rows, and returns how many rows it has written, or
 // what it tells of its row.
 func (s *Store) exec(ctx context.Context, st statement, args ...any) (n int64, err error) {
@@ -66,10 +69,7 @@ func (s *Store) again(ctx context.Context, run func() error) error {
 	const tries = 10
 	wait := newBackoff(time.Millisecond, longestPoll)
 	for try := 1; ; try++ {
-		err := run()
-		if err != nil {
-			s.drop(ctx, err)
-		}
+		err := s.elsewhere(ctx, run)
 		if try == tries || !s.dialect.undone(err) || !sleep(ctx, wait.next()) {
 			return err
 		}
@@ -95,11 +95,38 @@ func (s *Store) query(ctx context.Context, st statement, args []any, each func(*
 	return rows.Close()
 }
 
-// drop closes a connection of the pool if err says that its server is read-only. After a
-// failover the pool still has connections to the server that was demoted, which work but
-// for writing, and hands out the one that was used last.
-func (s *Store) drop(ctx context.Context, err error) {
+// elsewhere runs a statement, and runs it again on other connections of the pool if its
+// server is read-only. After a failover the pool still has connections to the server that was
+// demoted, which work but for writing. They are dropped, until a statement succeeds or a new
+// connection is refused, too. Then it is the database that is read-only, and for a while only
+// the connection that was refused is dropped, so that the others remain for those who read.
+func (s *Store) elsewhere(ctx context.Context, run func() error) error {
+	err := run()
 	if !s.dialect.demoted(err) {
+		return err
+	}
+	others := max(1, s.db.Stats().Idle)
+	if time.Now().UnixMilli() < s.readOnly.Load() {
+		others = 0
+	}
+	for ; ; others-- {
+		s.drop(ctx)
+		if others == 0 || ctx.Err() != nil {
+			break
+		}
+		if err = run(); !s.dialect.demoted(err) {
+			return err
+		}
+		if others == 1 {
+			s.readOnly.Store(time.Now().Add(readOnlyFor).UnixMilli())
+		}
+	}
+	return err
+}
+
+// drop closes the connection that was last returned to the pool.
+func (s *Store) drop(ctx context.Context) {
+	if s.db.Stats().Idle == 0 { // it would open another
 		return
 	}
 	conn, err := s.db.Conn(ctx)

@@ -72,9 +72,6 @@ func (s *Store) page(ctx context.Context, st statement, after string) (page []se
 			return err
 		})
 	})
-	if err != nil {
-		s.drop(ctx, err)
-	}
 	return page, err
 }
 

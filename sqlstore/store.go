@@ -90,9 +90,10 @@ type Store struct {
 	listen     func(ctx context.Context) (Listener, error)
 	statements statements
 
-	id      string       // random, by which this Store is known in changed_by
-	changes atomic.Int64 // the tokens it has written
-	tidied  atomic.Int64 // when to remove the rows of deleted tokens again, as a Unix time in ms
+	id       string       // random, by which this Store is known in changed_by
+	changes  atomic.Int64 // the tokens it has written
+	tidied   atomic.Int64 // when to remove the rows of deleted tokens again, as a Unix time in ms
+	readOnly atomic.Int64 // until when the database counts as read-only, likewise
 }
 
 var (

@@ -207,7 +207,6 @@ func (w *watch) poll(ctx context.Context) (found news, err error) {
 		return nil
 	})
 	if err != nil {
-		w.store.drop(ctx, err)
 		return news{lost: true}, err
 	}
 	if w.last != math.MaxInt64 {
