@@ -225,27 +225,44 @@ func heldHasTheValuesOfItsContextButNotItsEnd(t *testing.T, s Storage) {
 	type key struct{}
 	session := "storetest held"
 	store := openLocker(t, s)
-	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "mine"))
-	held, unlock, err := store.Lock(ctx, session)
-	require.NoError(t, err)
-	defer unlock()
-	cancel()
-	assert.NoError(t, held.Err(), "the lock has ended with the context of Lock")
-	assert.Equal(t, "mine", held.Value(key{}))
-	_, hasDeadline := held.Deadline()
-	assert.False(t, hasDeadline)
+	use := func() error {
+		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "mine"))
+		held, unlock, err := store.Lock(ctx, session)
+		require.NoError(t, err)
+		defer unlock()
+		cancel()
+		assert.NoError(t, held.Err(), "the lock has ended with the context of Lock")
+		assert.Equal(t, "mine", held.Value(key{}))
+		_, hasDeadline := held.Deadline()
+		assert.False(t, hasDeadline)
 
-	bounded, cancel := context.WithTimeout(held, patience)
-	defer cancel()
-	require.NoError(t, store.Save(bounded, session, full("1")), "with a context derived from held")
-	tok, ok, err := store.Load(bounded, session)
+		bounded, cancel := context.WithTimeout(held, patience)
+		defer cancel()
+		if err := store.Save(bounded, session, full("1")); err != nil {
+			return fmt.Errorf("save with a context derived from held: %w", err)
+		}
+		tok, ok, err := store.Load(bounded, session)
+		if err != nil {
+			return fmt.Errorf("load with a context derived from held: %w", err)
+		}
+		require.True(t, ok)
+		same(t, full("1"), tok, "loaded with a context derived from held")
+		if err := store.Delete(bounded, session); err != nil {
+			return fmt.Errorf("delete with a context derived from held: %w", err)
+		}
+		mustBeAbsent(t, store, session)
+		if err := store.Save(held, session, full("2")); err != nil {
+			return fmt.Errorf("a lock outlasts a Delete: %w", err)
+		}
+		return store.Delete(held, session)
+	}
+	err := use()
+	// On a very busy machine a lease is lost now and then, because it is not renewed in time.
+	for tries := 1; err != nil && s.Lease > 0 && tries < 3; tries++ {
+		t.Logf("tried again after: %v", err)
+		err = use()
+	}
 	require.NoError(t, err)
-	require.True(t, ok)
-	same(t, full("1"), tok, "loaded with a context derived from held")
-	require.NoError(t, store.Delete(bounded, session))
-	mustBeAbsent(t, store, session)
-	require.NoError(t, store.Save(held, session, full("2")), "a lock outlasts a Delete")
-	require.NoError(t, store.Delete(held, session))
 }
 
 func lockLastsAsLongAsItIsHeld(t *testing.T, s Storage) {
