@@ -1,6 +1,7 @@
 package sqlstore_test
 
 import (
+	"crypto/rand"
 	"strings"
 	"sync"
 	"testing"
@@ -156,4 +157,19 @@ func TestARowThatAnotherTransactionHoldsIsWaitedFor(t *testing.T) {
 	require.Eventually(t, func() bool { return db.Stats().InUse > 0 }, time.Minute, time.Millisecond)
 	require.NoError(t, tx.Rollback())
 	require.NoError(t, <-locked)
+}
+
+// A replica is read-only, as a rule, and may show late what was written.
+func TestWatchTakesAReadOnlyMySQLForAReplica(t *testing.T) {
+	s := ownMariaDB(t)
+	s.readOnly(t, true)
+	admin := mariadb{mariadbServer: s}.connectVia(t, "admin", "", "")
+	for _, params := range []string{"interpolateParams=true", "sql_mode='ANSI'", "charset=latin1", "collation=utf8mb4_unicode_ci"} {
+		d := mariadb{s, "t_" + strings.ToLower(rand.Text()), params}
+		require.NoError(t, newStoreOn(t, d, admin, 0).CreateTable(t.Context()))
+		w := watch(t, watchable(t, d, false))
+		mustExec(t, admin, "INSERT INTO "+d.name+" (session, token, version, saved_at, changed_by) VALUES ('hidden', '{}', 1, $1, 'another.1')",
+			time.Now().Add(-20*time.Second).UnixMilli())
+		w.hears(t, "hidden")
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +20,9 @@ import (
 
 // A script is a database that answers correctly, or as a test says.
 type script struct {
+	standby atomic.Bool  // it says that it is one
+	from    atomic.Int64 // since when it was last asked for changes
+
 	mu sync.Mutex
 	do func(ctx context.Context, purpose string) error
 }
@@ -70,7 +74,7 @@ func (c *scriptedConn) ExecContext(ctx context.Context, statement string, _ []dr
 	return driver.RowsAffected(1), c.run(ctx, statement)
 }
 
-func (c *scriptedConn) QueryContext(ctx context.Context, statement string, _ []driver.NamedValue) (driver.Rows, error) {
+func (c *scriptedConn) QueryContext(ctx context.Context, statement string, args []driver.NamedValue) (driver.Rows, error) {
 	err := c.run(ctx, statement)
 	row := &oneRow{columns: []string{"one"}, number: 1}
 	if purpose(statement) == looks {
@@ -78,6 +82,8 @@ func (c *scriptedConn) QueryContext(ctx context.Context, statement string, _ []d
 	}
 	if strings.Contains(statement, "UNION ALL") { // what was changed: nothing, and the time
 		row.columns, row.at = []string{"session", "name", "at", "by"}, 2
+		row.standby = c.standby.Load()
+		c.from.Store(args[0].Value.(int64))
 	}
 	if errors.Is(err, errNoRow) {
 		row.read, err = true, nil
@@ -93,6 +99,7 @@ type oneRow struct {
 	columns []string
 	at      int // the column of the number; the others are NULL
 	number  int64
+	standby bool // which the column after that of the number says
 	read    bool
 }
 
@@ -104,5 +111,8 @@ func (r *oneRow) Next(into []driver.Value) error {
 	}
 	r.read = true
 	into[r.at] = r.number
+	if r.standby {
+		into[r.at+1] = "standby"
+	}
 	return nil
 }

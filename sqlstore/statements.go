@@ -120,6 +120,7 @@ func replacer(d Dialect, table, quoted string) func(sql string) statement {
 	r := strings.NewReplacer(
 		"{table}", quoted,
 		"{now}", d.now(),
+		"{standby}", d.standby(),
 		"{free}", "COALESCE(deadline, 0) <= "+d.now(),
 		"{schema}", "'"+schemaKey+"'",
 		"{schemaVersion}", strconv.Itoa(schemaVersion),
@@ -149,6 +150,19 @@ func (d Dialect) now() string {
 		return `TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000`
 	}
 	return `CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)`
+}
+
+// standby is the SQL for a text if the server may lack what was written, because it is a
+// replica, and for NULL if not. In MySQL a server that is read-only is taken for one, because
+// no query that everybody may send tells. The variable is a number, or a word in later versions.
+func (d Dialect) standby() string {
+	switch d {
+	case SQLite:
+		return `NULL`
+	case MySQL:
+		return `CASE WHEN CAST(@@global.read_only AS CHAR) NOT IN ('OFF', '0') THEN 'standby' END`
+	}
+	return `CASE WHEN pg_is_in_recovery() THEN 'standby' END`
 }
 
 var parameterRE = regexp.MustCompile(`\$([0-9]+)`)

@@ -78,11 +78,11 @@ WHERE session IN ({keys}) AND token IS NOT NULL AND {free}
 
 	buryRows = `DELETE FROM {table} WHERE session IN ({keys}) AND ` + isDead
 
-	// changedRows returns what was written since a time, and the time now in a row without a
-	// key.
+	// changedRows returns what was written since a time, and in a row without a key the time now
+	// and whether the server is a standby.
 	changedRows = `SELECT session, name, saved_at, changed_by FROM (
 	SELECT session, name, saved_at, changed_by FROM {table} WHERE saved_at >= $1 AND session <> {schema} LIMIT {mostChanges}
-) c UNION ALL SELECT NULL, NULL, {now}, NULL`
+) c UNION ALL SELECT NULL, NULL, {now}, {standby}`
 
 	sessionRows = `SELECT session, name, saved_at FROM {table} WHERE {key after} AND token IS NOT NULL ORDER BY session LIMIT {pageSize}`
 

@@ -39,7 +39,8 @@ const (
 // Watch reads what has changed every [Options].Poll. With [Options].Listen it is told at
 // once of what is written with [Options].Notify. It misses saves that are not committed
 // within 10 s. A session may be told twice, and changes that follow each other closely
-// once. Of more than 10,000 changes in 10 s it tells by missed.
+// once. Of more than 10,000 changes in 10 s it tells by missed. What a standby may not have
+// shown yet it reads again later.
 //
 // Watch reconnects by itself. It returns the cause of ctx, or at once an error if it can
 // never work, because an argument is nil or the database refuses to read the table. Watches
@@ -72,7 +73,7 @@ type watch struct {
 	changed func(string)
 	missed  func()
 
-	last int64             // when it last polled, by the database's clock
+	last int64             // until when it knows what was written, by the database's clock
 	told map[string]change // by key: what was written lately, and need not be told again
 }
 
@@ -188,6 +189,7 @@ func (w *watch) poll(ctx context.Context) (found news, err error) {
 		from -= overlap
 	}
 	var now int64
+	var standby bool
 	var n int
 	err = w.store.query(ctx, w.store.statements.changes, []any{from}, func(rows *sql.Rows) error {
 		var key, by sql.NullString
@@ -197,7 +199,7 @@ func (w *watch) poll(ctx context.Context) (found news, err error) {
 			return err
 		}
 		if !key.Valid {
-			now = at
+			now, standby = at, by.Valid
 			return nil
 		}
 		n++
@@ -209,10 +211,14 @@ func (w *watch) poll(ctx context.Context) (found news, err error) {
 	if err != nil {
 		return news{lost: true}, err
 	}
-	if w.last != math.MaxInt64 {
+	found.lost = found.lost || n == mostChanges
+	switch {
+	case standby:
+		now = w.shownBy(now)
+	case w.last != math.MaxInt64:
 		// A clock that was set back hides what is written until it has caught up. After a
 		// long time, rows of deleted tokens may be gone.
-		found.lost = found.lost || n == mostChanges || now < w.last-overlap/2 || now > w.last+keepDeleted/2
+		found.lost = found.lost || now < w.last-overlap/2 || now > w.last+keepDeleted/2
 	}
 	w.last = now
 	for key, c := range w.told {
@@ -221,6 +227,17 @@ func (w *watch) poll(ctx context.Context) (found news, err error) {
 		}
 	}
 	return found, nil
+}
+
+// shownBy returns until when a standby is taken to show what was written: until the last poll
+// of another server, or for a while before now, if that was longer ago. What it does not
+// show yet, later polls tell.
+func (w *watch) shownBy(now int64) int64 {
+	before := now - keepDeleted/2
+	if w.last == math.MaxInt64 {
+		return before
+	}
+	return max(w.last, before)
 }
 
 // isNew notes a change, and reports whether it has to be told.

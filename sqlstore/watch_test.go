@@ -239,6 +239,44 @@ func TestWatchTellsByMissedOfAClockThatJumps(t *testing.T) {
 	}) // and no goroutine remains
 }
 
+// A standby may show late what was written. Its polls are not the last to read of that time.
+func TestWatchReadsAgainWhatAStandbyMayNotHaveShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := new(script)
+		store := scriptedStore(t, db)
+		var now, misses atomic.Int64
+		now.Store(1_000_000_000)
+		db.answer(func(context.Context, string) error { return number(now.Load()) })
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- store.Watch(ctx, func(string) {}, func() { misses.Add(1) }) }()
+		step := func(ahead time.Duration) {
+			now.Add(ahead.Milliseconds())
+			time.Sleep(2 * time.Second)
+		}
+		begun := now.Load()
+		from := func() time.Duration { return time.Duration(db.from.Load()-begun) * time.Millisecond }
+		step(time.Second)
+		step(time.Second)
+		assert.Equal(t, -8*time.Second, from(), "ten seconds before the last poll")
+		db.standby.Store(true)
+		step(18 * time.Second)
+		step(time.Second)
+		assert.Equal(t, -8*time.Second, from(), "ten seconds before the last poll of the primary")
+		step(19 * time.Second)
+		step(time.Second)
+		assert.Equal(t, time.Second, from(), "thirty seconds and ten, at most")
+		assert.EqualValues(t, 1, misses.Load(), "when it began")
+		db.standby.Store(false)
+		step(time.Second)
+		assert.EqualValues(t, 2, misses.Load(), "more than thirty seconds")
+		step(time.Second)
+		assert.EqualValues(t, 2, misses.Load())
+		cancel()
+		assert.ErrorIs(t, <-ended, context.Canceled)
+	})
+}
+
 // The connection on which it listens is cut. It hears of what was written meanwhile.
 func TestWatchListensAgain(t *testing.T) {
 	d := newPostgres(t).(postgres)
