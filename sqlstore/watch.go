@@ -100,7 +100,7 @@ func (w *watch) run(ctx context.Context, events <-chan event) error {
 	}
 	w.missed()
 
-	timer := time.NewTimer(w.pause(listening))
+	timer := time.NewTimer(w.pause(listening, false))
 	defer timer.Stop()
 	failing := false
 	look := func(gap bool) {
@@ -132,13 +132,17 @@ func (w *watch) run(ctx context.Context, events <-chan event) error {
 		case <-timer.C:
 			look(false)
 		}
-		timer.Reset(w.pause(listening && !failing))
+		timer.Reset(w.pause(listening, failing))
 	}
 }
 
-// pause is how long to wait until the next poll.
-func (w *watch) pause(listening bool) time.Duration {
-	if listening {
+// pause is how long to wait until the next poll. After one that has failed, what was missed
+// has not been told yet.
+func (w *watch) pause(listening, failing bool) time.Duration {
+	switch {
+	case failing:
+		return min(w.store.poll, longestRetry)
+	case listening:
 		return jittered(max(w.store.poll, whileListening))
 	}
 	return w.store.poll
