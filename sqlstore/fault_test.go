@@ -91,9 +91,9 @@ func (w *world) get(ctx context.Context, transport *reauth.Transport) error {
 }
 
 // failsForNow makes a request that must fail temporarily.
-func (w *world) failsForNow(t *testing.T, transport *reauth.Transport) {
+func (w *world) failsForNow(t *testing.T, ctx context.Context, transport *reauth.Transport) {
 	t.Helper()
-	err := w.get(w.ctx, transport)
+	err := w.get(ctx, transport)
 	var failed *reauth.RefreshError
 	require.ErrorAs(t, err, &failed)
 	require.NotErrorIs(t, err, reauth.ErrSignInRequired)
@@ -381,7 +381,7 @@ func TestAReadOnlyDatabaseSignsNobodyOut(t *testing.T) {
 		accept := refuseWrites(t, d)
 		require.NoError(t, w.get(w.ctx, w.transports[0]), "a good token is used all the same")
 		w.ExpireAccess()
-		w.failsForNow(t, w.transports[0])
+		w.failsForNow(t, w.ctx, w.transports[0])
 		assert.Zero(t, w.Counts().Refreshes, "nothing is refreshed that could not be stored")
 
 		accept()

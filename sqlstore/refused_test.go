@@ -98,6 +98,25 @@ func TestASaveOutlastsAReadOnlyDatabase(t *testing.T) {
 	})
 }
 
+// fill fills a pool with idle connections on each of which statements were executed.
+func fill(t *testing.T, db *sql.DB, idle int, statements ...string) {
+	t.Helper()
+	var conns []*sql.Conn
+	for range idle {
+		conn, err := db.Conn(t.Context())
+		require.NoError(t, err)
+		conns = append(conns, conn)
+		for _, statement := range statements {
+			_, err = conn.ExecContext(t.Context(), statement)
+			require.NoError(t, err)
+		}
+	}
+	for _, conn := range conns {
+		require.NoError(t, conn.Close())
+	}
+	require.Equal(t, idle, db.Stats().Idle)
+}
+
 // After a failover the connections to the server that was demoted still work, but for writing.
 func TestAConnectionToAServerThatWasDemotedIsDropped(t *testing.T) {
 	for _, d := range []database{newPostgres(t), newMariaDBTable(t)} {
@@ -110,19 +129,9 @@ func TestAConnectionToAServerThatWasDemotedIsDropped(t *testing.T) {
 			held, cancel := context.WithTimeout(held, 30*time.Second)
 			defer cancel()
 			demote := func() {
-				var conns []*sql.Conn
-				for range idle {
-					conn, err := db.Conn(t.Context())
-					require.NoError(t, err)
-					conns = append(conns, conn)
-					_, err = conn.ExecContext(t.Context(), map[sqlstore.Dialect]string{
-						sqlstore.PostgreSQL: "SET default_transaction_read_only = on", sqlstore.MySQL: "SET SESSION TRANSACTION READ ONLY",
-					}[d.dialect()])
-					require.NoError(t, err)
-				}
-				for _, conn := range conns {
-					require.NoError(t, conn.Close())
-				}
+				fill(t, db, idle, map[sqlstore.Dialect]string{
+					sqlstore.PostgreSQL: "SET default_transaction_read_only = on", sqlstore.MySQL: "SET SESSION TRANSACTION READ ONLY",
+				}[d.dialect()])
 			}
 			for _, call := range []struct {
 				name string
@@ -166,27 +175,15 @@ func TestAPoolIsNotEmptiedAgainAndAgainWhileADatabaseIsReadOnly(t *testing.T) {
 		db.SetMaxIdleConns(idle)
 		store, err := sqlstore.New(db, sqlstore.PostgreSQL, nil)
 		require.NoError(t, err)
-		fill := func() {
-			var conns []*sql.Conn
-			for range idle {
-				conn, err := db.Conn(t.Context())
-				require.NoError(t, err)
-				conns = append(conns, conn)
-			}
-			for _, conn := range conns {
-				require.NoError(t, conn.Close())
-			}
-			require.Equal(t, idle, db.Stats().Idle)
-		}
 		save := func() {
 			t.Helper()
 			require.ErrorContains(t, store.Save(t.Context(), "ann", token("1")), "read-only")
 		}
 		for range 3 {
-			fill()
+			fill(t, db, idle)
 			save()
 			require.Zero(t, db.Stats().Idle, "any of them may lead to a server that was demoted")
-			fill()
+			fill(t, db, idle)
 			save()
 			save()
 			require.Equal(t, idle-2, db.Stats().Idle)

@@ -12,10 +12,10 @@ import (
 // A Proxy passes on what reaches its address to another one, until it is told
 // otherwise. Its methods may be called at any time by many goroutines.
 type Proxy struct {
-	target   string
 	listener net.Listener
 
 	mu      sync.Mutex
+	target  string
 	pairs   map[*pair]struct{}
 	refused bool
 	stalled chan struct{} // closed when bytes flow again; nil while they do
@@ -61,6 +61,13 @@ func (p *Proxy) Refuse(refuse bool) {
 	p.refused = refuse
 }
 
+// Redirect makes new connections go to another address.
+func (p *Proxy) Redirect(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
+
 // Forsake lets the connections there are go silent for good, as after a host has vanished.
 // New ones work.
 func (p *Proxy) Forsake() {
@@ -97,13 +104,13 @@ func (p *Proxy) accept() {
 func (p *Proxy) serve(client net.Conn) {
 	defer client.Close()
 	p.mu.Lock()
-	refused := p.refused
+	refused, target := p.refused, p.target
 	p.mu.Unlock()
 	if refused {
 		reset(client)
 		return
 	}
-	server, err := net.Dial("tcp", p.target)
+	server, err := net.Dial("tcp", target)
 	if err != nil {
 		reset(client)
 		return
