@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth/internal/cutproxy"
+	"github.com/reauth-go/reauth/internal/needs"
 	"github.com/reauth-go/reauth/sqlstore"
 )
 
@@ -24,11 +26,15 @@ type pair struct {
 
 func newPair(tb testing.TB) pair {
 	tb.Helper()
+	program := filepath.Join(postgresPrograms(tb), "pg_basebackup")
+	if _, err := os.Stat(program); err != nil {
+		needs.Skip(tb, "pg_basebackup is not installed; apt-get install postgresql-client")
+	}
 	p := pair{primary: ownServer(tb)}
 	p.link = cutproxy.New(tb, p.primary.addr())
 	p.standby = &server{guarded: newGuarded(tb, "sqlstore-standby-"), bin: p.primary.bin}
 	p.standby.password = p.primary.password
-	out, err := p.standby.command(tb, nil, filepath.Join(p.standby.bin, "pg_basebackup"), "-D", filepath.Join(p.standby.dir, "data"),
+	out, err := p.standby.command(tb, nil, program, "-D", filepath.Join(p.standby.dir, "data"),
 		"-d", p.primary.dsn(p.link.Addr()), "-R", "-c", "fast", "-X", "stream", "--no-sync").CombinedOutput()
 	require.NoError(tb, err, "%s", out)
 	p.standby.launch(tb, func() error { return p.standby.start(tb) })

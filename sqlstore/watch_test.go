@@ -254,6 +254,7 @@ func TestWatchReadsAgainWhatAStandbyMayNotHaveShown(t *testing.T) {
 			now.Add(ahead.Milliseconds())
 			time.Sleep(2 * time.Second)
 		}
+		time.Sleep(time.Second / 2) // so that no step is at the time of a poll
 		begun := now.Load()
 		from := func() time.Duration { return time.Duration(db.from.Load()-begun) * time.Millisecond }
 		step(time.Second)
