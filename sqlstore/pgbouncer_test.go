@@ -3,11 +3,13 @@
 package sqlstore_test
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -103,6 +105,34 @@ func TestDriversBehindPgBouncer(t *testing.T) {
 	}
 }
 
+// The pooler's connections to a server that refuses to write are its own. It is the one to be
+// told when the address has moved.
+func TestConnectionsOfPgBouncerOutlastAFailover(t *testing.T) {
+	d := newPostgres(t).(postgres)
+	addr := startPgBouncer(t, d.server)
+	admin := d.connect(t)
+	admin.SetMaxOpenConns(1)
+	exec := func(statement string) {
+		_, err := admin.ExecContext(context.Background(), statement)
+		require.NoError(t, err)
+	}
+	restore := sync.OnceFunc(func() { exec("ALTER DATABASE postgres RESET default_transaction_read_only") })
+	t.Cleanup(restore)
+
+	exec("ALTER DATABASE postgres SET default_transaction_read_only = on") // for new connections
+	store := newStoreOn(t, d, d.connectVia(t, addr, pgx.QueryExecModeExec), 0)
+	require.ErrorContains(t, store.Save(t.Context(), "ann", token("1")), "read-only")
+	restore()
+	require.ErrorContains(t, store.Save(t.Context(), "ann", token("1")), "read-only")
+
+	pooler, err := pgx.Connect(t.Context(), strings.Replace(d.dsn(addr), "/postgres?", "/pgbouncer?default_query_exec_mode=simple_protocol&", 1))
+	require.NoError(t, err)
+	defer pooler.Close(t.Context())
+	_, err = pooler.Exec(t.Context(), "RECONNECT")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return store.Save(t.Context(), "ann", token("1")) == nil }, time.Minute, 10*time.Millisecond)
+}
+
 // startPgBouncer starts a PgBouncer in front of s, and returns its address.
 func startPgBouncer(t *testing.T, s *server) string {
 	t.Helper()
@@ -123,6 +153,7 @@ listen_port = %d
 unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = %s
+admin_users = reauth
 pool_mode = transaction
 default_pool_size = 2
 logfile = %s
