@@ -341,14 +341,6 @@ func TestWatchNamesWhatIsWrong(t *testing.T) {
 	assert.ErrorContains(t, err, "sqlstore: Options.Poll is 1ms")
 }
 
-func TestAPanicPassesThroughWatch(t *testing.T) {
-	onEachWatch(t, func(t *testing.T, d database, open func() *sqlstore.Store) {
-		assert.PanicsWithValue(t, "from missed", func() {
-			_ = open().Watch(t.Context(), func(string) {}, func() { panic("from missed") })
-		})
-	})
-}
-
 // With Notify the statements that write are others, and the number of their rows counts as
 // before.
 func TestAStoreThatNotifiesIsAStore(t *testing.T) {
