@@ -59,7 +59,7 @@ func (l *lease) keep() {
 		sent := time.Now()
 		ctx, cancel := context.WithDeadline(l.held, earlier(sent.Add(third), l.end()))
 		stands, err := do(ctx, func(ctx context.Context) (int64, error) {
-			return renewScript.Run(ctx, l.store.client, []string{l.keys.lock}, l.owner, l.store.lease.Milliseconds()).Int64()
+			return l.store.run(ctx, renewScript, []string{l.keys.lock}, l.owner, l.store.lease.Milliseconds()).Int64()
 		})
 		cancel()
 		switch {
@@ -123,7 +123,7 @@ func (l *lease) read(ctx context.Context) (string, error) {
 	var sent time.Time
 	answer, err := persist(ctx, unready, func(ctx context.Context) ([]any, error) {
 		sent = time.Now()
-		return readScript.Run(ctx, s.client, keys, l.owner, s.lease.Milliseconds()).Slice()
+		return s.run(ctx, readScript, keys, l.owner, s.lease.Milliseconds()).Slice()
 	})
 	if lost := l.lost(); lost != nil {
 		return "", lost

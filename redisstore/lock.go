@@ -89,7 +89,7 @@ type state struct {
 const queueKept = time.Minute
 
 func (s *Store) take(ctx context.Context, keys keys, owner, hash string) (state, error) {
-	answer, err := lockScript.Run(ctx, s.client, []string{keys.lock, keys.token}, owner, s.lease.Milliseconds(), hash).Slice()
+	answer, err := s.run(ctx, lockScript, []string{keys.lock, keys.token}, owner, s.lease.Milliseconds(), hash).Slice()
 	if err != nil {
 		return state{}, err
 	}
@@ -129,6 +129,6 @@ func (s *Store) release(key, owner string, until time.Time) {
 	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
 	_, _ = persist(ctx, passing, func(ctx context.Context) (int64, error) {
-		return unlockScript.Run(ctx, s.client, []string{key}, owner, queueKept.Milliseconds()).Int64()
+		return s.run(ctx, unlockScript, []string{key}, owner, queueKept.Milliseconds()).Int64()
 	})
 }

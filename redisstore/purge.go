@@ -62,7 +62,7 @@ func (s *Store) Purge(ctx context.Context, olderThan time.Duration) (int, error)
 // since 1970, and reports whether it did.
 func (s *Store) purge(ctx context.Context, session string, before int64) (bool, error) {
 	keys := s.keys(session)
-	text, err := loadScript.Run(ctx, s.client, []string{keys.token}).Text()
+	text, err := s.run(ctx, loadScript, []string{keys.token}).Text()
 	switch {
 	case errors.Is(err, redis.Nil), err != nil && code(err) == "WRONGTYPE":
 		return false, nil
@@ -80,7 +80,7 @@ func (s *Store) purge(ctx context.Context, session string, before int64) (bool, 
 	case saved >= before:
 		return false, nil
 	}
-	done, err := purgeScript.Run(ctx, s.client, []string{keys.token, keys.lock},
+	done, err := s.run(ctx, purgeScript, []string{keys.token, keys.lock},
 		text, replacement, s.changes(), nobody+session).Int64()
 	return err == nil && done == 1 && replacement == "", err
 }

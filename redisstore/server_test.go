@@ -31,6 +31,7 @@ type server struct {
 	addr string
 	port string
 	args []string
+	up   string // what it prints once it is up
 	cmd  *exec.Cmd
 }
 
@@ -38,7 +39,7 @@ type server struct {
 // ends with the test.
 func startServer(tb testing.TB, args ...string) *server {
 	tb.Helper()
-	s := &server{port: freePort(tb)}
+	s := &server{port: freePort(tb), up: "Ready to accept connections"}
 	s.addr = net.JoinHostPort("127.0.0.1", s.port)
 	s.args = append([]string{
 		"--bind", "127.0.0.1", "--port", s.port, "--dir", tb.TempDir(), "--save", "", "--appendonly", "no",
@@ -66,7 +67,7 @@ func (s *server) start(tb testing.TB) {
 	var log strings.Builder
 	for lines.Scan() {
 		log.WriteString(lines.Text() + "\n")
-		if strings.Contains(lines.Text(), "Ready to accept connections") {
+		if strings.Contains(lines.Text(), s.up) {
 			go func() { // ends with the process
 				for lines.Scan() {
 				}
@@ -112,54 +113,81 @@ func onEach(t *testing.T, test func(t *testing.T, newClient func() redis.Univers
 	})
 }
 
+// slots is how many a cluster has.
+const slots = 16384
+
 // startCluster starts a cluster of masters, each with as many replicas, and returns
 // the address of each node, the masters' first.
 func startCluster(tb testing.TB, masters, replicas int) []string {
 	tb.Helper()
-	ctx := tb.Context()
+	ranges, of := make([][2]int, masters), make([]int, masters*replicas)
+	for i := range ranges {
+		ranges[i] = [2]int{i * slots / masters, (i+1)*slots/masters - 1}
+	}
+	for i := range of {
+		of[i] = i % masters
+	}
+	var addrs []string
+	for _, s := range startNodes(tb, ranges, of) {
+		addrs = append(addrs, s.addr)
+	}
+	return addrs
+}
+
+// startNodes starts the nodes of a cluster: masters, each with a range of slots, and then
+// the replicas of those that are listed. More args are for each node.
+func startNodes(tb testing.TB, ranges [][2]int, replicas []int, args ...string) []*server {
+	tb.Helper()
+	ctx, masters := tb.Context(), len(ranges)
 	// A node drops the link to another that has not answered for half of this, and then
 	// loses messages to it. That should not happen only because the machine is busy.
 	timeout := "30000"
-	if replicas > 0 {
+	if len(replicas) > 0 {
 		timeout = "2000" // so that they take over
 	}
-	var addrs []string
+	var servers []*server
 	var nodes []*redis.Client
-	for range masters * (1 + replicas) {
+	for i := range masters + len(replicas) {
 		bus := freePort(tb)
-		s := startServer(tb, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", timeout, "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+		s := startServer(tb, append([]string{
+			"--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", timeout,
+			"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1",
+		}, args...)...)
 		node := s.client(tb)
+		require.NoError(tb, node.Do(ctx, "cluster", "set-config-epoch", i+1).Err())
+		if i < masters {
+			require.NoError(tb, node.ClusterAddSlotsRange(ctx, ranges[i][0], ranges[i][1]).Err())
+		}
+		for _, other := range nodes { // they would also find each other, but that takes seconds
+			require.NoError(tb, other.Do(ctx, "cluster", "meet", "127.0.0.1", s.port, bus).Err())
+		}
 		nodes = append(nodes, node)
-		addrs = append(addrs, s.addr)
-		require.NoError(tb, node.Do(ctx, "cluster", "set-config-epoch", len(nodes)).Err())
-		require.NoError(tb, nodes[0].Do(ctx, "cluster", "meet", "127.0.0.1", s.port, bus).Err())
-	}
-	const slots = 16384
-	for i, node := range nodes[:masters] {
-		require.NoError(tb, node.ClusterAddSlotsRange(ctx, i*slots/masters, (i+1)*slots/masters-1).Err())
+		servers = append(servers, s)
 	}
 	agree(tb, nodes, len(nodes), masters)
-	for i, node := range nodes[masters:] {
-		id, err := nodes[i%masters].Do(ctx, "cluster", "myid").Text()
+	copies := make(map[int]int) // by the first slot of the master
+	for i, master := range replicas {
+		copies[ranges[master][0]]++
+		id, err := nodes[master].Do(ctx, "cluster", "myid").Text()
 		require.NoError(tb, err)
-		require.NoError(tb, node.ClusterReplicate(ctx, id).Err())
+		require.NoError(tb, nodes[masters+i].ClusterReplicate(ctx, id).Err())
 	}
 	agree(tb, nodes, len(nodes), masters)
 	for _, node := range nodes {
 		eventually(tb, "the cluster knows that the replicas are in step", func() bool {
-			ranges, err := node.Do(ctx, "cluster", "slots").Slice()
+			ranges, err := node.ClusterSlots(ctx).Result()
 			if err != nil {
 				return false
 			}
-			for _, r := range ranges { // each range is its first slot, its last slot, and its nodes
-				if len(r.([]any)) != 2+1+replicas {
+			for _, r := range ranges {
+				if len(r.Nodes) != 1+copies[r.Start] {
 					return false
 				}
 			}
 			return true
 		})
 	}
-	return addrs
+	return servers
 }
 
 // agree waits until all nodes of a cluster know each other and serve all slots.

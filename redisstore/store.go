@@ -158,7 +158,7 @@ func (s *Store) Load(ctx context.Context, session string) (reauth.Token, bool, e
 		text, err = l.read(ctx)
 	} else {
 		text, err = do(ctx, func(ctx context.Context) (string, error) {
-			return loadScript.Run(ctx, s.client, []string{key}).Text()
+			return s.run(ctx, loadScript, []string{key}).Text()
 		})
 	}
 	if errors.Is(err, redis.Nil) {
@@ -214,7 +214,7 @@ func (s *Store) Delete(ctx context.Context, session string) error {
 // or watch. owner is that of a lease, or empty. The result is 0 if it does not have the lock.
 func (s *Store) write(ctx context.Context, session, owner string, number int64, token string) (int64, error) {
 	keys := s.keys(session)
-	return writeScript.Run(ctx, s.client, []string{keys.token, keys.lock},
+	return s.run(ctx, writeScript, []string{keys.token, keys.lock},
 		owner, number, token, s.ttl.Milliseconds(), s.changes(), s.id+session).Int64()
 }
 

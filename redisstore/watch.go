@@ -43,6 +43,9 @@ func (s *Store) Watch(ctx context.Context, changed func(session string), missed 
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		began := time.Now()
 		err := w.hear(ctx)
+		if cluster, ok := s.client.(*redis.ClusterClient); ok && unanswered(err) {
+			moved(ctx, cluster, s.changes()) // or Watch would try a node that is gone again
+		}
 		switch {
 		case ctx.Err() != nil:
 			return failed("watch", s.changes(), context.Cause(ctx))

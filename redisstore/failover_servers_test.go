@@ -1,0 +1,199 @@
+package redisstore_test
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+)
+
+// A pair is a master and the replica that takes over from it. The master has all keys of
+// the tests.
+type pair struct {
+	master, replica *server
+	addrs           []string // for a ClusterClient
+	newClient       func() redis.UniversalClient
+	order           func()      // asks for a failover
+	hasten          func()      // makes a master that is dead be noticed soon
+	settled         func() bool // whether all know that the replica is the master
+}
+
+// copier is the user as which the replica copies from the master.
+const copier = "copier"
+
+// asCopier makes a server copy from its master as a user of its own, so that a test can
+// end that.
+var asCopier = []string{
+	"--user", copier, "on", ">" + copier, "~*", "&*", "+@all", "--masteruser", copier, "--masterauth", copier,
+	"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1",
+}
+
+// onEachPair runs a test on a cluster and on servers that Sentinel watches.
+func onEachPair(t *testing.T, test func(t *testing.T, p *pair)) {
+	t.Helper()
+	for name, start := range map[string]func(testing.TB) *pair{"Cluster": startClusterPair, "Sentinel": startSentinelPair} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, start(t))
+		})
+	}
+}
+
+// startClusterPair starts a cluster of three masters, as many as it takes to elect another.
+// One has all slots but two, and a replica.
+func startClusterPair(tb testing.TB) *pair {
+	tb.Helper()
+	servers := startNodes(tb, [][2]int{{2, slots - 1}, {0, 0}, {1, 1}}, []int{0},
+		append([]string{"--cluster-replica-validity-factor", "0"}, asCopier...)...)
+	p := &pair{master: servers[0], replica: servers[3]}
+	var nodes []*redis.Client
+	for _, s := range servers {
+		p.addrs = append(p.addrs, s.addr)
+		nodes = append(nodes, s.client(tb))
+	}
+	setTimeout := func(ms string, nodes ...*redis.Client) {
+		for _, node := range nodes {
+			require.NoError(tb, node.ConfigSet(context.Background(), "cluster-node-timeout", ms).Err())
+		}
+	}
+	setTimeout("60000", nodes...) // no failover only because the machine is busy
+	p.newClient = func() redis.UniversalClient {
+		return newClusterClient(tb, &redis.ClusterOptions{Addrs: p.addrs})
+	}
+	p.order = func() { require.NoError(tb, nodes[3].ClusterFailover(tb.Context()).Err()) }
+	p.hasten = func() { setTimeout("600", nodes[1:]...) }
+	p.settled = func() bool {
+		for _, node := range nodes[1:] {
+			ranges, err := node.ClusterSlots(tb.Context()).Result()
+			if err != nil || !strings.Contains(node.ClusterInfo(tb.Context()).Val(), "cluster_state:ok") {
+				return false
+			}
+			for _, r := range ranges {
+				if r.Start == 2 && r.Nodes[0].Addr != p.replica.addr {
+					return false
+				}
+			}
+		}
+		return true
+	}
+	return p
+}
+
+// startSentinelPair starts a master, its replica, and a Sentinel.
+func startSentinelPair(tb testing.TB) *pair {
+	tb.Helper()
+	const name = "sessions"
+	p := &pair{master: startServer(tb, asCopier...)}
+	p.replica = startServer(tb, append([]string{"--replicaof", "127.0.0.1 " + p.master.port}, asCopier...)...)
+	master := p.master.client(tb)
+	eventually(tb, "the replica is in step", func() bool { // or Sentinel, which asks every ten seconds, sees it later
+		return strings.Contains(replication(tb, master)["slave0"], "state=online")
+	})
+	sentinel := startSentinel(tb, name, p.master.port)
+	admin := redis.NewSentinelClient(&redis.Options{Addr: sentinel.addr})
+	tb.Cleanup(func() { _ = admin.Close() })
+	p.newClient = func() redis.UniversalClient {
+		client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: name, SentinelAddrs: []string{sentinel.addr}})
+		tb.Cleanup(func() { _ = client.Close() })
+		return client
+	}
+	eventually(tb, "Sentinel knows a replica that is in step", func() bool {
+		replicas, err := admin.Replicas(tb.Context(), name).Result()
+		return err == nil && len(replicas) == 1 && replicas[0]["master-link-status"] == "ok"
+	})
+	p.order = func() { require.NoError(tb, admin.Failover(tb.Context(), name).Err()) }
+	p.hasten = func() {
+		require.NoError(tb, admin.Set(tb.Context(), name, "down-after-milliseconds", "1000").Err())
+	}
+	p.settled = func() bool {
+		addr, err := admin.GetMasterAddrByName(tb.Context(), name).Result()
+		return err == nil && net.JoinHostPort(addr[0], addr[1]) == p.replica.addr
+	}
+	return p
+}
+
+func startSentinel(tb testing.TB, name, master string) *server {
+	tb.Helper()
+	s := &server{port: freePort(tb), up: "+monitor master"}
+	s.addr = net.JoinHostPort("127.0.0.1", s.port)
+	config := filepath.Join(tb.TempDir(), "sentinel.conf") // which it rewrites
+	require.NoError(tb, os.WriteFile(config, []byte(strings.Join([]string{
+		"bind 127.0.0.1",
+		"port " + s.port,
+		"sentinel monitor " + name + " 127.0.0.1 " + master + " 1",
+		"sentinel down-after-milliseconds " + name + " 60000", // no failover only because the machine is busy
+		"sentinel failover-timeout " + name + " 5000",         // after twice that it tries again
+		"",
+	}, "\n")), 0o600))
+	s.args = []string{config, "--sentinel"}
+	tb.Cleanup(s.kill)
+	s.start(tb)
+	return s
+}
+
+// awaitTakeover waits until the replica has taken over.
+func (p *pair) awaitTakeover(tb testing.TB) {
+	tb.Helper()
+	node := p.replica.client(tb)
+	eventually(tb, "the replica takes over", func() bool {
+		return replication(tb, node)["role"] == "master" && p.settled()
+	})
+}
+
+// failOver lets the replica take over, in good order or because the master is killed.
+func (p *pair) failOver(tb testing.TB, kill bool) {
+	tb.Helper()
+	if kill {
+		p.kill()
+	} else {
+		p.order()
+	}
+	p.awaitTakeover(tb)
+}
+
+// kill kills the master.
+func (p *pair) kill() {
+	p.master.kill()
+	p.hasten()
+}
+
+// catchUp waits until the replica has all that was written until now.
+func (p *pair) catchUp(tb testing.TB) {
+	tb.Helper()
+	offset := func(s *server, what string) int {
+		n, err := strconv.Atoi(replication(tb, s.client(tb))[what])
+		require.NoError(tb, err)
+		return n
+	}
+	written := offset(p.master, "master_repl_offset")
+	eventually(tb, "the replica catches up", func() bool { return offset(p.replica, "slave_repl_offset") >= written })
+}
+
+// cut ends the copying of what the master writes.
+func (p *pair) cut(tb testing.TB) {
+	tb.Helper()
+	master := p.master.client(tb)
+	require.NoError(tb, master.Do(tb.Context(), "ACL", "DELUSER", copier).Err()) // which closes its connections
+	eventually(tb, "the replica is cut off", func() bool { return replication(tb, master)["connected_slaves"] == "0" })
+}
+
+// replication is what a server says about it.
+func replication(tb testing.TB, node *redis.Client) map[string]string {
+	tb.Helper()
+	text, err := node.Info(tb.Context(), "replication").Result()
+	if err != nil {
+		tb.Log(err) // the callers try again
+	}
+	said := make(map[string]string)
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		said[name] = value
+	}
+	return said
+}
