@@ -7,13 +7,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// run runs a script. If no answer comes from the node of a cluster that has the keys,
-// another node may have taken over from it. The client would find that out within a minute
-// (ClusterOptions.ClusterStateReloadInterval), and try the same node until then. So run lets
-// it ask now, and runs the script again if another node has the keys.
+// run runs a script. If the node of a cluster that has the keys does not answer, or is cut
+// off from the others, one of them may have taken over from it. The client would find that
+// out within a minute (ClusterOptions.ClusterStateReloadInterval), and try the same node
+// until then. So run lets it ask now, and runs the script again if another node has the keys.
 func (s *Store) run(ctx context.Context, script *redis.Script, keys []string, args ...any) *redis.Cmd {
 	cmd := script.Run(ctx, s.client, keys, args...)
-	if cluster, ok := s.client.(*redis.ClusterClient); ok && unanswered(cmd.Err()) && moved(ctx, cluster, keys[0]) {
+	if cluster, ok := s.client.(*redis.ClusterClient); ok && deserted(cmd.Err()) && moved(ctx, cluster, keys[0]) {
 		cmd = script.Run(ctx, s.client, keys, args...)
 	}
 	return cmd
@@ -23,6 +23,11 @@ func (s *Store) run(ctx context.Context, script *redis.Script, keys []string, ar
 func unanswered(err error) bool {
 	_, answer := errors.AsType[redis.Error](err)
 	return err != nil && !answer && !errors.Is(err, redis.ErrClosed)
+}
+
+// deserted reports whether err may come from a node that others have taken over from.
+func deserted(err error) bool {
+	return unanswered(err) || err != nil && code(err) == "CLUSTERDOWN"
 }
 
 // moved lets the client ask which nodes have which keys, and reports whether another has

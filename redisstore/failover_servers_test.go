@@ -17,7 +17,8 @@ import (
 // the tests.
 type pair struct {
 	master, replica *server
-	addrs           []string // for a ClusterClient
+	addrs           []string // of the nodes, if it is part of a cluster
+	nodes           []*redis.Client
 	newClient       func() redis.UniversalClient
 	order           func()      // asks for a failover
 	hasten          func()      // makes a master that is dead be noticed soon
@@ -27,6 +28,10 @@ type pair struct {
 // copier is the user as which the replica copies from the master.
 const copier = "copier"
 
+// dials is how often the clients dial a server that refuses connections, for each attempt.
+// It is five by default, and takes half a second.
+const dials = 1
+
 // asCopier makes a server copy from its master as a user of its own, so that a test can
 // end that.
 var asCopier = []string{
@@ -34,16 +39,8 @@ var asCopier = []string{
 	"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1",
 }
 
-// onEachPair runs a test on a cluster and on servers that Sentinel watches.
-func onEachPair(t *testing.T, test func(t *testing.T, p *pair)) {
-	t.Helper()
-	for name, start := range map[string]func(testing.TB) *pair{"Cluster": startClusterPair, "Sentinel": startSentinelPair} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, start(t))
-		})
-	}
-}
+// pairs are the two ways in which Redis fails over.
+var pairs = map[string]func(testing.TB) *pair{"Cluster": startClusterPair, "Sentinel": startSentinelPair}
 
 // startClusterPair starts a cluster of three masters, as many as it takes to elect another.
 // One has all slots but two, and a replica.
@@ -52,36 +49,22 @@ func startClusterPair(tb testing.TB) *pair {
 	servers := startNodes(tb, [][2]int{{2, slots - 1}, {0, 0}, {1, 1}}, []int{0},
 		append([]string{"--cluster-replica-validity-factor", "0"}, asCopier...)...)
 	p := &pair{master: servers[0], replica: servers[3]}
-	var nodes []*redis.Client
 	for _, s := range servers {
 		p.addrs = append(p.addrs, s.addr)
-		nodes = append(nodes, s.client(tb))
+		p.nodes = append(p.nodes, s.client(tb))
 	}
 	setTimeout := func(ms string, nodes ...*redis.Client) {
 		for _, node := range nodes {
 			require.NoError(tb, node.ConfigSet(context.Background(), "cluster-node-timeout", ms).Err())
 		}
 	}
-	setTimeout("60000", nodes...) // no failover only because the machine is busy
+	setTimeout("60000", p.nodes...) // no failover only because the machine is busy
 	p.newClient = func() redis.UniversalClient {
-		return newClusterClient(tb, &redis.ClusterOptions{Addrs: p.addrs})
+		return newClusterClient(tb, &redis.ClusterOptions{Addrs: p.addrs, DialerRetries: dials})
 	}
-	p.order = func() { require.NoError(tb, nodes[3].ClusterFailover(tb.Context()).Err()) }
-	p.hasten = func() { setTimeout("600", nodes[1:]...) }
-	p.settled = func() bool {
-		for _, node := range nodes[1:] {
-			ranges, err := node.ClusterSlots(tb.Context()).Result()
-			if err != nil || !strings.Contains(node.ClusterInfo(tb.Context()).Val(), "cluster_state:ok") {
-				return false
-			}
-			for _, r := range ranges {
-				if r.Start == 2 && r.Nodes[0].Addr != p.replica.addr {
-					return false
-				}
-			}
-		}
-		return true
-	}
+	p.order = func() { require.NoError(tb, p.replica.client(tb).ClusterFailover(tb.Context()).Err()) }
+	p.hasten = func() { setTimeout("600", p.nodes[1:]...) }
+	p.settled = func() bool { return p.owners(tb, p.replica.addr) }
 	return p
 }
 
@@ -91,15 +74,12 @@ func startSentinelPair(tb testing.TB) *pair {
 	const name = "sessions"
 	p := &pair{master: startServer(tb, asCopier...)}
 	p.replica = startServer(tb, append([]string{"--replicaof", "127.0.0.1 " + p.master.port}, asCopier...)...)
-	master := p.master.client(tb)
-	eventually(tb, "the replica is in step", func() bool { // or Sentinel, which asks every ten seconds, sees it later
-		return strings.Contains(replication(tb, master)["slave0"], "state=online")
-	})
+	p.awaitCopy(tb) // or Sentinel, which asks every ten seconds, sees it later
 	sentinel := startSentinel(tb, name, p.master.port)
 	admin := redis.NewSentinelClient(&redis.Options{Addr: sentinel.addr})
 	tb.Cleanup(func() { _ = admin.Close() })
 	p.newClient = func() redis.UniversalClient {
-		client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: name, SentinelAddrs: []string{sentinel.addr}})
+		client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: name, SentinelAddrs: []string{sentinel.addr}, DialerRetries: dials})
 		tb.Cleanup(func() { _ = client.Close() })
 		return client
 	}
@@ -163,6 +143,26 @@ func (p *pair) kill() {
 	p.hasten()
 }
 
+// isolate cuts a master off from its cluster, where the replica takes over. Clients still
+// reach it.
+func (p *pair) isolate(tb testing.TB) {
+	tb.Helper()
+	master, ctx := p.master.client(tb), tb.Context()
+	for i, node := range p.nodes {
+		if p.addrs[i] == p.master.addr {
+			continue
+		}
+		id, err := node.Do(ctx, "cluster", "myid").Text()
+		require.NoError(tb, err)
+		require.NoError(tb, master.ClusterForget(ctx, id).Err())
+	}
+	eventually(tb, "it notices that it is alone", func() bool {
+		return strings.Contains(master.ClusterInfo(ctx).Val(), "cluster_state:fail")
+	})
+	require.NoError(tb, p.replica.client(tb).Do(ctx, "cluster", "failover", "takeover").Err())
+	p.awaitTakeover(tb)
+}
+
 // catchUp waits until the replica has all that was written until now.
 func (p *pair) catchUp(tb testing.TB) {
 	tb.Helper()
@@ -178,9 +178,46 @@ func (p *pair) catchUp(tb testing.TB) {
 // cut ends the copying of what the master writes.
 func (p *pair) cut(tb testing.TB) {
 	tb.Helper()
+	require.NoError(tb, p.master.client(tb).Do(tb.Context(), "ACL", "DELUSER", copier).Err()) // which closes its connections
+	p.awaitCutOff(tb)
+}
+
+// awaitCutOff waits until the master knows that it has no replica.
+func (p *pair) awaitCutOff(tb testing.TB) {
+	tb.Helper()
 	master := p.master.client(tb)
-	require.NoError(tb, master.Do(tb.Context(), "ACL", "DELUSER", copier).Err()) // which closes its connections
-	eventually(tb, "the replica is cut off", func() bool { return replication(tb, master)["connected_slaves"] == "0" })
+	eventually(tb, "the master has no replica", func() bool { return replication(tb, master)["connected_slaves"] == "0" })
+}
+
+// awaitCopy waits until the replica copies what the master writes, and all know that.
+func (p *pair) awaitCopy(tb testing.TB) {
+	tb.Helper()
+	master := p.master.client(tb)
+	eventually(tb, "the replica is in step", func() bool {
+		return strings.Contains(replication(tb, master)["slave0"], "state=online")
+	})
+	if p.addrs != nil {
+		eventually(tb, "the cluster knows the replica", func() bool { return p.owners(tb, p.master.addr, p.replica.addr) })
+	}
+}
+
+// owners reports whether all nodes but a dead one say that these have the slots of the pair.
+func (p *pair) owners(tb testing.TB, addrs ...string) bool {
+	for i, node := range p.nodes {
+		if p.addrs[i] == p.master.addr && len(addrs) == 1 {
+			continue
+		}
+		ranges, err := node.ClusterSlots(tb.Context()).Result()
+		if err != nil || !strings.Contains(node.ClusterInfo(tb.Context()).Val(), "cluster_state:ok") {
+			return false
+		}
+		for _, r := range ranges {
+			if r.Start == 2 && (len(r.Nodes) < len(addrs) || r.Nodes[0].Addr != addrs[0]) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // replication is what a server says about it.

@@ -33,6 +33,10 @@ var (
 	purgeLua    string
 	purgeScript = redis.NewScript(purgeLua)
 
+	//go:embed ring.lua
+	ringLua    string
+	ringScript = redis.NewScript(ringLua)
+
 	//go:embed unlock.lua
 	unlockLua    string
 	unlockScript = redis.NewScript(unlockLua)

@@ -43,8 +43,8 @@ func (s *Store) Watch(ctx context.Context, changed func(session string), missed 
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		began := time.Now()
 		err := w.hear(ctx)
-		if cluster, ok := s.client.(*redis.ClusterClient); ok && unanswered(err) {
-			moved(ctx, cluster, s.changes()) // or Watch would try a node that is gone again
+		if cluster, ok := s.client.(*redis.ClusterClient); ok && deserted(err) {
+			moved(ctx, cluster, s.changes()) // or Watch would connect to the same node again
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -65,8 +65,8 @@ type watch struct {
 	missed  func()
 }
 
-// silence is how long nothing may be heard before Redis is asked whether it is still
-// there, and then how long it may take to answer.
+// silence is how long nothing may be heard before Watch checks whether it would hear a
+// message, and then how long that may take.
 const silence = 3 * time.Second
 
 var errSilent = errors.New("the connection is silent")
@@ -84,13 +84,17 @@ func (w *watch) hear(ctx context.Context) error {
 	}
 	defer context.AfterFunc(ctx, func() { _ = pubsub.Close() })() // which ends a read
 	for asked := false; ; {
-		heard, err := pubsub.ReceiveTimeout(ctx, silence)
+		patience := silence
+		if !asked { // what one of those who watch sends is a sign for all, so not all send one
+			patience -= rand.N(silence / 2)
+		}
+		heard, err := pubsub.ReceiveTimeout(ctx, patience)
 		if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() && ctx.Err() == nil {
 			if asked {
 				return errSilent
 			}
 			asked = true
-			err = pubsub.Ping(ctx)
+			err = w.ask(ctx, pubsub)
 			heard = nil
 		}
 		if err != nil {
@@ -101,6 +105,22 @@ func (w *watch) hear(ctx context.Context) error {
 			w.pass(heard)
 		}
 	}
+}
+
+// ask sends an empty message where a Save would send one. It does not reach a connection
+// that was left behind: to a server that is the master no longer, or to a node that is
+// cut off from its cluster. Such a server would still answer a ping.
+func (w *watch) ask(ctx context.Context, pubsub *redis.PubSub) error {
+	s := w.store
+	within, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	_, err := do(within, func(ctx context.Context) (int64, error) {
+		return s.run(ctx, ringScript, []string{s.changes()}).Int64()
+	})
+	if err == nil || unanswered(err) || unready(err) {
+		return err
+	}
+	return pubsub.Ping(ctx) // it may not publish, so this has to do
 }
 
 // pass passes on what was heard.

@@ -3,6 +3,9 @@ package redisstore_test
 import (
 	"context"
 	"errors"
+	"net"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -89,11 +92,47 @@ func TestWatchTellsOfGaps(t *testing.T) {
 
 // Nobody closes the connection, so only its silence tells.
 func TestWatchReplacesASilentConnection(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	s := startServer(t)
 	proxy := cutproxy.New(t, s.addr)
 	heard := listen(t, redisstore.New(newClient(t, &redis.Options{Addr: proxy.Addr()}), nil))
 	proxy.Forsake()
 	receive(t, "that something may have been missed", heard.missed)
+}
+
+// A failover client closes its connections to a server that is the master no longer, but
+// not that of Watch. The server answers, and has no news.
+func TestWatchLeavesAServerThatIsNoLongerTheMaster(t *testing.T) {
+	t.Parallel() // it waits most of the time
+	before, after := startServer(t), startServer(t)
+	var master atomic.Pointer[server]
+	master.Store(before)
+	client := newClient(t, &redis.Options{Dialer: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, master.Load().addr)
+	}})
+	heard := listen(t, redisstore.New(client, nil))
+	master.Store(after)
+	require.NoError(t, before.client(t).ClientKillByFilter(t.Context(), "TYPE", "normal").Err())
+	receive(t, "that something may have been missed", heard.missed)
+	require.NoError(t, redisstore.New(after.client(t), nil).Save(t.Context(), "ann", reauth.Token{AccessToken: "1"}))
+	assert.Equal(t, "ann", receive(t, "news", heard.changed))
+	admin := before.client(t)
+	eventually(t, "nobody listens there any more", func() bool {
+		return admin.PubSubNumSub(t.Context(), "reauth:changes").Val()["reauth:changes"] == 0
+	})
+}
+
+// Nothing happens for longer than the silence after which it asks.
+func TestWatchThatMayNotPublishStaysConnected(t *testing.T) {
+	t.Parallel() // it waits most of the time
+	s := startServer(t)
+	require.NoError(t, s.client(t).Do(t.Context(), "ACL", "SETUSER", "mute", "on", ">PASSWORD", "~*", "&*", "+@all", "-publish").Err())
+	heard := listen(t, redisstore.New(newClient(t, &redis.Options{Addr: s.addr, Username: "mute", Password: "PASSWORD"}), nil))
+	admin := s.client(t)
+	eventually(t, "it asks twice", func() bool {
+		return strings.Contains(admin.Info(t.Context(), "commandstats").Val(), "cmdstat_ping:calls=2,")
+	})
+	assert.Empty(t, heard.missed)
 }
 
 func TestWatchWaitsForARedisThatIsAway(t *testing.T) {
