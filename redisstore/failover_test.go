@@ -120,7 +120,7 @@ func TestSoakWithFailovers(t *testing.T) {
 }
 
 // In a failover that Sentinel orders, the old master takes writes until it is told that it
-// is a replica now, a second or more after the promotion. They are lost.
+// is a replica now. They are lost.
 func TestAMasterWhoseReplicaIsPromotedGrantsLocks(t *testing.T) {
 	for name, min := range map[string]string{"UnlessItNeedsAReplica": "1", "IfItNeedsNone": "0"} {
 		t.Run(name, func(t *testing.T) {

@@ -26,7 +26,10 @@ import (
 // between two of them is broken. Other processes then notice at their next refresh.
 //
 // Watch has a connection of its own. If that is lost it is replaced, at the latest after six
-// seconds of silence. If changed and missed take their time, the messages wait. The error is the cause of ctx. It comes at once if an argument is invalid, or if the Redis
+// seconds of silence. So it is if a failover has left it behind, with a server that is not
+// the master any more. If changed and missed take their time, the messages wait.
+//
+// The error is the cause of ctx. It comes at once if an argument is invalid, or if the Redis
 // user may not subscribe to the channel.
 func (s *Store) Watch(ctx context.Context, changed func(session string), missed func()) error {
 	errs := []error{s.bad}
