@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -50,7 +51,9 @@ func TestLoadNeverReadsFromAReplica(t *testing.T) {
 	token, _ := store.Keys("ann")
 
 	reads := func() bool {
-		require.NoError(t, client.Get(t.Context(), token).Err())
+		if err := client.Get(t.Context(), token).Err(); !errors.Is(err, redis.Nil) { // the replica may lag behind
+			require.NoError(t, err)
+		}
 		return strings.Contains(replica.Info(t.Context(), "commandstats").Val(), "cmdstat_get:")
 	}
 	eventually(t, "the client reads from the replica", reads)

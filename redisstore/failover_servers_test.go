@@ -42,11 +42,14 @@ var asCopier = []string{
 // pairs are the two ways in which Redis fails over.
 var pairs = map[string]func(testing.TB) *pair{"Cluster": startClusterPair, "Sentinel": startSentinelPair}
 
+// firstSlot is the first of the pair's in a cluster.
+const firstSlot = 2
+
 // startClusterPair starts a cluster of three masters, as many as it takes to elect another.
 // One has all slots but two, and a replica.
 func startClusterPair(tb testing.TB) *pair {
 	tb.Helper()
-	servers := startNodes(tb, [][2]int{{2, slots - 1}, {0, 0}, {1, 1}}, []int{0},
+	servers := startNodes(tb, [][2]int{{firstSlot, slots - 1}, {0, 0}, {1, 1}}, []int{0},
 		append([]string{"--cluster-replica-validity-factor", "0"}, asCopier...)...)
 	p := &pair{master: servers[0], replica: servers[3]}
 	for _, s := range servers {
@@ -63,8 +66,8 @@ func startClusterPair(tb testing.TB) *pair {
 		return newClusterClient(tb, &redis.ClusterOptions{Addrs: p.addrs, DialerRetries: dials})
 	}
 	p.order = func() { require.NoError(tb, p.replica.client(tb).ClusterFailover(tb.Context()).Err()) }
-	p.hasten = func() { setTimeout("600", p.nodes[1:]...) }
-	p.settled = func() bool { return p.owners(tb, p.replica.addr) }
+	p.hasten = func() { setTimeout("1000", p.nodes[1:]...) }
+	p.settled = func() bool { return p.have(tb, p.replica.addr) }
 	return p
 }
 
@@ -197,24 +200,22 @@ func (p *pair) awaitCopy(tb testing.TB) {
 		return strings.Contains(replication(tb, master)["slave0"], "state=online")
 	})
 	if p.addrs != nil {
-		eventually(tb, "the cluster knows the replica", func() bool { return p.owners(tb, p.master.addr, p.replica.addr) })
+		eventually(tb, "the cluster knows the replica", func() bool { return p.have(tb, p.master.addr, p.replica.addr) })
 	}
 }
 
-// owners reports whether all nodes but a dead one say that these have the slots of the pair.
-func (p *pair) owners(tb testing.TB, addrs ...string) bool {
+// have reports whether all nodes, but a dead master, say that these have the slots of the
+// pair, the master first.
+func (p *pair) have(tb testing.TB, addrs ...string) bool {
+	tb.Helper()
 	for i, node := range p.nodes {
-		if p.addrs[i] == p.master.addr && len(addrs) == 1 {
+		if p.addrs[i] == p.master.addr && p.master.addr != addrs[0] {
 			continue
 		}
-		ranges, err := node.ClusterSlots(tb.Context()).Result()
-		if err != nil || !strings.Contains(node.ClusterInfo(tb.Context()).Val(), "cluster_state:ok") {
+		known := owners(tb, node)[firstSlot]
+		if !strings.Contains(node.ClusterInfo(tb.Context()).Val(), "cluster_state:ok") ||
+			len(known) < len(addrs) || known[0] != addrs[0] {
 			return false
-		}
-		for _, r := range ranges {
-			if r.Start == 2 && (len(r.Nodes) < len(addrs) || r.Nodes[0].Addr != addrs[0]) {
-				return false
-			}
 		}
 	}
 	return true

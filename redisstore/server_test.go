@@ -175,19 +175,36 @@ func startNodes(tb testing.TB, ranges [][2]int, replicas []int, args ...string) 
 	agree(tb, nodes, len(nodes), masters)
 	for _, node := range nodes {
 		eventually(tb, "the cluster knows that the replicas are in step", func() bool {
-			ranges, err := node.ClusterSlots(ctx).Result()
-			if err != nil {
-				return false
-			}
-			for _, r := range ranges {
-				if len(r.Nodes) != 1+copies[r.Start] {
+			known := owners(tb, node)
+			for first, addrs := range known {
+				if len(addrs) != 1+copies[first] {
 					return false
 				}
 			}
-			return true
+			return len(known) == masters
 		})
 	}
 	return servers
+}
+
+// owners returns which nodes have which slots, by the first slot of each range, as far as
+// node knows. The master is the first.
+func owners(tb testing.TB, node *redis.Client) map[int][]string {
+	tb.Helper()
+	ranges, err := node.Do(tb.Context(), "cluster", "slots").Slice()
+	if err != nil {
+		tb.Log(err) // the callers try again
+	}
+	known := make(map[int][]string)
+	for _, r := range ranges { // each is its first slot, its last slot, and its nodes
+		r := r.([]any)
+		first := int(r[0].(int64))
+		for _, n := range r[2:] {
+			n := n.([]any) // address, port, and more
+			known[first] = append(known[first], fmt.Sprintf("%v:%v", n[0], n[1]))
+		}
+	}
+	return known
 }
 
 // agree waits until all nodes of a cluster know each other and serve all slots.
