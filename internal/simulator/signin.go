@@ -92,7 +92,7 @@ func (w *world) judgeForgotten(o *op, at *attempt) {
 	const brief = time.Second
 	switch {
 	case !w.plan.isReliable, k.forgot.IsZero(), !o.began.After(k.forgot), at.hop > 0:
-	case w.storage.since[o.session].After(k.forgot), w.storage.removed[o.session].After(k.forgot):
+	case !w.storage.since[o.session].Before(k.forgot), !w.storage.removed[o.session].Before(k.forgot):
 	case held != nil && held.family == at.t.family, at.entered.Sub(o.began) >= brief:
 	case !k.lockTimedOut.Before(k.forgot) && o.began.Before(k.lockTimedOut.Add(max(w.plan.refreshPause(), 100*time.Millisecond))): // then it looks again
 	case k.turnsSince(k.forgot):
