@@ -131,3 +131,19 @@ func TestPurgeNeedsATime(t *testing.T) {
 	_, err := redisstore.New(startServer(t).client(t), nil).Purge(t.Context(), 0)
 	require.ErrorContains(t, err, "olderThan is 0s")
 }
+
+// A wrappedCluster is a client of a type that this package does not know.
+type wrappedCluster struct{ *redis.ClusterClient }
+
+// A SCAN would see one node only.
+func TestPurgeGoesThroughAllNodesAlsoWithAWrappedClient(t *testing.T) {
+	client := newClusterClient(t, &redis.ClusterOptions{Addrs: startCluster(t, 3, 0)})
+	store := redisstore.New(wrappedCluster{client}, nil)
+	const n = 30
+	for i := range n {
+		age(t, client, store, fmt.Sprint(i), 2*time.Hour)
+	}
+	deleted, err := store.Purge(t.Context(), time.Hour)
+	require.NoError(t, err)
+	assert.Equal(t, n, deleted)
+}
