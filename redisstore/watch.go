@@ -29,8 +29,9 @@ import (
 // seconds of silence. So it is if a failover has left it behind, with a server that is not
 // the master any more. If changed and missed take their time, the messages wait.
 //
-// The error is the cause of ctx. It comes at once if an argument is invalid, or if the Redis
-// user may not subscribe to the channel.
+// The error is the cause of ctx. It comes at once if an argument is invalid, if the Redis
+// user may not subscribe to the channel, or if what the client is connected to has no
+// Pub/Sub, as some proxies.
 func (s *Store) Watch(ctx context.Context, changed func(session string), missed func()) error {
 	errs := []error{s.bad}
 	if changed == nil {
@@ -52,13 +53,24 @@ func (s *Store) Watch(ctx context.Context, changed func(session string), missed 
 		switch {
 		case ctx.Err() != nil:
 			return failed("watch", s.changes(), context.Cause(ctx))
-		case code(err) == "NOPERM", errors.Is(err, redis.ErrClosed):
-			return failed("watch", s.changes(), err)
+		case code(err) == "NOPERM", unsupported(err), errors.Is(err, redis.ErrClosed):
+			return failed("watch", s.changes(), harmless(err))
 		case time.Since(began) > longestPause:
 			pause = firstPause
 		}
 		sleep(ctx, pause-rand.N(pause/2))
 	}
+}
+
+// unsupported reports whether the answer was that there is no such command. Proxies say so
+// in words of their own: "ERR unknown command", "ERR unsupported command `subscribe`",
+// "unsupported command 'subscribe'".
+func unsupported(err error) bool {
+	if _, ok := errors.AsType[redis.Error](err); !ok {
+		return false
+	}
+	text := strings.ToLower(err.Error())
+	return strings.Contains(text, "unknown command") || strings.Contains(text, "unsupported command")
 }
 
 // A watch is one call of Watch.

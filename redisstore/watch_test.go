@@ -172,6 +172,9 @@ func TestWatchThatCanNeverWorkIsAnError(t *testing.T) {
 	require.NoError(t, s.client(t).Do(t.Context(), "ACL", "SETUSER", "deaf", "on", ">PASSWORD", "~*", "+@all", "resetchannels").Err())
 	store = redisstore.New(newClient(t, &redis.Options{Addr: s.addr, Username: "deaf", Password: "PASSWORD"}), nil)
 	require.ErrorContains(t, store.Watch(t.Context(), func(string) {}, func() {}), "NOPERM")
+	s = startServer(t, "--rename-command", "SUBSCRIBE", "") // as behind a proxy without Pub/Sub
+	store = redisstore.New(s.client(t), nil)
+	require.ErrorContains(t, store.Watch(bounded(t), func(string) {}, func() {}), "unknown command")
 }
 
 func TestAPanicOfChangedPassesThroughWatch(t *testing.T) {
