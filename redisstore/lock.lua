@@ -20,6 +20,11 @@ if owner ~= ARGV[1] then
   end
   local hash = redis.sha1hex(token)
   if ARGV[3] ~= '' and ARGV[3] ~= hash then
+    -- It leaves. A write by one of these scripts has emptied the queue. The end of a TTL, or
+    -- another program, has not.
+    if string.find(queue, ARGV[1], 1, true) then
+      redis.call('HSET', KEYS[1], 'queue', (string.gsub(queue, ARGV[1] .. ' ', '')))
+    end
     return {2, 0, hash}
   end
   if owner then

@@ -612,6 +612,31 @@ func TestAWaiterThatLeavesIsNotCalled(t *testing.T) {
 	assert.Zero(t, waiting(t, admin))
 }
 
+// The token has changed without a message. Whoever finds that out leaves the queue too.
+func TestAWaiterThatFindsAChangeLeavesTheQueue(t *testing.T) {
+	s := startServer(t)
+	admin := s.client(t)
+	store := newDeaf(s.client(t))
+	for name, change := range map[string]func(key string) error{
+		"another program": func(key string) error {
+			return admin.Set(t.Context(), key, `{"access_token":"another"}`, 0).Err()
+		},
+		"the end of its TTL": func(key string) error { return admin.PExpire(t.Context(), key, time.Millisecond).Err() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, store.Save(t.Context(), "ann", reauth.Token{AccessToken: "a"}))
+			_, unlock := mustLock(t, store, "ann")
+			defer unlock()
+			result := lockLater(t, redisstore.New(s.client(t), nil), "ann")
+			eventually(t, "it waits", func() bool { return waiting(t, admin) == 1 })
+			key, _ := store.Keys("ann")
+			require.NoError(t, change(key))
+			require.ErrorIs(t, receive(t, "the news", result), reauth.ErrChanged)
+			assert.Zero(t, waiting(t, admin))
+		})
+	}
+}
+
 // waiting is how many stand in the queue for ann's lock.
 func waiting(t *testing.T, client redis.UniversalClient) int {
 	return len(strings.Fields(client.HGet(t.Context(), "reauth:{s:ann}:lock", "queue").Val()))

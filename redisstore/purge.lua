@@ -14,7 +14,7 @@ if ARGV[2] ~= '' then
   end
   return 1
 end
-redis.call('DEL', KEYS[1])
+redis.call('DEL', KEYS[1], KEYS[2]) -- the lock is at most a queue, which all leave now
 redis.pcall('PUBLISH', KEYS[2], 'changed ' .. redis.sha1hex(''))
 redis.pcall('PUBLISH', ARGV[3], ARGV[4])
 return 1
