@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -84,7 +85,7 @@ func (s *Store) purge(ctx context.Context, session string, before int64) (bool, 
 		if _, err := decode(text); err != nil {
 			return false, nil // somebody has to look at it
 		}
-		replacement = withSavedAt(text, time.Now())
+		replacement = withSavedAt(withoutSavedAt(text), time.Now())
 	case saved >= before:
 		return false, nil
 	}
@@ -110,6 +111,22 @@ func savedAt(text string) (int64, bool) {
 // withSavedAt adds the time to the JSON of a token.
 func withSavedAt(token string, t time.Time) string {
 	return `{"saved_at":` + strconv.FormatInt(t.UnixMilli(), 10) + "," + strings.TrimLeft(token, " \t\r\n")[1:]
+}
+
+// withoutSavedAt removes a member of that name which is not such a time, for example because
+// another program means something else by it. Of two members the last counts.
+func withoutSavedAt(token string) string {
+	var members map[string]json.RawMessage
+	if json.Unmarshal([]byte(token), &members) != nil {
+		return token
+	}
+	n := len(members)
+	maps.DeleteFunc(members, func(name string, _ json.RawMessage) bool { return strings.EqualFold(name, "saved_at") })
+	text, err := json.Marshal(members)
+	if err != nil || len(members) == n {
+		return token
+	}
+	return string(text)
 }
 
 // glob returns a pattern that matches text alone.

@@ -76,6 +76,19 @@ func TestPurgeLeavesALockedSessionAlone(t *testing.T) {
 	unlock()
 }
 
+// Those who stand in it hear of the change, and leave.
+func TestPurgeLeavesNoQueueBehind(t *testing.T) {
+	client := startServer(t).client(t)
+	store := redisstore.New(client, nil)
+	age(t, client, store, "ann", 2*time.Hour)
+	_, lock := store.Keys("ann")
+	require.NoError(t, client.HSet(t.Context(), lock, "queue", "ONE TWO ").Err())
+	deleted, err := store.Purge(t.Context(), time.Hour)
+	require.NoError(t, err)
+	assert.Equal(t, 1, deleted)
+	assert.Zero(t, client.DBSize(t.Context()).Val())
+}
+
 func TestPurgeLeavesATokenThatIsSavedMeanwhile(t *testing.T) {
 	s := startServer(t)
 	store := redisstore.New(s.client(t), nil)
@@ -109,9 +122,32 @@ func TestPurgeGivesATokenWithoutATimeTheTimeOfTheFirstPurge(t *testing.T) {
 	assert.Equal(t, reauth.Token{AccessToken: "a", Extra: map[string]string{"b": "c"}}, tok)
 	assert.Contains(t, client.Get(t.Context(), key).Val(), `"saved_at":`)
 	assert.Greater(t, client.PTTL(t.Context(), key).Val(), time.Minute, "its own end stays")
-	_, err = store.Purge(t.Context(), time.Nanosecond)
-	require.NoError(t, err)
+	eventually(t, "it is older than a millisecond", func() bool {
+		n, err := store.Purge(t.Context(), time.Millisecond)
+		return err == nil && n == 1
+	})
 	assert.False(t, isThere(t, store, "ann"))
+}
+
+// Each Purge would add a time that does not count, and none delete the token.
+func TestPurgeReplacesATimeThatIsNone(t *testing.T) {
+	client := startServer(t).client(t)
+	store := redisstore.New(client, nil)
+	key, _ := store.Keys("ann")
+	for _, member := range []string{`"saved_at":"2026-01-01T00:00:00Z"`, `"saved_at":null`, `"saved_at":1700000000000.5`, `"Saved_At":"x"`} {
+		require.NoError(t, client.Set(t.Context(), key, `{"access_token":"a","extra":{"b":"c"},`+member+`}`, 0).Err())
+		deleted, err := store.Purge(t.Context(), time.Minute)
+		require.NoError(t, err)
+		assert.Zero(t, deleted)
+		tok, _, err := store.Load(t.Context(), "ann")
+		require.NoError(t, err)
+		assert.Equal(t, reauth.Token{AccessToken: "a", Extra: map[string]string{"b": "c"}}, tok)
+		assert.Equal(t, 1, strings.Count(strings.ToLower(client.Get(t.Context(), key).Val()), "saved_at"), member)
+		eventually(t, "it is older than a millisecond", func() bool {
+			n, err := store.Purge(t.Context(), time.Millisecond)
+			return err == nil && n == 1
+		})
+	}
 }
 
 func TestPurgeLeavesWhatIsNoToken(t *testing.T) {
