@@ -13,6 +13,7 @@ import (
 // waiters, it has one connection for all of them.
 type bell struct {
 	client redis.UniversalClient
+	mark   string // begins the message that the token has changed
 
 	mu        sync.Mutex
 	rooms     map[string]*room // by channel
@@ -38,11 +39,8 @@ type visitor struct {
 	hash    string // of the token that it has heard of
 }
 
-// changedPrefix begins the message that the token has changed. The rest is its hash.
-const changedPrefix = "changed "
-
-func newBell(client redis.UniversalClient) *bell {
-	return &bell{client: client, rooms: make(map[string]*room), changed: make(chan struct{}, 1)}
+func newBell(client redis.UniversalClient, mark string) *bell {
+	return &bell{client: client, mark: mark, rooms: make(map[string]*room), changed: make(chan struct{}, 1)}
 }
 
 // enter adds a visitor called name that is woken by messages in channel from now on.
@@ -204,7 +202,7 @@ func (b *bell) ring(channel, message string) {
 	if r == nil {
 		return
 	}
-	hash, isChange := strings.CutPrefix(message, changedPrefix)
+	hash, isChange := strings.CutPrefix(message, b.mark)
 	for v := range r.visitors {
 		switch {
 		case isChange && hash == v.hash: // it has tried since

@@ -11,7 +11,7 @@ import (
 func TestASecondVisitorIsWokenAtOnce(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", DialerRetries: 1})
 	defer client.Close()
-	b := newBell(client)
+	b := newBell(client, "")
 	first, second, other := b.enter("ann", "1"), b.enter("ann", "2"), b.enter("bob", "3")
 	assert.Empty(t, first.woken)
 	assert.Len(t, second.woken, 1)

@@ -90,7 +90,7 @@ func (s *Store) purge(ctx context.Context, session string, before int64) (bool, 
 		return false, nil
 	}
 	done, err := s.run(ctx, purgeScript, []string{keys.token, keys.lock},
-		text, replacement, s.changes(), nobody+session).Int64()
+		text, replacement, s.changes(), nobody+session, changedMark(s.database)).Int64()
 	return err == nil && done == 1 && replacement == "", err
 }
 

@@ -35,7 +35,8 @@ import (
 // Options configure a [Store]. The zero value is meant for production. New copies them.
 type Options struct {
 	// Prefix begins the name of every key and channel. Stores with different prefixes
-	// share nothing. Empty means "reauth:".
+	// share nothing, and neither do those whose clients have different databases. Empty
+	// means "reauth:".
 	//
 	// In a Redis Cluster the keys of one session are in one slot, and sessions spread
 	// over all slots. If the prefix has a hash tag of its own, as "{billing}:" has, all
@@ -69,14 +70,15 @@ const (
 // ContextTimeoutEnabled. A command that was sent by then may still take effect, and
 // occupies a connection of the pool until the client's own timeouts end it.
 type Store struct {
-	client redis.UniversalClient
-	prefix string
-	lease  time.Duration
-	ttl    time.Duration
-	look   time.Duration // the longest interval at which a waiter polls
-	bell   *bell
-	id     string // of this Store, by which it knows what it has written
-	bad    error  // set if an argument of New was invalid
+	client   redis.UniversalClient
+	database int // its number
+	prefix   string
+	lease    time.Duration
+	ttl      time.Duration
+	look     time.Duration // the longest interval at which a waiter polls
+	bell     *bell
+	id       string // of this Store, by which it knows what it has written
+	bad      error  // set if an argument of New was invalid
 }
 
 var (
@@ -98,10 +100,11 @@ func New(client redis.UniversalClient, opts *Options) *Store {
 	}
 	s := &Store{
 		client: client, prefix: opts.Prefix, lease: opts.Lease, ttl: opts.TTL,
-		look: 250 * time.Millisecond,
-		bell: newBell(client),
-		id:   rand.Text(),
+		look:     250 * time.Millisecond,
+		database: databaseOf(client),
+		id:       rand.Text(),
 	}
+	s.bell = newBell(client, changedMark(s.database))
 	if s.prefix == "" {
 		s.prefix = defaultPrefix
 	}
@@ -215,7 +218,7 @@ func (s *Store) Delete(ctx context.Context, session string) error {
 func (s *Store) write(ctx context.Context, session, owner string, number int64, token string) (int64, error) {
 	keys := s.keys(session)
 	return s.run(ctx, writeScript, []string{keys.token, keys.lock},
-		owner, number, token, s.ttl.Milliseconds(), s.changes(), s.id+session).Int64()
+		owner, number, token, s.ttl.Milliseconds(), s.changes(), s.id+session, changedMark(s.database)).Int64()
 }
 
 // decode returns the token whose JSON is text. Its error does not wrap that of package

@@ -1,6 +1,7 @@
 -- KEYS: token; lock, whose name is also that of a channel. ARGV: owner of the lock, or ''
 -- to write without it; number of the write under its lease; token or ''; milliseconds
--- until that expires or 0; channel for those who watch; message for them.
+-- until that expires or 0; channel for those who watch; message for them; what
+-- begins the message for those who wait for the lock.
 -- A delayed write that arrives again was written before, and may have been replaced
 -- since.
 local lock = redis.call('HMGET', KEYS[2], 'owner', 'writes', 'queue')
@@ -26,6 +27,6 @@ end
 if lock[3] and lock[3] ~= '' then
   redis.call('HSET', KEYS[2], 'queue', '')
 end
-redis.pcall('PUBLISH', KEYS[2], 'changed ' .. redis.sha1hex(ARGV[3]))
+redis.pcall('PUBLISH', KEYS[2], ARGV[7] .. redis.sha1hex(ARGV[3]))
 redis.pcall('PUBLISH', ARGV[5], ARGV[6])
 return 1
