@@ -31,9 +31,13 @@ var (
 // release. If the wait for it ends because the stored token has changed, acquire calls
 // found, if that is not nil. If found reports true the lease is not needed any more, and
 // acquire returns nil.
+//
+// A store that says so again and again, whether or not anything has changed, is not asked
+// as fast as it answers.
 func (s *cachedSession) acquire(ctx context.Context, found func() bool) (*lease, error) {
 	began := s.owner.now()
-	for {
+	for pause := time.Duration(0); ; pause = min(2*pause+time.Millisecond, longestRelock) {
+		tried := s.owner.now()
 		l, err := s.join(ctx)
 		switch {
 		case !errors.Is(err, ErrChanged):
@@ -43,8 +47,19 @@ func (s *cachedSession) acquire(ctx context.Context, found func() bool) (*lease,
 		case s.owner.now() >= began+s.owner.timeout:
 			return nil, errLockTimeout
 		}
+		timer := time.NewTimer(tried + pause - s.owner.now())
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, context.Cause(ctx)
+		}
 	}
 }
+
+// longestRelock is the longest interval at which a lock is asked for whose wait ends at
+// once, because the token has changed.
+const longestRelock = 100 * time.Millisecond
 
 // join is acquire for one wait.
 func (s *cachedSession) join(ctx context.Context) (*lease, error) {

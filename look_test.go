@@ -218,6 +218,30 @@ func TestALockThatTheTokensChangesKeepFromNobodyIsWaitedForOnceOnly(t *testing.T
 	})
 }
 
+// As fast as it answers, that would be thousands of calls a second, for RefreshTimeout.
+func TestAStoreThatOnlySaysChangedIsAskedNowAndThen(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		signedInAndRefused(t, w)
+		w.Store.OnCall("Lock", func(context.Context) error {
+			time.Sleep(time.Millisecond)
+			return reauth.ErrChanged
+		})
+		locks := w.Store.Count("Lock")
+		_, err := w.Get(t.Context())
+		testworld.AssertTemporary(t, err)
+		locks = w.Store.Count("Lock") - locks
+		assert.LessOrEqual(t, locks, 320, "in 30 s")
+
+		locks = w.Store.Count("Lock")
+		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		require.ErrorIs(t, w.Transport.SignIn(ctx, w.Issue()), context.DeadlineExceeded)
+		assert.Equal(t, 150*time.Millisecond, time.Since(began))
+		assert.Greater(t, w.Store.Count("Lock")-locks, 5, "at first at once")
+	})
+}
+
 func TestAnUpdateDoesNotLookBeforeTheLock(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.SignIn(t)
