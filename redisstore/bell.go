@@ -32,22 +32,21 @@ type visitor struct {
 	bell    *bell
 	channel string
 	name    string
+	hash    string        // of the token when it began to wait
 	woken   chan struct{} // of size 1
-
-	// Guarded by bell.mu.
-	changed bool   // the token has
-	hash    string // of the token that it has heard of
+	changed bool          // the token has; guarded by bell.mu
 }
 
 func newBell(client redis.UniversalClient, mark string) *bell {
 	return &bell{client: client, mark: mark, rooms: make(map[string]*room), changed: make(chan struct{}, 1)}
 }
 
-// enter adds a visitor called name that is woken by messages in channel from now on.
+// enter adds a visitor called name that is woken by messages in channel from now on. hash
+// is of the token that it has found, whose message may come only now.
 // Messages from before the subscription began are not lost, because its beginning wakes
 // visitors, too. A visitor that finds it begun is woken at once.
-func (b *bell) enter(channel, name string) *visitor {
-	v := &visitor{bell: b, channel: channel, name: name, woken: make(chan struct{}, 1)}
+func (b *bell) enter(channel, name, hash string) *visitor {
+	v := &visitor{bell: b, channel: channel, name: name, hash: hash, woken: make(chan struct{}, 1)}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r := b.rooms[channel]
@@ -71,12 +70,9 @@ func (v *visitor) leave() {
 	b.notify()
 }
 
-// wait returns when the visitor is woken, patience has passed, or ctx is done. hash is of
-// the token that the visitor has heard of last. The result is whether that has changed.
-func (v *visitor) wait(ctx context.Context, patience time.Duration, hash string) (changed bool) {
-	v.bell.mu.Lock()
-	v.hash = hash
-	v.bell.mu.Unlock()
+// wait returns when the visitor is woken, patience has passed, or ctx is done. The result
+// is whether the token has changed.
+func (v *visitor) wait(ctx context.Context, patience time.Duration) (changed bool) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
@@ -205,7 +201,7 @@ func (b *bell) ring(channel, message string) {
 	hash, isChange := strings.CutPrefix(message, b.mark)
 	for v := range r.visitors {
 		switch {
-		case isChange && hash == v.hash: // it has tried since
+		case isChange && hash == v.hash: // it has found that token
 			continue
 		case isChange:
 			v.changed = true

@@ -61,10 +61,10 @@ func (s *Store) Lock(ctx context.Context, session string) (held context.Context,
 		}
 		hash = got.hash
 		if visit == nil {
-			visit = s.bell.enter(keys.lock, owner)
+			visit = s.bell.enter(keys.lock, owner, hash)
 			defer visit.leave()
 		}
-		if visit.wait(ctx, s.patience(got.left), hash) {
+		if visit.wait(ctx, s.patience(got.left)) {
 			return nil, nil, failed("lock", keys.lock, reauth.ErrChanged)
 		}
 	}
