@@ -18,7 +18,7 @@ import (
 const (
 	storesFile  = "testdata/stores.txt"
 	earlierFile = "testdata/stores-earlier.txt" // of a version that did not look before it locked; not measured again
-	storeRuns   = 5
+	storeRuns   = 3
 
 	callsPerReplica = "calls/replica"
 	msToLast        = "ms-to-last"
