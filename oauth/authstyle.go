@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,8 +13,8 @@ import (
 )
 
 // An AuthStyle is how the client authenticates at the server's endpoints (RFC 6749
-// section 2.3). The zero value means AuthStylePrivateKeyJWT if there is a ClientKey,
-// AuthStyleBasic if there is a secret, and AuthStyleNone otherwise.
+// section 2.3). The zero value means AuthStylePrivateKeyJWT if there is a ClientKey
+// or an Assertion, AuthStyleBasic if there is a secret, and AuthStyleNone otherwise.
 type AuthStyle int
 
 const (
@@ -35,10 +36,12 @@ const (
 	// certificate authenticates (RFC 8705 section 2).
 	AuthStyleNone
 
-	// AuthStylePrivateKeyJWT sends an assertion signed with ClientKey (RFC 7523 section
-	// 2.2): a JWT about the client itself, made anew for each request, with a jti of
-	// its own, which expires after one minute. It is also known as private_key_jwt
-	// (OpenID Connect Core section 9).
+	// AuthStylePrivateKeyJWT sends an assertion about the client (RFC 7523 section 2.2),
+	// another one with each request: what Assertion returns, or a JWT signed with
+	// ClientKey, with a jti of its own, which says that it was made ten seconds ago and
+	// expires within a minute. It is also known as private_key_jwt (OpenID Connect Core
+	// section 9). A Client that repeats requests by itself repeats the assertion, which
+	// servers may refuse.
 	AuthStylePrivateKeyJWT
 )
 
@@ -57,7 +60,7 @@ func (r *Refresher) style() AuthStyle {
 	switch {
 	case r.AuthStyle != 0:
 		return r.AuthStyle
-	case r.ClientKey.Signer != nil:
+	case r.ClientKey.Signer != nil, r.Assertion != nil:
 		return AuthStylePrivateKeyJWT
 	case r.ClientSecret != "":
 		return AuthStyleBasic
@@ -67,7 +70,7 @@ func (r *Refresher) style() AuthStyle {
 
 // authenticate adds the client's authentication to form, or returns the header that
 // has it. secrets must not appear in errors.
-func (r *Refresher) authenticate(form url.Values) (header http.Header, secrets []string, err error) {
+func (r *Refresher) authenticate(ctx context.Context, form url.Values) (header http.Header, secrets []string, err error) {
 	secrets = redact.Forms(r.ClientSecret)
 	style := r.style()
 	switch style {
@@ -85,13 +88,13 @@ func (r *Refresher) authenticate(form url.Values) (header http.Header, secrets [
 			form.Set("client_secret", r.ClientSecret)
 		}
 	case AuthStylePrivateKeyJWT:
-		assertion, err := r.ClientKey.assertion(r.ClientID, r.TokenURL)
+		assertion, err := r.clientAssertion(ctx)
 		if err != nil {
 			return nil, nil, err
 		}
 		form.Set("client_assertion_type", assertionType)
 		form.Set("client_assertion", assertion)
-		secrets = append(secrets, assertion)
+		secrets = append(secrets, redact.Forms(assertion)...)
 	}
 	if r.ClientID != "" {
 		form.Set("client_id", r.ClientID)
@@ -108,7 +111,7 @@ func (r *Refresher) validateClient(f *settings.Faults) {
 		f.Add("ClientID", `""`, "must be set, because ClientSecret is")
 	case r.ClientKey.Signer != nil:
 		f.Add("ClientID", `""`, "must be set, because ClientKey is")
-	case style == AuthStyleBasic, style == AuthStyleBasicRaw, style == AuthStylePrivateKeyJWT:
+	case style == AuthStyleBasic, style == AuthStyleBasicRaw, style == AuthStylePrivateKeyJWT && r.Assertion == nil:
 		f.Add("ClientID", `""`, "must be set for "+style.String())
 	}
 	if style == AuthStyleBasicRaw && strings.Contains(r.ClientID, ":") {
@@ -120,9 +123,14 @@ func (r *Refresher) validateClient(f *settings.Faults) {
 	case r.ClientSecret != "" && (style == AuthStyleNone || style == AuthStylePrivateKeyJWT):
 		f.Add("ClientSecret", "[redacted]", "is set but not sent with "+style.String())
 	}
+	if r.Assertion != nil && style != AuthStylePrivateKeyJWT {
+		f.Add("Assertion", "[func]", "is set but not used with "+style.String())
+	}
 	switch {
-	case style == AuthStylePrivateKeyJWT:
+	case style == AuthStylePrivateKeyJWT && r.Assertion == nil:
 		r.ClientKey.validate(f)
+	case r.ClientKey.Signer != nil && style == AuthStylePrivateKeyJWT:
+		f.Add("ClientKey", "[redacted]", "is set but not used, because Assertion is set")
 	case r.ClientKey.Signer != nil:
 		f.Add("ClientKey", "[redacted]", "is set but not used with "+style.String())
 	}

@@ -43,8 +43,9 @@ type ClientKey struct {
 	// for RSA.
 	Algorithm string
 
-	// Audience is the audience of the assertion. Empty means the TokenURL, also at the
-	// revocation endpoint. Some servers require their issuer instead.
+	// Audience is the audience of the assertion. Empty means the Refresher's Issuer, or,
+	// if that is empty too, its TokenURL, also at the revocation endpoint. For servers
+	// that accept neither.
 	Audience string
 }
 
@@ -54,6 +55,10 @@ const (
 
 	// Short, because an assertion is used once; some servers allow no more than this.
 	assertionLifetime = time.Minute
+
+	// How long ago an assertion says that it was made: servers refuse one that comes from
+	// the future, and their clock may be slow.
+	assertionAge = 10 * time.Second
 )
 
 // validate notes what is wrong with the key.
@@ -110,24 +115,24 @@ func algorithmOf(public crypto.PublicKey) (name, why string) {
 }
 
 // assertion returns a new client assertion (RFC 7523 section 3).
-func (k ClientKey) assertion(clientID, tokenURL string) (string, error) {
-	audience := k.Audience
-	if audience == "" {
-		audience = tokenURL
-	}
+func (k ClientKey) assertion(clientID, issuer, tokenURL string) (string, error) {
+	audience := settings.OrDefault(k.Audience, settings.OrDefault(issuer, tokenURL))
 	algorithm := k.Algorithm
 	if algorithm == "" {
 		algorithm, _ = algorithmOf(k.Signer.Public())
 	}
-	now := time.Now()
+	issuedAt := time.Now().Add(-assertionAge)
 	token := jwt.NewWithClaims(signerMethod(algorithm), jwt.MapClaims{
 		"iss": clientID,
 		"sub": clientID,
 		"aud": audience,
 		"jti": rand.Text(),
-		"iat": now.Unix(),
-		"exp": now.Add(assertionLifetime).Unix(),
+		"iat": issuedAt.Unix(),
+		"exp": issuedAt.Add(assertionLifetime).Unix(),
 	})
+	if audience == issuer {
+		token.Header["typ"] = "client-authentication+jwt" // as rfc7523bis requires
+	}
 	if k.ID != "" {
 		token.Header["kid"] = k.ID
 	}

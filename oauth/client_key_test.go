@@ -136,8 +136,37 @@ func TestAudienceAndTimeOfAClientAssertion(t *testing.T) {
 		require.NoError(t, err)
 		assert.NotContains(t, token.Header, "kid")
 		assert.Equal(t, "https://id.example.com", claims["aud"])
-		assert.InDelta(t, time.Now().Unix(), claims["iat"], 0)
+		assert.InDelta(t, time.Now().Add(-10*time.Second).Unix(), claims["iat"], 0, "a server a second behind answers 500 to an iat in its future")
+		assert.InDelta(t, time.Now().Add(50*time.Second).Unix(), claims["exp"], 0)
+		assert.Equal(t, "JWT", token.Header["typ"])
 	})
+}
+
+// The update of RFC 7523, whose audience is the issuer and nothing else.
+func TestIssuerIsTheAudienceOfAClientAssertion(t *testing.T) {
+	const issuer = "https://id.example.com/"
+	for _, tc := range []struct{ issuer, audience, want, typ string }{
+		{"", "", testworld.TokenURL, "JWT"},
+		{issuer, "", issuer, "client-authentication+jwt"},
+		{issuer, issuer, issuer, "client-authentication+jwt"},
+		{issuer, testworld.TokenURL, testworld.TokenURL, "JWT"},
+	} {
+		server := testworld.Answering(200, `{"access_token":"a"}`)
+		r := &oauth.Refresher{
+			TokenURL: testworld.TokenURL, RevocationURL: "https://id.example.com/revoke", Issuer: tc.issuer, ClientID: "client",
+			ClientKey: oauth.ClientKey{Signer: ecKey, Audience: tc.audience}, Client: server.Client(),
+		}
+		refreshes(t, r, oldToken)
+		require.NoError(t, r.Revoke(t.Context(), oldToken))
+		require.Len(t, server.Requests(), 2)
+		for _, req := range server.Requests() {
+			claims := jwt.MapClaims{}
+			token, _, err := jwt.NewParser().ParseUnverified(req.Form(t).Get("client_assertion"), claims)
+			require.NoError(t, err)
+			assert.Equal(t, tc.want, claims["aud"], "a string, not an array")
+			assert.Equal(t, tc.typ, token.Header["typ"])
+		}
+	}
 }
 
 func TestClientKeyThatCannotSignIsATemporaryFailure(t *testing.T) {

@@ -68,33 +68,82 @@ func ExampleClientCredentials() {
 	// Output: {"path":"/invoices","token":1,"user":"billing"}
 }
 
-// kubernetes exchanges the token of a pod's service account (RFC 7523 section 2.1).
-type kubernetes struct{ read func() (string, error) }
+// A device grants itself a token with what its user has typed (a grant of this server).
+type device struct{ code func() (string, error) }
 
-func (g kubernetes) Request(context.Context, reauth.Token) (url.Values, error) {
-	assertion, err := g.read()
-	return url.Values{
-		"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"},
-		"assertion":  {assertion},
-	}, err
+func (g device) Request(context.Context, reauth.Token) (url.Values, error) {
+	code, err := g.code()
+	return url.Values{"grant_type": {"urn:example:device"}, "code": {code}}, err
 }
 
 // A grant that this package does not have is a type with one method.
 func ExampleGrant() {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		fmt.Println("asked with", req.PostFormValue("assertion"))
+		fmt.Println("asked with", req.PostFormValue("code"))
 		_, _ = io.WriteString(w, `{"access_token":"access-1","expires_in":300}`)
 	}))
 	defer server.Close()
 
 	r := &oauth.Refresher{
 		TokenURL: server.URL,
-		Grant:    kubernetes{read: func() (string, error) { return "eyJ...", nil }},
+		Grant:    device{code: func() (string, error) { return "WDJB-MJHT", nil }},
 	}
 	tok, err := r.Refresh(context.Background(), reauth.Token{})
 	fmt.Println(tok.AccessToken, err)
 	// Output:
-	// asked with eyJ...
+	// asked with WDJB-MJHT
+	// access-1 <nil>
+}
+
+// A pod authenticates with the token that Kubernetes keeps in a file, and replaces there.
+func ExampleAssertionFile() {
+	_ = &oauth.Refresher{
+		TokenURL:  "https://login.example.com/tenant/token",
+		ClientID:  "billing",
+		Assertion: oauth.AssertionFile("/var/run/secrets/tokens/login.example.com"),
+		Grant:     oauth.ClientCredentials{},
+	}
+}
+
+// A user's token at the company's identity provider is exchanged for an assertion to
+// another domain (RFC 8693), whose server gives a token for that (RFC 7523): one grant in
+// front of another.
+func ExampleTokenExchange() {
+	idp := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		fmt.Println("the identity provider gets", req.PostFormValue("subject_token"))
+		_, _ = io.WriteString(w, `{"access_token":"assertion-1","issued_token_type":"urn:ietf:params:oauth:token-type:jwt","token_type":"N_A"}`)
+	}))
+	defer idp.Close()
+	domain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		fmt.Println("the other domain gets", req.PostFormValue("assertion"))
+		_, _ = io.WriteString(w, `{"access_token":"access-1","token_type":"Bearer","expires_in":300}`)
+	}))
+	defer domain.Close()
+
+	exchange := &oauth.Refresher{
+		TokenURL: idp.URL,
+		ClientID: "portal",
+		Grant: oauth.TokenExchange{
+			// in a real program the token of the user's session there, from its Transport
+			Subject:       func(context.Context) (string, error) { return "id-token-of-ann", nil },
+			SubjectType:   oauth.TokenTypeIDToken,
+			RequestedType: oauth.TokenTypeJWT,
+			Audience:      []string{domain.URL},
+		},
+	}
+	r := &oauth.Refresher{
+		TokenURL: domain.URL,
+		ClientID: "portal",
+		Grant: oauth.JWTBearer{Assertion: func(ctx context.Context) (string, error) {
+			tok, err := exchange.Refresh(ctx, reauth.Token{})
+			return tok.AccessToken, err
+		}},
+	}
+	tok, err := r.Refresh(context.Background(), reauth.Token{})
+	fmt.Println(tok.AccessToken, err)
+	// Output:
+	// the identity provider gets id-token-of-ann
+	// the other domain gets assertion-1
 	// access-1 <nil>
 }
 

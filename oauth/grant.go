@@ -10,10 +10,15 @@ import (
 
 // A Grant says what a token is obtained with (RFC 6749 section 1.3).
 //
-// A Grant may also have these methods. Without them, both are taken to return false.
+// A Grant may also have these methods. Without them, the first two are taken to return
+// false.
 //
 //	NeedsToken() bool  // it can do nothing for a session that has no token
 //	NeedsClient() bool // the server must know the client, so ClientID is required
+//	Validate() error   // what is wrong with its fields; Refresher.Validate reports it
+//
+// The grants of this package are [ClientCredentials], [JWTBearer] and [TokenExchange]. One
+// can stand behind another: its function asks a Refresher of its own.
 type Grant interface {
 	// Request returns the parameters that make a token request one of this grant, with
 	// grant_type among them. The Refresher copies them and adds its Params, its Scopes,

@@ -29,13 +29,21 @@ import (
 // log/slog shows no secret.
 type Refresher struct {
 	// TokenURL is the token endpoint (RFC 6749 section 3.2): an absolute http or https
-	// URL without a fragment. Required. Secrets are sent there as they are, so plain
-	// http is for local servers.
+	// URL without a fragment. Required, unless Issuer is set. Secrets are sent there as
+	// they are, so plain http is for local servers.
 	TokenURL string
 
 	// RevocationURL is where Revoke sends tokens (RFC 7009). Empty if the server has no
 	// such endpoint.
 	RevocationURL string
+
+	// Issuer is what the server calls itself (RFC 8414 section 2), to the letter. It is
+	// the audience of what ClientKey signs, as rfc7523bis requires. Without a TokenURL
+	// the endpoints are found with [Discover] when they are first needed, once for all
+	// callers, and again after an hour, after a failure, and when an endpoint does not
+	// answer. Ones that were found before are used while the server can't be asked. A
+	// failure is temporary. Optional.
+	Issuer string
 
 	// ClientID identifies the program to the server (RFC 6749 section 2.2). Empty if
 	// the server does not need it.
@@ -49,6 +57,13 @@ type Refresher struct {
 	// ClientKey authenticates the client by a private key instead of a secret; see
 	// [AuthStylePrivateKeyJWT].
 	ClientKey ClientKey
+
+	// Assertion, in place of ClientKey, returns the assertion that authenticates the
+	// client (RFC 7523 section 2.2): one from a key service, from a file ([AssertionFile])
+	// or from the platform that the program runs on. It is called for each request that
+	// is sent, concurrently, and should return one that has not been used. Whatever its
+	// error is, the failure of the request is temporary.
+	Assertion func(context.Context) (string, error)
 
 	// AuthStyle says how the client authenticates; see there for the zero value.
 	AuthStyle AuthStyle
@@ -126,8 +141,12 @@ func (r *Refresher) Refresh(ctx context.Context, old reauth.Token) (reauth.Token
 	maps.Copy(form, r.Params)
 	secrets = append(secrets, tokenserver.RequestSecrets(nil, r.Params)...)
 
+	target, _, err := r.endpoints(ctx)
+	if err != nil {
+		return reauth.Token{}, err
+	}
 	sent := time.Now() // before the server starts to count
-	a, err := r.post(ctx, r.TokenURL, form, secrets)
+	a, err := r.post(ctx, target, form, secrets)
 	if err != nil {
 		return reauth.Token{}, err
 	}
@@ -204,11 +223,13 @@ func (r *Refresher) refusal(a *tokenserver.JSONAnswer, code string, renews bool)
 	if a.Status < 500 && !tokenserver.IsTemporary(a.Status) {
 		switch code {
 		case "invalid_client":
-			return errors.New("the program is misconfigured: its ClientID, ClientSecret, ClientKey or AuthStyle is not accepted")
+			return errors.New("the program is misconfigured: its ClientID, ClientSecret, ClientKey, Assertion or AuthStyle is not accepted")
 		case "unauthorized_client", "unsupported_grant_type":
 			return errors.New("the program is misconfigured: its client may not use this grant")
 		case "invalid_scope":
 			return errors.New("the program is misconfigured: its Scopes are not granted")
+		case "invalid_target": // RFC 8707 section 2, RFC 8693 section 2.2.2
+			return errors.New("the program is misconfigured: its resource or audience is not accepted")
 		case "invalid_grant":
 			if !renews {
 				return errors.New("the program is misconfigured: its grant is not accepted")
@@ -220,16 +241,24 @@ func (r *Refresher) refusal(a *tokenserver.JSONAnswer, code string, renews bool)
 
 // Revoke implements [reauth.Revoker]. It revokes the refresh token, and with it the
 // access tokens issued for it, or the access token if there is no refresh token (RFC
-// 7009 section 2.1). Without a RevocationURL it does nothing and returns nil. Params
-// are not sent.
+// 7009 section 2.1). Without a RevocationURL, or one that was discovered, it does nothing
+// and returns nil. Params are not sent.
 func (r *Refresher) Revoke(ctx context.Context, tok reauth.Token) error {
 	if err := r.Validate(); err != nil {
 		return err
 	}
+	if tok.AccessToken == "" && tok.RefreshToken == "" {
+		return nil
+	}
+	target := r.RevocationURL
+	if target == "" {
+		var err error
+		if _, target, err = r.endpoints(ctx); err != nil || target == "" {
+			return err
+		}
+	}
 	form := url.Values{}
 	switch {
-	case r.RevocationURL == "" || tok.AccessToken == "" && tok.RefreshToken == "":
-		return nil
 	case tok.RefreshToken != "":
 		form.Set("token", tok.RefreshToken)
 		form.Set("token_type_hint", "refresh_token")
@@ -237,7 +266,7 @@ func (r *Refresher) Revoke(ctx context.Context, tok reauth.Token) error {
 		form.Set("token", tok.AccessToken)
 		form.Set("token_type_hint", "access_token")
 	}
-	a, err := r.post(ctx, r.RevocationURL, form, redact.Forms(tok.RefreshToken, tok.AccessToken))
+	a, err := r.post(ctx, target, form, redact.Forms(tok.RefreshToken, tok.AccessToken))
 	if err != nil {
 		return err
 	}
@@ -258,7 +287,7 @@ func (r *Refresher) Revoke(ctx context.Context, tok reauth.Token) error {
 // post sends form together with the client's authentication. An error means that there
 // was no answer.
 func (r *Refresher) post(ctx context.Context, target string, form url.Values, secrets []string) (*tokenserver.JSONAnswer, error) {
-	header, own, err := r.authenticate(form)
+	header, own, err := r.authenticate(ctx, form)
 	if err != nil {
 		return nil, err
 	}
@@ -268,8 +297,10 @@ func (r *Refresher) post(ctx context.Context, target string, form url.Values, se
 	}
 	a, err := tokenserver.Send(tokenserver.WithinOrigin(r.Client), req, append(secrets, own...))
 	if err != nil {
+		r.unanswered(0)
 		return nil, err
 	}
+	r.unanswered(a.Status)
 	return tokenserver.ReadJSON(a), nil
 }
 
@@ -286,7 +317,14 @@ func (r *Refresher) Validate() error {
 		return errors.New("oauth: the Refresher is a nil pointer")
 	}
 	f := settings.Of("oauth: Refresher")
-	f.URL("TokenURL", r.TokenURL)
+	if r.TokenURL != "" || r.Issuer == "" {
+		f.URL("TokenURL", r.TokenURL)
+	}
+	if r.Issuer != "" {
+		if _, why := parseIssuer(r.Issuer); why != "" {
+			f.Add("Issuer", redact.URL(r.Issuer), why)
+		}
+	}
 	if r.RevocationURL != "" {
 		f.URL("RevocationURL", r.RevocationURL)
 	}
@@ -294,7 +332,16 @@ func (r *Refresher) Validate() error {
 	r.validateGrant(f)
 	r.validateClient(f)
 	r.validateParams(f)
-	return f.Err()
+	return errors.Join(f.Err(), r.grantFault())
+}
+
+// grantFault returns what a Grant says is wrong with itself.
+func (r *Refresher) grantFault() error {
+	g, ok := r.Grant.(interface{ Validate() error })
+	if v := reflect.ValueOf(r.Grant); !ok || v.Kind() == reflect.Pointer && v.IsNil() {
+		return nil
+	}
+	return g.Validate()
 }
 
 func (r *Refresher) validateGrant(f *settings.Faults) {
@@ -303,7 +350,7 @@ func (r *Refresher) validateGrant(f *settings.Faults) {
 		return
 	}
 	g, ok := r.Grant.(interface{ NeedsClient() bool })
-	if ok && g.NeedsClient() && r.ClientID == "" && r.ClientSecret == "" && r.ClientKey.Signer == nil {
+	if ok && g.NeedsClient() && r.ClientID == "" && r.ClientSecret == "" && r.ClientKey.Signer == nil && r.Assertion == nil {
 		f.Add("ClientID", `""`, fmt.Sprintf("must be set for the Grant, a %T", r.Grant))
 	}
 }
@@ -333,7 +380,7 @@ func (r *Refresher) validateParams(f *settings.Faults) {
 
 // String describes the Refresher without its secrets.
 func (r Refresher) String() string {
-	return fmt.Sprintf("[oauth.Refresher %s]", redact.URL(r.TokenURL))
+	return fmt.Sprintf("[oauth.Refresher %s]", redact.URL(settings.OrDefault(r.TokenURL, r.Issuer)))
 }
 
 // Format writes String whatever the verb, so that no verb reaches the fields.

@@ -510,11 +510,16 @@ func TestNothingShowsASecret(t *testing.T) {
 	params := url.Values{"subject_token": {"params " + word}}
 	key := oauth.ClientKey{Signer: ecKey}
 	for name, r := range map[string]oauth.Refresher{
-		"URL":       {TokenURL: at},
-		"basic":     {TokenURL: "https://id.example.com/token", ClientSecret: "client " + word + "/+&", Params: params},
-		"form":      {TokenURL: at, ClientSecret: "client " + word + "/+&", AuthStyle: oauth.AuthStyleForm, Params: params},
-		"assertion": {TokenURL: at, ClientKey: key},
-		"program":   {TokenURL: "https://id.example.com/token", ClientSecret: "client " + word + `"\`, Params: params, Grant: oauth.ClientCredentials{}},
+		"URL":                      {TokenURL: at},
+		"basic":                    {TokenURL: "https://id.example.com/token", ClientSecret: "client " + word + "/+&", Params: params},
+		"form":                     {TokenURL: at, ClientSecret: "client " + word + "/+&", AuthStyle: oauth.AuthStyleForm, Params: params},
+		"assertion":                {TokenURL: at, ClientKey: key},
+		"program":                  {TokenURL: "https://id.example.com/token", ClientSecret: "client " + word + `"\`, Params: params, Grant: oauth.ClientCredentials{}},
+		"assertion from elsewhere": {TokenURL: "https://id.example.com/token", Assertion: returning("assertion " + word + "/+&")},
+		"JWT bearer":               {TokenURL: "https://id.example.com/token", Grant: oauth.JWTBearer{Assertion: returning("assertion " + word)}},
+		"exchange": {TokenURL: "https://id.example.com/token", Grant: oauth.TokenExchange{
+			Subject: returning("subject " + word), Actor: returning("actor " + word),
+		}},
 		"grant": {TokenURL: "https://id.example.com/token", Grant: &userGrant{form: url.Values{
 			"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"}, "assertion": {"assertion " + word},
 		}}},

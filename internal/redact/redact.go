@@ -111,13 +111,13 @@ func quote(s string) string {
 }
 
 // Code returns an error code of a token server without the secrets. The codes of RFC
-// 6749 section 5.2 and RFC 7009 section 2.2.1 stay as they are: programs compare
+// 6749 section 5.2, RFC 7009 section 2.2.1 and RFC 8707 section 2 stay as they are: programs compare
 // them, and a secret may be as short as a word.
 func Code(code string, secrets []string) string {
 	switch code {
 	case "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client",
 		"unsupported_grant_type", "invalid_scope", "invalid_token", "unsupported_token_type",
-		"server_error", "temporarily_unavailable", "access_denied", "slow_down":
+		"server_error", "temporarily_unavailable", "access_denied", "slow_down", "invalid_target":
 		return code
 	}
 	return Text(code, secrets)

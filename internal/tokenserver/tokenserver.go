@@ -5,6 +5,7 @@ package tokenserver
 
 import (
 	"compress/gzip"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -41,6 +42,18 @@ type Answer struct {
 
 // Text returns a copy of what was read of the body.
 func (a *Answer) Text() []byte { return slices.Clone(a.text) }
+
+// Object returns the members of the JSON object that is the body.
+func (a *Answer) Object() (map[string]json.RawMessage, error) {
+	if a.fault != nil {
+		return nil, a.fault
+	}
+	var members map[string]json.RawMessage
+	if json.Unmarshal(withoutByteOrderMark(a.text), &members) != nil || members == nil {
+		return nil, errors.New("the answer is not a JSON object")
+	}
+	return members, nil
+}
 
 // Late returns the error for an answer whose body had not arrived when the context of
 // the request was done, or nil.

@@ -1,0 +1,285 @@
+package oauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/reauth-go/reauth/internal/redact"
+	"github.com/reauth-go/reauth/internal/tokenserver"
+)
+
+// Metadata is what an authorization server says about itself (RFC 8414 section 2, OpenID
+// Connect Discovery section 3). A member that is missing, or is of an unexpected type, is
+// empty here.
+type Metadata struct {
+	Issuer                             string
+	AuthorizationEndpoint              string
+	TokenEndpoint                      string
+	RevocationEndpoint                 string
+	IntrospectionEndpoint              string
+	DeviceAuthorizationEndpoint        string
+	PushedAuthorizationRequestEndpoint string
+	RegistrationEndpoint               string
+	UserinfoEndpoint                   string
+	EndSessionEndpoint                 string
+	JWKSURI                            string
+
+	ScopesSupported                            []string
+	GrantTypesSupported                        []string
+	CodeChallengeMethodsSupported              []string
+	TokenEndpointAuthMethodsSupported          []string
+	TokenEndpointAuthSigningAlgValuesSupported []string
+	DPoPSigningAlgValuesSupported              []string // RFC 9449 section 5.1
+
+	// Members are all members of the document as they are, also the ones above. Nothing
+	// about the others is checked.
+	Members map[string]json.RawMessage
+}
+
+// endpoints are the members that are URLs of the server.
+func (m *Metadata) endpoints() map[string]*string {
+	return map[string]*string{
+		"authorization_endpoint":                &m.AuthorizationEndpoint,
+		"token_endpoint":                        &m.TokenEndpoint,
+		"revocation_endpoint":                   &m.RevocationEndpoint,
+		"introspection_endpoint":                &m.IntrospectionEndpoint,
+		"device_authorization_endpoint":         &m.DeviceAuthorizationEndpoint,
+		"pushed_authorization_request_endpoint": &m.PushedAuthorizationRequestEndpoint,
+		"registration_endpoint":                 &m.RegistrationEndpoint,
+		"userinfo_endpoint":                     &m.UserinfoEndpoint,
+		"end_session_endpoint":                  &m.EndSessionEndpoint,
+		"jwks_uri":                              &m.JWKSURI,
+	}
+}
+
+// Discover fetches the metadata of the authorization server that calls itself issuer: by
+// RFC 8414 section 3, or else by OpenID Connect Discovery section 4. The client sends the
+// requests; nil means a plain http.Client. It must not be one that needs the server.
+//
+// A document counts only if its issuer is the given one to the letter, a final slash
+// included, and its endpoints are URLs of the same scheme: an https issuer has no http
+// endpoint. They may be on other hosts. A redirect is followed within its origin only. At
+// most one MiB is read.
+//
+// The error names both URLs and says why neither has such a document. It never wraps
+// [reauth.ErrSignInRequired].
+func Discover(ctx context.Context, issuer string, client *http.Client) (*Metadata, error) {
+	at, why := parseIssuer(issuer)
+	if why != "" {
+		return nil, fmt.Errorf("oauth: discovering %s: the issuer %s", redact.URL(issuer), why)
+	}
+	// Either way a terminating slash is removed, and compared nonetheless.
+	path := strings.TrimSuffix(at.EscapedPath(), "/")
+	host := at.Scheme + "://" + at.Host
+	m, err := discoverAt(ctx, host+"/.well-known/oauth-authorization-server"+path, issuer, at.Scheme, client)
+	if err == nil {
+		return m, nil
+	}
+	if ctx.Err() == nil {
+		m, second := discoverAt(ctx, host+path+"/.well-known/openid-configuration", issuer, at.Scheme, client)
+		if second == nil {
+			return m, nil
+		}
+		err = fmt.Errorf("%w; %w", err, second)
+	}
+	return nil, fmt.Errorf("oauth: discovering %s: %w", redact.URL(issuer), err)
+}
+
+func discoverAt(ctx context.Context, target, issuer, scheme string, client *http.Client) (*Metadata, error) {
+	members, err := document(ctx, target, "issuer", issuer, client)
+	if err != nil {
+		return nil, err
+	}
+	m := &Metadata{
+		Issuer:                                     issuer,
+		ScopesSupported:                            list(members["scopes_supported"]),
+		GrantTypesSupported:                        list(members["grant_types_supported"]),
+		CodeChallengeMethodsSupported:              list(members["code_challenge_methods_supported"]),
+		TokenEndpointAuthMethodsSupported:          list(members["token_endpoint_auth_methods_supported"]),
+		DPoPSigningAlgValuesSupported:              list(members["dpop_signing_alg_values_supported"]),
+		TokenEndpointAuthSigningAlgValuesSupported: list(members["token_endpoint_auth_signing_alg_values_supported"]),
+		Members: members,
+	}
+	for name, field := range m.endpoints() {
+		*field = text(members[name])
+		if *field != "" && !isURL(*field, scheme) {
+			return nil, fmt.Errorf("GET %s: its %s is %s, which is not an %s URL", redact.URL(target), name, shown(*field), scheme)
+		}
+	}
+	return m, nil
+}
+
+// ResourceMetadata is what an API says about itself (RFC 9728 section 2). A member that is
+// missing, or is of an unexpected type, is empty here.
+type ResourceMetadata struct {
+	Resource                      string
+	AuthorizationServers          []string // issuers, for Discover
+	ScopesSupported               []string
+	BearerMethodsSupported        []string
+	DPoPSigningAlgValuesSupported []string
+	DPoPBoundAccessTokensRequired bool
+	JWKSURI                       string
+
+	// Members are all members of the document as they are. Nothing about the others is
+	// checked.
+	Members map[string]json.RawMessage
+}
+
+// DiscoverResource fetches the metadata of the API at the URL resource (RFC 9728 section
+// 3), which names the servers that issue tokens for it. A document counts only if its
+// resource is the given one to the letter (section 3.3), and if what is named by an https
+// resource has https URLs. What else is said at [Discover] holds here too.
+func DiscoverResource(ctx context.Context, resource string, client *http.Client) (*ResourceMetadata, error) {
+	m, err := discoverResource(ctx, resource, client)
+	if err != nil {
+		return nil, fmt.Errorf("oauth: discovering the resource %s: %w", redact.URL(resource), err)
+	}
+	return m, nil
+}
+
+func discoverResource(ctx context.Context, resource string, client *http.Client) (*ResourceMetadata, error) {
+	at, why := parseIdentifier(resource)
+	if why != "" {
+		return nil, errors.New("it " + why)
+	}
+	// Unlike that of an issuer, a path keeps its terminating slash, and the query counts.
+	target := at.Scheme + "://" + at.Host + "/.well-known/oauth-protected-resource"
+	if path := at.EscapedPath(); path != "/" {
+		target += path
+	}
+	if at.RawQuery != "" {
+		target += "?" + at.RawQuery
+	}
+	members, err := document(ctx, target, "resource", resource, client)
+	if err != nil {
+		return nil, err
+	}
+	m := &ResourceMetadata{
+		Resource:                      resource,
+		AuthorizationServers:          list(members["authorization_servers"]),
+		ScopesSupported:               list(members["scopes_supported"]),
+		BearerMethodsSupported:        list(members["bearer_methods_supported"]),
+		DPoPSigningAlgValuesSupported: list(members["dpop_signing_alg_values_supported"]),
+		DPoPBoundAccessTokensRequired: string(members["dpop_bound_access_tokens_required"]) == "true",
+		JWKSURI:                       text(members["jwks_uri"]),
+		Members:                       members,
+	}
+	for _, named := range append(slices.Clone(m.AuthorizationServers), m.JWKSURI) {
+		if named != "" && !isURL(named, "https") && (at.Scheme == "https" || !isURL(named, "http")) {
+			return nil, fmt.Errorf("GET %s: it names %s, which is not an https URL", redact.URL(target), shown(named))
+		}
+	}
+	return m, nil
+}
+
+// An answerError is that a server's answer is no metadata of the one that was asked for.
+type answerError struct {
+	target     string
+	status     int
+	retryAfter time.Duration
+	why        string
+}
+
+func (e *answerError) Error() string { return fmt.Sprintf("GET %s: %s", redact.URL(e.target), e.why) }
+
+// document fetches a metadata document, in which the named member has to be identifier.
+func document(ctx context.Context, target, member, identifier string, client *http.Client) (map[string]json.RawMessage, error) {
+	req, err := tokenserver.NewRequest(ctx, http.MethodGet, target, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	a, err := tokenserver.Send(tokenserver.WithinOrigin(client), req, nil)
+	if err != nil {
+		return nil, errorWithoutPrefix{err}
+	}
+	failure := &answerError{target: target, status: a.Status, retryAfter: a.RetryAfter}
+	if a.Status != http.StatusOK {
+		failure.why = fmt.Sprintf("the server answered %d", a.Status)
+		return nil, failure
+	}
+	members, err := a.Object()
+	if late := a.Late(); late != nil {
+		return nil, errorWithoutPrefix{late}
+	}
+	if err != nil {
+		failure.why = err.Error()
+		return nil, failure
+	}
+	if found := text(members[member]); found != identifier {
+		failure.why = fmt.Sprintf("its %s is %s, which must be the same to the letter", member, shown(found))
+		return nil, failure
+	}
+	return members, nil
+}
+
+// An errorWithoutPrefix is one of package tokenserver, inside one of this package.
+type errorWithoutPrefix struct{ error }
+
+func (e errorWithoutPrefix) Error() string { return strings.TrimPrefix(e.error.Error(), "reauth: ") }
+func (e errorWithoutPrefix) Unwrap() error { return e.error }
+
+// parseIssuer returns what is wrong with an issuer (RFC 8414 section 2), or "".
+func parseIssuer(raw string) (u *url.URL, why string) {
+	u, why = parseIdentifier(raw)
+	if why == "" && strings.Contains(raw, "?") {
+		why = "must have no query (RFC 8414 section 2)"
+	}
+	return u, why
+}
+
+func parseIdentifier(raw string) (u *url.URL, why string) {
+	u, err := url.Parse(raw)
+	switch {
+	case raw == "":
+		why = "must be set"
+	case err != nil:
+		why = "is not a URL"
+	case u.Scheme != "https" && u.Scheme != "http":
+		why = "must begin with https:// or http://"
+	case u.Hostname() == "":
+		why = "has no host"
+	case u.User != nil:
+		why = "must have no user info"
+	case strings.Contains(raw, "#"):
+		why = "must have no fragment"
+	}
+	return u, why
+}
+
+// isURL reports whether raw is the URL of an endpoint.
+func isURL(raw, scheme string) bool {
+	u, err := url.Parse(raw)
+	return err == nil && u.Scheme == scheme && u.Hostname() != "" && !strings.Contains(raw, "#")
+}
+
+// shown returns a URL that a server has sent as an error may show it.
+func shown(raw string) string {
+	const longest = 200
+	if len(raw) > longest {
+		raw = raw[:longest]
+	}
+	return redact.URL(raw)
+}
+
+// text returns a member that is a string, or "".
+func text(raw json.RawMessage) (s string) {
+	if json.Unmarshal(raw, &s) != nil {
+		return ""
+	}
+	return s
+}
+
+// list returns a member that is an array of strings, or nil.
+func list(raw json.RawMessage) (all []string) {
+	if json.Unmarshal(raw, &all) != nil {
+		return nil
+	}
+	return all
+}
