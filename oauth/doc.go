@@ -21,11 +21,16 @@
 //		Grant:        oauth.ClientCredentials{},
 //	},
 //
-// Any other grant is a type with one method.
+// [JWTBearer] and [TokenExchange] obtain one with an assertion or a token from elsewhere. Any
+// other grant is a type with one method.
+//
+// With an Issuer and without a TokenURL the Refresher finds the endpoints by itself; see
+// [Discover].
 //
 // The token server's answer decides whether the session is kept. Only invalid_grant, or
 // one of Refresher.FinalCodes, in answer to the session's refresh token means that the
 // user must sign in again, and what Refresher.Final says. A server that is down or busy, a
 // misconfigured client or an answer without a token never does. The module's
-// docs/providers.md has the settings for well-known servers.
+// docs/providers.md has the settings for well-known servers, docs/standards.md the standards
+// that are supported.
 package oauth

@@ -2911,7 +2911,7 @@ var mutants = []mutant{
 		tests:  "DiscoveryFollowsARedirect",
 	},
 	{
-		name:   "discovery: only a place is looked at",
+		name:   "discovery: only one place is looked at",
 		file:   "oauth/discover.go",
 		line:   "\tif ctx.Err() == nil {\n\t\tm, second",
 		broken: "\tif false {\n\t\tm, second",
