@@ -2795,7 +2795,7 @@ var mutants = []mutant{
 		name:   "assertions: an error of the source signs out",
 		file:   "oauth/assertion.go",
 		line:   "\terr = redact.Without(err, reauth.ErrSignInRequired, redact.ContextErrors...)\n",
-		broken: "",
+		broken: "\t_ = reauth.ErrSignInRequired\n",
 		tests:  "AssertionThatCannotBeHad",
 	},
 	{

@@ -46,7 +46,11 @@ var (
 	flaskJWT     = server{"flask-jwt-extended", startFlask, "/me", "/sha256", renewFlask}
 )
 
-func startOIDC(t *testing.T) *program {
+func startOIDC(t *testing.T) *program { return startNode(t, "oidc/server.mjs", seconds()) }
+
+// startNode starts a program that needs the packages in the folder oidc.
+func startNode(t *testing.T, script string, args ...string) *program {
+	t.Helper()
 	const install = "npm ci, in internal/realservers/oidc"
 	node, err := exec.LookPath("node")
 	if err != nil {
@@ -55,7 +59,7 @@ func startOIDC(t *testing.T) *program {
 	if _, err := os.Stat("oidc/node_modules/oidc-provider/package.json"); err != nil {
 		missing(t, "the npm package oidc-provider is not installed", install)
 	}
-	return start(t, node, "oidc/server.mjs", seconds())
+	return start(t, node, append([]string{script}, args...)...)
 }
 
 func startDjango(t *testing.T) *program {
