@@ -18,7 +18,8 @@ import (
 // temporary files that [New] removes.
 //
 // A session that is locked at that moment is left alone, and a token that is saved meanwhile
-// is never deleted. Purge is safe while other processes use the folder. If it fails with some
+// is never deleted. [Store.Watch] tells of what was deleted, also that of this Store, because
+// its program may still use the token. Purge is safe while other processes use the folder. If it fails with some
 // sessions it goes on with the others, and returns the first error.
 func (s *Store) Purge(ctx context.Context, olderThan time.Duration) (int, error) {
 	if olderThan <= 0 {
@@ -105,10 +106,8 @@ func (s *Store) purgeOne(ctx context.Context, root *os.Root, name string, before
 		_ = l.lock.Unlock()
 		return false, err
 	}
-	s.watches.writing(name, absent)
 	deleted, err = takeAway(ctx, root, name, before)
 	if _, missing := root.Lstat(name + tokenSuffix); !errors.Is(missing, fs.ErrNotExist) {
-		s.watches.notDeleted(name)
 		_ = l.lock.Unlock()
 		return deleted, err
 	}

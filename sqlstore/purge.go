@@ -18,6 +18,9 @@ import (
 // the keys of the whole table once. If it fails, the number is that of the sessions that
 // were deleted before.
 //
+// [Store.Watch] tells of what was deleted, also that of this Store, because its program may
+// still use the token.
+//
 // olderThan must be positive. Choose it longer than refresh tokens live without being used.
 func (s *Store) Purge(ctx context.Context, olderThan time.Duration) (int, error) {
 	if olderThan <= 0 {
@@ -49,7 +52,7 @@ func (s *Store) deleteUnused(ctx context.Context, olderThan time.Duration) (dele
 			if err != nil || len(keys) == 0 {
 				return err
 			}
-			n, err = s.exec(ctx, s.statements.purge, padded(keys, age, upgraded, s.changeMark())...)
+			n, err = s.exec(ctx, s.statements.purge, padded(keys, age, upgraded, "purge."+s.changeMark())...)
 			return err
 		})
 		deleted += int(n)

@@ -134,16 +134,18 @@ func TestWatchTellsWhatOthersDo(t *testing.T) {
 	})
 }
 
+// Also what its own store has purged, whose program may still use the token.
 func TestWatchTellsWhatPurgeDeletes(t *testing.T) {
 	onEachWatch(t, func(t *testing.T, d database, open func() *sqlstore.Store) {
 		store, other := open(), open()
 		require.NoError(t, other.Save(t.Context(), "old", token("1")))
 		mustExec(t, d.connect(t), "UPDATE "+d.table()+" SET saved_at = 1 WHERE session = 'old'")
-		w := watch(t, store)
+		w, own := watch(t, store), watch(t, other)
 		n, err := other.Purge(t.Context(), time.Hour)
 		require.NoError(t, err)
 		require.Equal(t, 1, n)
 		w.hears(t, "old")
+		own.hears(t, "old")
 	})
 }
 

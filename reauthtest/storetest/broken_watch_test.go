@@ -33,7 +33,7 @@ type watched struct {
 
 	tellsNobody, tellsNoDelete, tellsItsOwn, saysNothingAtFirst, tellsOneWatch, ignoresItsEnd, endsWithoutCause,
 	takesNil, catchesPanics,
-	purgesNothing, purgesAll, purgesTheLocked, countsWrong, takesNoTime bool
+	purgesNothing, purgesAll, purgesSilently, purgesTheLocked, countsWrong, takesNoTime bool
 }
 
 func (s *watched) Save(ctx context.Context, session string, tok reauth.Token) error {
@@ -48,11 +48,13 @@ func (s *watched) Delete(ctx context.Context, session string) error {
 	return s.MemoryStore.Delete(ctx, session)
 }
 
-func (s *watched) tell(session string) {
+func (s *watched) tell(session string) { s.tellOf(session, s.tellsItsOwn) }
+
+func (s *watched) tellOf(session string, own bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for w := range s.watchers {
-		if !s.tellsNobody && (w.of != s || s.tellsItsOwn) {
+		if !s.tellsNobody && (w.of != s || own) {
 			w.news <- session
 		}
 	}
@@ -108,7 +110,12 @@ func (s *watched) Purge(ctx context.Context, olderThan time.Duration) (int, erro
 	case s.purgesTheLocked && olderThan > 0:
 		_ = s.MemoryStore.Delete(ctx, "storetest purged locked")
 	}
+	const session = "storetest watched purge" // of this one it tells
+	_, before, _ := s.MemoryStore.Load(ctx, session)
 	n, err := s.MemoryStore.Purge(ctx, olderThan)
+	if _, after, _ := s.MemoryStore.Load(ctx, session); before && !after {
+		s.tellOf(session, !s.purgesSilently)
+	}
 	if s.countsWrong {
 		n *= 2
 	}
@@ -138,6 +145,7 @@ var watchDefects = map[string]struct {
 	"no news of a delete under a lock":   {watched{tellsNoDelete: true}, "Watch/TellsWhatOthersDoUnderALock", true},
 	"news of oneself":                    {watched{tellsItsOwn: true}, "Watch/DoesNotTellItsOwn", false},
 	"nothing is missed at the beginning": {watched{saysNothingAtFirst: true}, "Watch/TellsWhatOthersDo", true},
+	"no news of its own purge":           {watched{purgesSilently: true}, "Watch/TellsWhatIsPurged", true},
 	"one Watch at a time":                {watched{tellsOneWatch: true}, "Watch/MayBeCalledSeveralTimes", true},
 	"Watch outlasts its context":         {watched{ignoresItsEnd: true}, "Watch/EndsWithItsContext", true},
 	"Watch ends without the cause":       {watched{endsWithoutCause: true}, "Watch/EndsWithItsContext", false},

@@ -122,6 +122,7 @@ var watchTests = []test{
 	{"TellsWhatOthersDo", watchTellsWhatOthersDo},
 	{"TellsWhatOthersDoUnderALock", watchTellsWhatOthersDoUnderALock},
 	{"DoesNotTellItsOwn", watchDoesNotTellItsOwn},
+	{"TellsWhatIsPurged", watchTellsWhatIsPurged},
 	{"MayBeCalledSeveralTimes", watchMayBeCalledSeveralTimes},
 	{"EndsWithItsContext", watchEndsWithItsContext},
 	{"NeedsBothFunctions", watchNeedsBothFunctions},

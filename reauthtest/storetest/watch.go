@@ -137,6 +137,25 @@ func watchMayBeCalledSeveralTimes(t *testing.T, s Storage) {
 	second.hears(t, session, "a delete, after another Watch has ended")
 }
 
+// watchTellsWhatIsPurged tests that a Transport learns of a token that a Purge has deleted,
+// also one of its own store.
+func watchTellsWhatIsPurged(t *testing.T, s Storage) {
+	store, ok := openWatching(t, s).(purgingStore)
+	if !ok {
+		t.Skip("the store has no method Purge")
+	}
+	other, session := openWatching(t, s), "storetest watched purge"
+	own, elsewhere := listen(t, store.(watchingStore)), listen(t, other)
+	mustBeAbsent(t, other, session)
+	require.NoError(t, store.Save(t.Context(), session, full(session)))
+	elsewhere.hears(t, session, "a save")
+	mustLoad(t, store, session)
+	mustLoad(t, other, session)
+	purgeUntilGone(t, store, session)
+	own.hears(t, session, "a purge by the same store")
+	elsewhere.hears(t, session, "a purge")
+}
+
 func watchEndsWithItsContext(t *testing.T, s Storage) {
 	store := openWatching(t, s)
 	l := listen(t, store)
