@@ -352,9 +352,10 @@ func TestNoTokenInTheErrorsOfTheDatabase(t *testing.T) {
 
 func TestNoPasswordInTheErrorsOfTheDriver(t *testing.T) {
 	d := newPostgres(t).(postgres)
-	s := *d.server
-	s.port = closedPort(t)
-	p := postgres{&s, d.name}
+	elsewhere := *d.guarded
+	elsewhere.port = closedPort(t)
+	s := &server{guarded: &elsewhere, bin: d.bin}
+	p := postgres{s, d.name}
 	store := newStore(t, p, 0)
 	_, _, err := store.Load(t.Context(), "ann")
 	require.Error(t, err)
