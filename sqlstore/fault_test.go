@@ -84,11 +84,16 @@ func (w *world) get(ctx context.Context, transport *reauth.Transport) error {
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 		return err
 	}
-	if resp.StatusCode != http.StatusOK {
-		return errors.New(resp.Status)
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return nil
+	case http.StatusUnauthorized:
+		return errRefused
 	}
-	return nil
+	return errors.New(resp.Status)
 }
+
+var errRefused = errors.New("the API has refused the token twice")
 
 // failsForNow makes a request that must fail temporarily.
 func (w *world) failsForNow(t *testing.T, ctx context.Context, transport *reauth.Transport) {
@@ -100,7 +105,7 @@ func (w *world) failsForNow(t *testing.T, ctx context.Context, transport *reauth
 }
 
 // traffic makes requests while during runs. Every request must be answered, or fail
-// temporarily.
+// temporarily, and nobody is signed out.
 func (w *world) traffic(t *testing.T, during func()) {
 	t.Helper()
 	ctx, stop := context.WithCancel(w.ctx)
@@ -115,7 +120,8 @@ func (w *world) traffic(t *testing.T, during func()) {
 					var failed *reauth.RefreshError
 					switch {
 					case err == nil, ctx.Err() != nil:
-					case errors.As(err, &failed) && !errors.Is(err, reauth.ErrSignInRequired):
+					case err == errRefused, // tokens of seconds may expire on their way on a busy machine
+						errors.As(err, &failed) && !errors.Is(err, reauth.ErrSignInRequired):
 						w.mu.Lock()
 						w.passed++
 						w.mu.Unlock()
