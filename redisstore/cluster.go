@@ -13,11 +13,20 @@ import (
 // until then. So run lets it ask now, and runs the script again if another node has the keys.
 func (s *Store) run(ctx context.Context, script *redis.Script, keys []string, args ...any) *redis.Cmd {
 	cmd := script.Run(ctx, s.client, keys, args...)
-	if cluster, ok := s.client.(*redis.ClusterClient); ok && deserted(cmd.Err()) && moved(ctx, cluster, keys[0]) {
+	if s.moved(ctx, cmd.Err(), keys[0]) {
 		cmd = script.Run(ctx, s.client, keys, args...)
 	}
 	return cmd
 }
+
+// A cluster is what a *redis.ClusterClient can do, and a type of the caller's that embeds one.
+type cluster interface {
+	ForEachMaster(ctx context.Context, fn func(ctx context.Context, node *redis.Client) error) error
+	MasterForKey(ctx context.Context, key string) (*redis.Client, error)
+	ReloadState(ctx context.Context)
+}
+
+var _ cluster = (*redis.ClusterClient)(nil)
 
 // unanswered reports whether a call has failed without an answer of Redis.
 func unanswered(err error) bool {
@@ -30,21 +39,25 @@ func deserted(err error) bool {
 	return unanswered(err) || err != nil && code(err) == "CLUSTERDOWN"
 }
 
-// moved lets the client ask which nodes have which keys, and reports whether another has
-// key now. If ctx is done, the client asks in the background.
-func moved(ctx context.Context, cluster *redis.ClusterClient, key string) bool {
-	if ctx.Err() != nil {
-		cluster.ReloadState(ctx)
+// moved reports whether a call has failed with err because another node of a cluster has key
+// now. It lets the client ask which nodes have which keys, in the background if ctx is done.
+func (s *Store) moved(ctx context.Context, err error, key string) bool {
+	c, ok := s.client.(cluster)
+	if !ok || !deserted(err) {
 		return false
 	}
-	before := master(ctx, cluster, key)
-	_ = cluster.ForEachMaster(ctx, func(context.Context, *redis.Client) error { return nil }) // asks first
-	return ctx.Err() == nil && master(ctx, cluster, key) != before
+	if ctx.Err() != nil {
+		c.ReloadState(ctx)
+		return false
+	}
+	before := master(ctx, c, key)
+	_ = c.ForEachMaster(ctx, func(context.Context, *redis.Client) error { return nil }) // asks first
+	return ctx.Err() == nil && master(ctx, c, key) != before
 }
 
 // master returns the address of the node that has key, as far as the client knows.
-func master(ctx context.Context, cluster *redis.ClusterClient, key string) string {
-	node, err := cluster.MasterForKey(ctx, key)
+func master(ctx context.Context, c cluster, key string) string {
+	node, err := c.MasterForKey(ctx, key)
 	if err != nil {
 		return ""
 	}

@@ -63,7 +63,7 @@ func startClusterPair(tb testing.TB) *pair {
 	}
 	setTimeout("60000", p.nodes...) // no failover only because the machine is busy
 	p.newClient = func() redis.UniversalClient {
-		return newClusterClient(tb, &redis.ClusterOptions{Addrs: p.addrs, DialerRetries: dials})
+		return wrappedCluster{newClusterClient(tb, &redis.ClusterOptions{Addrs: p.addrs, DialerRetries: dials})}
 	}
 	p.order = func() { require.NoError(tb, p.replica.client(tb).ClusterFailover(tb.Context()).Err()) }
 	p.hasten = func() { setTimeout("1000", p.nodes[1:]...) }

@@ -48,8 +48,8 @@ func (s *Store) Purge(ctx context.Context, olderThan time.Duration) (int, error)
 		return keys.Err()
 	}
 	_, err := do(ctx, func(ctx context.Context) (struct{}, error) {
-		if cluster, ok := s.client.(masters); ok {
-			return struct{}{}, cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return scan(ctx, node) })
+		if c, ok := s.client.(cluster); ok { // of which a SCAN would reach only one node
+			return struct{}{}, c.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return scan(ctx, node) })
 		}
 		return struct{}{}, scan(ctx, s.client)
 	})
@@ -58,14 +58,6 @@ func (s *Store) Purge(ctx context.Context, olderThan time.Duration) (int, error)
 	}
 	return int(deleted.Load()), err
 }
-
-// masters is what a *redis.ClusterClient can do, and a type of the caller's that embeds one.
-// A SCAN sent to such a client itself would reach only one of its nodes.
-type masters interface {
-	ForEachMaster(ctx context.Context, fn func(ctx context.Context, node *redis.Client) error) error
-}
-
-var _ masters = (*redis.ClusterClient)(nil)
 
 // purge deletes the token of a session if it was saved before that time, in milliseconds
 // since 1970, and reports whether it did.

@@ -47,9 +47,7 @@ func (s *Store) Watch(ctx context.Context, changed func(session string), missed 
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		began := time.Now()
 		err := w.hear(ctx)
-		if cluster, ok := s.client.(*redis.ClusterClient); ok && deserted(err) {
-			moved(ctx, cluster, s.changes()) // or Watch would connect to the same node again
-		}
+		_ = s.moved(ctx, err, s.changes()) // or Watch would connect to the same node again
 		switch {
 		case ctx.Err() != nil:
 			return failed("watch", s.changes(), context.Cause(ctx))
