@@ -19,8 +19,8 @@ import (
 //
 // A session that is locked at that moment is left alone, and a token that is saved meanwhile
 // is never deleted. [Store.Watch] tells of what was deleted, also that of this Store, because
-// its program may still use the token. Purge is safe while other processes use the folder. If it fails with some
-// sessions it goes on with the others, and returns the first error.
+// its program may still use the token. Purge is safe while other processes use the folder. If
+// it fails with some sessions it goes on with the others, and returns the first error.
 func (s *Store) Purge(ctx context.Context, olderThan time.Duration) (int, error) {
 	if olderThan <= 0 {
 		return 0, fmt.Errorf("filestore: Purge: olderThan %v is not positive", olderThan)

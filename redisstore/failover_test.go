@@ -145,13 +145,20 @@ func TestAMasterWhoseReplicaIsPromotedGrantsLocks(t *testing.T) {
 	}
 }
 
-// This is what a failover costs if the last save was not copied.
-func TestAFailoverThatLosesASaveSpendsATokenTwice(t *testing.T) {
-	t.Parallel()
+// underSentinel returns two programs that share a session, which the replica has.
+func underSentinel(t *testing.T) (*pair, *reauthtest.Server, []program) {
+	t.Helper()
 	p := startSentinelPair(t)
 	server := reauthtest.NewServer(t, reauthtest.Options{})
 	programs := newPrograms(t, p, server, 2)
 	p.catchUp(t)
+	return p, server, programs
+}
+
+// This is what a failover costs if the last save was not copied.
+func TestAFailoverThatLosesASaveSpendsATokenTwice(t *testing.T) {
+	t.Parallel()
+	p, server, programs := underSentinel(t)
 	p.cut(t)
 	require.NoError(t, programs[0].get(t.Context()))
 	p.failOver(t, true)
@@ -170,10 +177,7 @@ func TestAFailoverThatLosesASaveSpendsATokenTwice(t *testing.T) {
 // The process that has refreshed still knows the new token.
 func TestAFailoverThatLosesASaveIsMendedByTheProcessThatSaved(t *testing.T) {
 	t.Parallel()
-	p := startSentinelPair(t)
-	server := reauthtest.NewServer(t, reauthtest.Options{})
-	programs := newPrograms(t, p, server, 2)
-	p.catchUp(t)
+	p, server, programs := underSentinel(t)
 	p.cut(t)
 	require.NoError(t, programs[0].get(t.Context()))
 	p.failOver(t, true)
@@ -187,10 +191,7 @@ func TestAFailoverThatLosesASaveIsMendedByTheProcessThatSaved(t *testing.T) {
 // This is what a failover costs if the lock was not copied.
 func TestAFailoverThatLosesALockSpendsATokenTwice(t *testing.T) {
 	t.Parallel()
-	p := startSentinelPair(t)
-	server := reauthtest.NewServer(t, reauthtest.Options{})
-	programs := newPrograms(t, p, server, 2)
-	p.catchUp(t)
+	p, server, programs := underSentinel(t)
 	p.cut(t)
 	release, answer := refreshing(t, server, programs[0])
 	p.failOver(t, true)
@@ -210,10 +211,7 @@ func TestAFailoverThatLosesALockSpendsATokenTwice(t *testing.T) {
 // With min-replicas-to-write no lock is granted that no replica gets.
 func TestAFailoverWithMinReplicasLosesNoLock(t *testing.T) {
 	t.Parallel()
-	p := startSentinelPair(t)
-	server := reauthtest.NewServer(t, reauthtest.Options{})
-	programs := newPrograms(t, p, server, 2)
-	p.catchUp(t)
+	p, server, programs := underSentinel(t)
 	refuseWrites(t, p.master.client(t)) // without a replica
 	p.cut(t)
 	err := programs[0].get(t.Context())

@@ -216,67 +216,74 @@ func TestWatchTellsByMissedOfATimeWithoutTheDatabase(t *testing.T) {
 	})
 }
 
+// A scriptedWatch is a Watch of a script whose clock says now.
+type scriptedWatch struct {
+	db          *script
+	now, misses atomic.Int64
+	end         func() // and checks with which error
+}
+
+func watchScript(t *testing.T) *scriptedWatch {
+	t.Helper()
+	w := &scriptedWatch{db: new(script)}
+	store := scriptedStore(t, w.db)
+	w.now.Store(1_000_000_000)
+	w.db.answer(func(context.Context, string) error { return number(w.now.Load()) })
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- store.Watch(ctx, func(string) {}, func() { w.misses.Add(1) }) }()
+	w.end = func() {
+		cancel()
+		assert.ErrorIs(t, <-ended, context.Canceled)
+	}
+	return w
+}
+
 // Saves would be hidden until the clock has caught up. And of a time that it was not there, the
 // rows of deleted tokens may be gone.
 func TestWatchTellsByMissedOfAClockThatJumps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		db := new(script)
-		store := scriptedStore(t, db)
-		var now, misses atomic.Int64
-		now.Store(1_000_000_000)
-		db.answer(func(context.Context, string) error { return number(now.Load()) })
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- store.Watch(ctx, func(string) {}, func() { misses.Add(1) }) }()
+		w := watchScript(t)
 		for _, step := range []struct {
 			jump   time.Duration
 			misses int64
 		}{{0, 1}, {time.Second, 1}, {-3 * time.Second, 1}, {-time.Minute, 2}, {0, 2}, {29 * time.Second, 2}, {31 * time.Second, 3}, {0, 3}} {
-			now.Add(step.jump.Milliseconds())
+			w.now.Add(step.jump.Milliseconds())
 			time.Sleep(2 * time.Second)
-			assert.Equal(t, step.misses, misses.Load(), "after a jump of %v", step.jump)
+			assert.Equal(t, step.misses, w.misses.Load(), "after a jump of %v", step.jump)
 		}
-		cancel()
-		assert.ErrorIs(t, <-ended, context.Canceled)
+		w.end()
 	}) // and no goroutine remains
 }
 
 // A standby may show late what was written. Its polls are not the last to read of that time.
 func TestWatchReadsAgainWhatAStandbyMayNotHaveShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		db := new(script)
-		store := scriptedStore(t, db)
-		var now, misses atomic.Int64
-		now.Store(1_000_000_000)
-		db.answer(func(context.Context, string) error { return number(now.Load()) })
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- store.Watch(ctx, func(string) {}, func() { misses.Add(1) }) }()
+		w := watchScript(t)
 		step := func(ahead time.Duration) {
-			now.Add(ahead.Milliseconds())
+			w.now.Add(ahead.Milliseconds())
 			time.Sleep(2 * time.Second)
 		}
 		time.Sleep(time.Second / 2) // so that no step is at the time of a poll
-		begun := now.Load()
-		from := func() time.Duration { return time.Duration(db.from.Load()-begun) * time.Millisecond }
+		begun := w.now.Load()
+		from := func() time.Duration { return time.Duration(w.db.from.Load()-begun) * time.Millisecond }
 		step(time.Second)
 		step(time.Second)
 		assert.Equal(t, -8*time.Second, from(), "ten seconds before the last poll")
-		db.standby.Store(true)
+		w.db.standby.Store(true)
 		step(18 * time.Second)
 		step(time.Second)
 		assert.Equal(t, -8*time.Second, from(), "ten seconds before the last poll of the primary")
 		step(19 * time.Second)
 		step(time.Second)
 		assert.Equal(t, time.Second, from(), "thirty seconds and ten, at most")
-		assert.EqualValues(t, 1, misses.Load(), "when it began")
-		db.standby.Store(false)
+		assert.EqualValues(t, 1, w.misses.Load(), "when it began")
+		w.db.standby.Store(false)
 		step(time.Second)
-		assert.EqualValues(t, 2, misses.Load(), "more than thirty seconds")
+		assert.EqualValues(t, 2, w.misses.Load(), "more than thirty seconds")
 		step(time.Second)
-		assert.EqualValues(t, 2, misses.Load())
-		cancel()
-		assert.ErrorIs(t, <-ended, context.Canceled)
+		assert.EqualValues(t, 2, w.misses.Load())
+		w.end()
 	})
 }
 

@@ -111,8 +111,8 @@ func quote(s string) string {
 }
 
 // Code returns an error code of a token server without the secrets. The codes of RFC
-// 6749 section 5.2, RFC 7009 section 2.2.1 and RFC 8707 section 2 stay as they are: programs compare
-// them, and a secret may be as short as a word.
+// 6749 section 5.2, RFC 7009 section 2.2.1 and RFC 8707 section 2 stay as they are: programs
+// compare them, and a secret may be as short as a word.
 func Code(code string, secrets []string) string {
 	switch code {
 	case "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client",

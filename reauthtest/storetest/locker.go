@@ -26,9 +26,7 @@ type lockingStore interface {
 
 func openLocker(t *testing.T, s Storage) lockingStore {
 	t.Helper()
-	store, ok := s.Open(t).(lockingStore)
-	require.True(t, ok, "Open once returned a reauth.Locker, and now it does not")
-	return store
+	return openAs[lockingStore](t, s)
 }
 
 func mustLock(t *testing.T, store lockingStore, session string) (context.Context, func()) {

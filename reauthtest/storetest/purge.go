@@ -19,9 +19,7 @@ type purgingStore interface {
 
 func openPurging(t *testing.T, s Storage) purgingStore {
 	t.Helper()
-	store, ok := s.Open(t).(purgingStore)
-	require.True(t, ok, "Open once returned a store with a method Purge, and now it does not")
-	return store
+	return openAs[purgingStore](t, s)
 }
 
 // purgeUntilGone purges what was not saved for a nanosecond, until a session has no token.

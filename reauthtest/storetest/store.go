@@ -83,6 +83,15 @@ func same(t *testing.T, want, got reauth.Token, msg string, args ...any) {
 	}
 }
 
+// openAs opens a store that has the methods of another that was opened before.
+func openAs[S reauth.Store](t *testing.T, s Storage) S {
+	t.Helper()
+	opened := s.Open(t)
+	store, ok := opened.(S)
+	require.True(t, ok, "Open has returned a %T, which lacks methods of the store it returned first", opened)
+	return store
+}
+
 func mustLoad(t *testing.T, store reauth.Store, session string) reauth.Token {
 	t.Helper()
 	tok, ok, err := store.Load(t.Context(), session)

@@ -21,9 +21,7 @@ type watchingStore interface {
 
 func openWatching(t *testing.T, s Storage) watchingStore {
 	t.Helper()
-	store, ok := s.Open(t).(watchingStore)
-	require.True(t, ok, "Open once returned a store with a method Watch, and now it does not")
-	return store
+	return openAs[watchingStore](t, s)
 }
 
 // A listener has the calls of a Watch, in their order. The empty name stands for missed.
