@@ -154,6 +154,7 @@ var watchDefects = map[string]struct {
 	"nothing is purged":                  {watched{purgesNothing: true}, "Purge/DeletesWhatWasSavedLongAgo", true},
 	"everything is purged":               {watched{purgesAll: true}, "Purge/DeletesWhatWasSavedLongAgo", false},
 	"a purge counts wrong":               {watched{countsWrong: true}, "Purge/DeletesWhatWasSavedLongAgo", false},
+	"each purge counts all":              {watched{countsWrong: true}, "Purge/MayRunSeveralTimesAtOnce", false},
 	"locked sessions are purged":         {watched{purgesTheLocked: true}, "Purge/LeavesALockedSessionAlone", false},
 	"a purge needs no time":              {watched{takesNoTime: true}, "Purge/NeedsATime", false},
 }

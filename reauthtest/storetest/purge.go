@@ -2,6 +2,9 @@ package storetest
 
 import (
 	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,6 +67,36 @@ func purgeDeletesWhatWasSavedLongAgo(t *testing.T, s Storage) {
 	}
 	require.NoError(t, store.Save(t.Context(), sessions[0], full("again")))
 	same(t, full("again"), mustLoad(t, other, sessions[0]), "saved after a purge")
+}
+
+// purgeMayRunSeveralTimesAtOnce tests that each session is deleted, and counted, by one.
+func purgeMayRunSeveralTimesAtOnce(t *testing.T, s Storage) {
+	stores := []purgingStore{openPurging(t, s), openPurging(t, s), openPurging(t, s)}
+	const sessions = 30
+	name := func(n int) string { return fmt.Sprint("storetest purged at once ", n) }
+	require.NoError(t, stores[0].Save(t.Context(), name(0), full("first")))
+	purgeUntilGone(t, stores[0], name(0)) // whatever other tests have left, too
+	for n := range sessions {
+		require.NoError(t, stores[0].Save(t.Context(), name(n), full("idle")))
+	}
+	var purged atomic.Int64
+	var wg sync.WaitGroup
+	for _, store := range stores {
+		wg.Go(func() {
+			for end := time.Now().Add(patience); purged.Load() < sessions && time.Now().Before(end); {
+				n, err := store.Purge(t.Context(), time.Nanosecond)
+				if !assert.NoError(t, err) {
+					return
+				}
+				purged.Add(int64(n))
+			}
+		})
+	}
+	wg.Wait()
+	assert.EqualValues(t, sessions, purged.Load())
+	for n := range sessions {
+		mustBeAbsent(t, stores[0], name(n))
+	}
 }
 
 func purgeLeavesALockedSessionAlone(t *testing.T, s Storage) {

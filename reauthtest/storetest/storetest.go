@@ -131,6 +131,7 @@ var watchTests = []test{
 
 var purgeTests = []test{
 	{"DeletesWhatWasSavedLongAgo", purgeDeletesWhatWasSavedLongAgo},
+	{"MayRunSeveralTimesAtOnce", purgeMayRunSeveralTimesAtOnce},
 	{"LeavesALockedSessionAlone", purgeLeavesALockedSessionAlone},
 	{"NeedsATime", purgeNeedsATime},
 }
