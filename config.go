@@ -202,6 +202,9 @@ func New(cfg Config) (*Transport, error) {
 	if s, ok := credential.(interface{ Strip(http.Header) }); ok {
 		t.strip = s.Strip
 	}
+	if a, ok := credential.(interface{ Again(*http.Response) bool }); ok {
+		t.again = a.Again
+	}
 
 	m := &sessions{
 		refresher:     cfg.Refresher,

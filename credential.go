@@ -21,6 +21,7 @@ import (
 //	HeaderValue(tok Token) (string, error)
 //	ValidateToken(tok Token) error
 //	Strip(h http.Header)
+//	Again(resp *http.Response) bool
 //
 // [New] calls Validate and Headers once each. Validate reports what is wrong with the
 // settings. Headers names the headers that Apply writes; without it that is
@@ -38,6 +39,12 @@ import (
 // Strip takes out of a header what an earlier Apply may have left there. It is called for
 // requests that are sent without a token, see [Config.Anonymous].
 //
+// Again is called with each response to a request that carries a token, before
+// [Config.Refused]. resp.Request is the request as it was sent, with what Apply has written,
+// and resp.Body is empty. Again returns true to have the request sent once more with the
+// same token, as where the API demands a nonce. That happens once for each request. If the
+// request's body can't be sent again, the caller gets the response. It must not keep resp.
+//
 // All are called concurrently. A struct that embeds a Credential has these methods too. So
 // one that embeds a [HeaderCredential] and has an Apply of its own also needs a HeaderValue
 // of its own, which returns "", or else its Apply is not called.
@@ -46,6 +53,8 @@ type Credential interface {
 	// to be sent. It may set and delete fields of req.Header, and must change nothing
 	// else of req. It must not write into the values of req.Header, which it shares with
 	// the caller's request, and must not keep req or its header. tok has an access token.
+	// With a Credential that has Again, req.Response is the response to the attempt before
+	// this one, if that was of the same request: its status is then not that of a redirect.
 	//
 	// Apply is called concurrently, for every attempt of every request, so it should not
 	// wait for anything. An error fails the request without a refresh. It reaches the

@@ -11,10 +11,11 @@ import (
 )
 
 // DefaultRefused reports whether a response means that the access token is not valid any
-// more: its status is 401, and no Bearer challenge in it says insufficient_scope (RFC 6750
-// section 3.1) or insufficient_user_authentication (RFC 9470 section 3). Those two are
-// about the user's permissions and how the user signed in, which a refresh does not
-// change. A 403 never means refused.
+// more: its status is 401, and no Bearer or DPoP challenge in it says insufficient_scope
+// (RFC 6750 section 3.1), insufficient_user_authentication (RFC 9470 section 3),
+// use_dpop_nonce or invalid_dpop_proof (RFC 9449 section 7.1). The first two are about the
+// user's permissions and how the user signed in, the others about the proof beside the
+// token. A refresh changes none of that. A 403 never means refused.
 //
 // It looks only at the status and the header.
 func DefaultRefused(resp *http.Response) bool {
@@ -27,8 +28,8 @@ func DefaultRefused(resp *http.Response) bool {
 //
 //	Refused: reauth.RefusedStatus(http.StatusUnauthorized, http.StatusForbidden),
 //
-// As in [DefaultRefused], a response with a Bearer challenge that a refresh can't cure does
-// not count, whatever its status: RFC 6750 section 3.1 sends insufficient_scope with a 403.
+// As in [DefaultRefused], a response with a challenge that a refresh can't cure does not
+// count, whatever its status: RFC 6750 section 3.1 sends insufficient_scope with a 403.
 // Without codes no response counts.
 func RefusedStatus(codes ...int) func(*http.Response) bool {
 	codes = slices.Clone(codes)
@@ -37,25 +38,29 @@ func RefusedStatus(codes ...int) func(*http.Response) bool {
 	}
 }
 
-// beyondRefresh reports whether a Bearer challenge says that a new access token would be
-// refused like the old one: insufficient_scope (RFC 6750 section 3.1) or
-// insufficient_user_authentication (RFC 9470 section 3).
+// beyondRefresh reports whether a challenge says that a new access token would be refused
+// like the old one.
 func beyondRefresh(h http.Header) bool {
+	return challenged(h, "insufficient_scope", "insufficient_user_authentication", "use_dpop_nonce", "invalid_dpop_proof")
+}
+
+// challenged reports whether a Bearer or DPoP challenge has one of these error codes.
+func challenged(h http.Header, codes ...string) bool {
 	return slices.ContainsFunc(challenge.Parse(h), func(c challenge.Challenge) bool {
-		if !ascii.EqualFold(c.Scheme, "Bearer") {
-			return false
-		}
-		code := c.Params["error"]
-		return code == "insufficient_scope" || code == "insufficient_user_authentication"
+		ours := ascii.EqualFold(c.Scheme, "Bearer") || ascii.EqualFold(c.Scheme, "DPoP")
+		return ours && slices.Contains(codes, c.Params["error"])
 	})
 }
 
 // shows reports whether a response that does not mean refused shows that the API has
-// accepted the token. A server that is overloaded or out of order may not have looked.
+// accepted the token. A server that is overloaded or out of order may not have looked, nor
+// may one that refuses the proof beside the token.
 func shows(resp *http.Response) bool {
 	switch resp.StatusCode {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 		return false
+	case http.StatusBadRequest, http.StatusUnauthorized:
+		return !challenged(resp.Header, "use_dpop_nonce", "invalid_dpop_proof")
 	}
 	return resp.StatusCode < 500
 }

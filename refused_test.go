@@ -47,6 +47,11 @@ func TestChallengesThatARefreshCannotCure(t *testing.T) {
 		{[]string{`error="insufficient_scope"`}, true},
 		{[]string{`Bearer`, `error="insufficient_scope"`}, true},
 		{[]string{`insufficient_scope`}, true},
+		{[]string{`DPoP error="invalid_token", algs="ES256"`}, true},
+		{[]string{`dpop error="insufficient_scope", scope="write"`}, false},
+		{[]string{`Bearer realm="x"`, `DPoP error="insufficient_user_authentication", acr_values="mfa", max_age="60"`}, false},
+		{[]string{`DPoP error="use_dpop_nonce", error_description="a nonce, please"`}, false},
+		{[]string{`DPoP algs="ES256 EdDSA", error="invalid_dpop_proof"`}, false},
 	} {
 		assert.Equal(t, tc.cured, reauth.DefaultRefused(response(401, tc.challenges...)), "%q", tc.challenges)
 		assert.Equal(t, tc.cured, reauth.RefusedStatus(403)(response(403, tc.challenges...)), "%q", tc.challenges)

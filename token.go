@@ -61,7 +61,7 @@ type Token struct {
 
 	// Extra holds the other members of the response, such as "id_token" and "scope". It may
 	// hold secrets. After a refresh it holds at most 64 KiB: what earlier answers
-	// added goes first. Names that begin with "reauth." are this package's own.
+	// added goes first. Names that begin with "reauth." are this module's own.
 	Extra map[string]string `json:"extra,omitempty"`
 }
 
@@ -123,7 +123,8 @@ func (t Token) previous() (Token, bool) {
 const maxExtra = 64 << 10
 
 // boundExtra returns t with at most 64 KiB in Extra. The members of old that the refresh
-// left as they were go first, and of those the largest.
+// left as they were go first, and of those the largest. The module's own stay as long as
+// there is room for them: a key that the session is bound to may be among them.
 func (t Token) boundExtra(old Token) Token {
 	size := 0
 	for name, value := range t.Extra {
@@ -134,6 +135,9 @@ func (t Token) boundExtra(old Token) Token {
 	}
 	length := func(name string) int { return len(name) + len(t.Extra[name]) }
 	isOld := func(name string) int {
+		if strings.HasPrefix(name, "reauth.") {
+			return -1
+		}
 		if before, had := old.Extra[name]; had && before == t.Extra[name] {
 			return 1
 		}

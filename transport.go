@@ -31,8 +31,9 @@ type Transport struct {
 	base           http.RoundTripper
 	origins        origin.Set
 	credential     Credential
-	headers        []string          // what the credential writes
-	strip          func(http.Header) // the credential's; may be nil
+	headers        []string                  // what the credential writes
+	strip          func(http.Header)         // the credential's; may be nil
+	again          func(*http.Response) bool // the credential's; may be nil
 	refused        func(*http.Response) bool
 	anonymous      bool
 	requireSession bool
@@ -41,8 +42,9 @@ type Transport struct {
 	sessions       *sessions
 }
 
-// RoundTrip implements [http.RoundTripper]. It sends req at most twice, and never writes
-// to it. The response's Request is req, without the token.
+// RoundTrip implements [http.RoundTripper]. It sends req at most twice, or three times if
+// the [Credential] has a method Again that asks for it. It never writes to req. The
+// response's Request is req, without the token.
 //
 // Its errors are those of the base transport and of the [Credential], the error of
 // [Config.RequireSession], the cause of req's context if that was done while req waited for
@@ -78,22 +80,25 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 		var err error
 		if g, err = t.obtain(req, s, patient); err != nil {
 			if t.anonymous && errors.Is(err, ErrSignInRequired) {
-				return t.send(req, session, nil, req.Body, nil)
+				return t.send(req, session, nil, req.Body, new(passage))
 			}
 			closeBody(req.Body)
 			return nil, err
 		}
 	}
 
-	kept := body.New(req, t.replayBuffer)
+	p := passage{kept: body.New(req, t.replayBuffer)}
 	first := req.Body
-	if kept != nil {
-		first = kept.First()
-		defer kept.Release()
+	if p.kept != nil {
+		first = p.kept.First()
+		defer p.release()
 	}
-	resp, err := t.send(req, session, g, first, kept)
-	if err != nil {
+	resp, err := t.deliver(req, session, g, first, &p)
+	switch {
+	case err != nil:
 		return resp, err
+	case p.over:
+		return t.keep(t.sessions.withRefusal(naming(req.Context(), s.name), resp), s, resp, errBodyGone)
 	}
 	if !t.isRefused(resp) {
 		if table := g.watch.Load(); table != nil && shows(resp) {
@@ -101,7 +106,67 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 		}
 		return resp, nil
 	}
-	return t.afterRefusal(req, resp, s, g, kept)
+	return t.afterRefusal(req, resp, s, g, &p)
+}
+
+// A passage is what the attempts of one request share.
+type passage struct {
+	kept  body.Replayable // nil: there is no body
+	last  *http.Response  // to the attempt before; nil for the first
+	wants bool            // what Again said of the last attempt
+	asked bool            // Again has had its attempt
+	over  bool            // it has asked for one, and the body can't be sent again
+}
+
+// again returns the body for the next attempt, in a form that the one after that can be
+// given too, unless this is the last.
+func (p *passage) again(req *http.Request, limit int64, last bool) (io.ReadCloser, bool) {
+	if p.kept == nil {
+		return req.Body, true
+	}
+	next, ok := p.kept.Replay()
+	if !ok || last {
+		return next, ok
+	}
+	shape := (&http.Request{Body: next, GetBody: p.kept.GetBody(), ContentLength: req.ContentLength}).WithContext(req.Context())
+	if kept := body.New(shape, limit); kept != nil {
+		p.kept = kept
+		next = kept.First()
+	}
+	return next, true
+}
+
+func (p *passage) release() { p.kept.Release() }
+
+// deliver sends an attempt that carries g, and another if Again asks for it, once for each
+// request.
+func (t *Transport) deliver(req *http.Request, session string, g *generation, first io.ReadCloser, p *passage) (*http.Response, error) {
+	resp, err := t.send(req, session, g, first, p)
+	if err != nil || !p.wants || p.asked {
+		return resp, err
+	}
+	defer closeOnPanic(resp.Body)()
+	p.asked = true
+	next, ok := p.again(req, t.replayBuffer, false)
+	if !ok {
+		p.over = true
+		return resp, nil
+	}
+	body.Drain(req.Context(), resp)
+	cookies := resp.Header["Set-Cookie"]
+	resp, err = t.send(req, session, g, next, p)
+	if err == nil {
+		putCookies(resp, cookies)
+	}
+	return resp, err
+}
+
+// putCookies adds the cookies of a response that no jar will see to those of the one after.
+func putCookies(resp *http.Response, cookies []string) {
+	if len(cookies) > 0 {
+		resp.Header = cloneOrMake(resp.Header)
+		resp.Header["Set-Cookie"] = append(slices.Clone(cookies), resp.Header["Set-Cookie"]...)
+	}
 }
 
 // obtain returns a generation for a request that has not been sent.
@@ -111,11 +176,11 @@ func (t *Transport) obtain(req *http.Request, s *cachedSession, patient bool) (*
 }
 
 // send sends a clone of req that carries g, or no token if g is nil.
-func (t *Transport) send(req *http.Request, session string, g *generation, body io.ReadCloser, kept body.Replayable) (*http.Response, error) {
+func (t *Transport) send(req *http.Request, session string, g *generation, body io.ReadCloser, p *passage) (*http.Response, error) {
 	clone := req.WithContext(req.Context())
 	clone.Body = body
-	if kept != nil {
-		clone.GetBody = kept.GetBody()
+	if p.kept != nil {
+		clone.GetBody = p.kept.GetBody()
 	}
 	header := copyHeader(req.Header, t.headers)
 	clone.Header = header
@@ -130,7 +195,7 @@ func (t *Transport) send(req *http.Request, session string, g *generation, body 
 		if SessionFromContext(req.Context()) != session {
 			clone = clone.WithContext(WithSession(req.Context(), session))
 		}
-		if err := t.apply(clone, g.tok.clone()); err != nil {
+		if err := t.apply(clone, g.tok.clone(), p.last); err != nil {
 			closeBody(body)
 			return nil, fmt.Errorf("reauth: credential: %w", harmless(err, g.tok.secrets()))
 		}
@@ -142,14 +207,36 @@ func (t *Transport) send(req *http.Request, session string, g *generation, body 
 	if resp == nil {
 		return nil, fmt.Errorf("reauth: the base transport, a %T, returned neither a response nor an error", t.base)
 	}
+	if t.again != nil && g != nil {
+		p.wants, p.last = t.asksAgain(clone, resp), resp
+	}
 	resp.Request = req
 	return resp, nil
 }
 
-// apply calls the Credential.
-func (t *Transport) apply(req *http.Request, tok Token) error {
+// apply calls the Credential. last is the response to the attempt before, if there was one.
+func (t *Transport) apply(req *http.Request, tok Token, last *http.Response) error {
 	defer closeOnPanic(req.Body)()
-	return t.credential.Apply(req, tok)
+	if last == nil {
+		return t.credential.Apply(req, tok)
+	}
+	own := req.Response
+	req.Response = last
+	err := t.credential.Apply(req, tok)
+	req.Response = own
+	return err
+}
+
+// asksAgain calls the Credential's Again, which sees the request as it was sent. If that
+// panics, the response goes with the request.
+func (t *Transport) asksAgain(sent *http.Request, resp *http.Response) bool {
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return false
+	}
+	defer closeOnPanic(resp.Body)()
+	shown := *resp
+	shown.Request, shown.Body = sent, http.NoBody
+	return t.again(&shown)
 }
 
 // copyHeader returns a copy of h with room for one more field, and without the headers of
@@ -204,7 +291,7 @@ func closeOnPanic(body io.Closer) func() {
 }
 
 // afterRefusal goes on from the response resp to an attempt that carried g.
-func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cachedSession, g *generation, kept body.Replayable) (*http.Response, error) {
+func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cachedSession, g *generation, p *passage) (*http.Response, error) {
 	ctx := naming(req.Context(), s.name)
 	began := time.Now()
 	defer closeOnPanic(resp.Body)()
@@ -219,7 +306,7 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 		return nil, next.err
 	}
 
-	second, ok := bodyAgain(req, kept)
+	second, ok := p.again(req, t.replayBuffer, t.again == nil || p.asked)
 	if !ok {
 		if ctx.Err() != nil {
 			body.Drain(ctx, resp)
@@ -244,7 +331,7 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 		}
 		return t.keep(cause, s, resp, r.own)
 	}
-	again, err := t.send(req, s.name, r.gen, second, kept)
+	again, err := t.deliver(req, s.name, r.gen, second, p)
 	if err != nil {
 		return again, err
 	}
@@ -260,10 +347,7 @@ func (t *Transport) afterRefusal(req *http.Request, resp *http.Response, s *cach
 			s.judge(cause, attempt{gen: r.gen, place: a.place, fallback: r.fallback}, refused)
 		}
 	}
-	if cookies := resp.Header["Set-Cookie"]; len(cookies) > 0 { // those of a response that no jar will see
-		again.Header = cloneOrMake(again.Header)
-		again.Header["Set-Cookie"] = append(slices.Clone(cookies), again.Header["Set-Cookie"]...)
-	}
+	putCookies(again, resp.Header["Set-Cookie"])
 	t.sessions.emit(cause, s.name, Event{Kind: EventReplayed, Took: time.Since(began)})
 	if refused {
 		return t.keep(cause, s, again, errStillRefused)
@@ -335,14 +419,6 @@ func cloneOrMake(h http.Header) http.Header {
 		return make(http.Header)
 	}
 	return h.Clone()
-}
-
-// bodyAgain returns the body to replay req with, if there can be one.
-func bodyAgain(req *http.Request, kept body.Replayable) (io.ReadCloser, bool) {
-	if kept == nil {
-		return req.Body, true
-	}
-	return kept.Replay()
 }
 
 func closeBody(body io.Closer) {
