@@ -22,6 +22,7 @@ type nonces struct {
 	again   func(*http.Response) bool // in place of the method's own rule
 	answers []int                     // the statuses that Again has seen
 	sent    []string                  // the Authorization of the requests it was shown
+	before  []bool                    // whether these had the response before
 }
 
 func (n *nonces) Headers() []string { return []string{"Authorization", "X-Nonce"} }
@@ -37,6 +38,7 @@ func (n *nonces) Apply(req *http.Request, tok reauth.Token) error {
 func (n *nonces) Again(resp *http.Response) bool {
 	n.answers = append(n.answers, resp.StatusCode)
 	n.sent = append(n.sent, resp.Request.Header.Get("Authorization"))
+	n.before = append(n.before, resp.Request.Response != nil)
 	if n.again != nil {
 		return n.again(resp)
 	}
@@ -128,7 +130,8 @@ func TestAgainSendsTheRequestOnceMoreWithTheSameToken(t *testing.T) {
 		assert.Equal(t, []string{"Bearer secret-access-1", "Bearer secret-access-1"}, api.tokens)
 		assert.Equal(t, []string{"", "n"}, api.nonces)
 		assert.Equal(t, []int{401, 200}, c.answers, "also of the second attempt")
-		assert.Equal(t, api.tokens, c.sent, "it sees the request as it was sent")
+		assert.Equal(t, api.tokens, c.sent, "it sees the request as Apply left it")
+		assert.Equal(t, []bool{false, true}, c.before)
 		assert.Equal(t, []string{"demanded=1", "ok=1"}, resp.Header["Set-Cookie"])
 		assert.Zero(t, w.Refreshes())
 	}, demand, accept)

@@ -40,10 +40,10 @@ import (
 // requests that are sent without a token, see [Config.Anonymous].
 //
 // Again is called with each response to a request that carries a token, before
-// [Config.Refused]. resp.Request is the request as it was sent, with what Apply has written,
-// and resp.Body is empty. Again returns true to have the request sent once more with the
-// same token, as where the API demands a nonce. That happens once for each request. If the
-// request's body can't be sent again, the caller gets the response. It must not keep resp.
+// [Config.Refused]. resp.Request is the request as Apply has left it, and resp.Body is
+// empty. Again returns true to have the request sent once more with the same token, as where
+// the API demands a nonce. That happens once for each request. If the request's body can't
+// be sent again, the caller gets the response. Again must not keep resp.
 //
 // All are called concurrently. A struct that embeds a Credential has these methods too. So
 // one that embeds a [HeaderCredential] and has an Apply of its own also needs a HeaderValue

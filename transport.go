@@ -208,7 +208,7 @@ func (t *Transport) send(req *http.Request, session string, g *generation, body 
 		return nil, fmt.Errorf("reauth: the base transport, a %T, returned neither a response nor an error", t.base)
 	}
 	if t.again != nil && g != nil {
-		p.wants, p.last = t.asksAgain(clone, resp), resp
+		p.wants, p.last = t.asksAgain(clone, resp, p.last), resp
 	}
 	resp.Request = req
 	return resp, nil
@@ -227,13 +227,17 @@ func (t *Transport) apply(req *http.Request, tok Token, last *http.Response) err
 	return err
 }
 
-// asksAgain calls the Credential's Again, which sees the request as it was sent. If that
+// asksAgain calls the Credential's Again, which sees the request as Apply left it. If that
 // panics, the response goes with the request.
-func (t *Transport) asksAgain(sent *http.Request, resp *http.Response) bool {
+func (t *Transport) asksAgain(sent *http.Request, resp, last *http.Response) bool {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return false
 	}
 	defer closeOnPanic(resp.Body)()
+	if last != nil {
+		sent = sent.WithContext(sent.Context())
+		sent.Response = last
+	}
 	shown := *resp
 	shown.Request, shown.Body = sent, http.NoBody
 	return t.again(&shown)

@@ -82,6 +82,11 @@ type Refresher struct {
 	// 8707) or "audience". One that is sent anyway is an error.
 	Params url.Values
 
+	// DPoP sends a proof with each token request, which binds the session to a key. Nil means
+	// that there is none. With it a refresh token counts as refused for good only once the
+	// server has refused it beside two different proofs.
+	DPoP *DPoP
+
 	// CodePath is the path of the error code in an answer without a token, for a server
 	// that does not put it where RFC 6749 section 5.2 does: "error.message" or
 	// "errors.0.code". The code is a string or a number. Empty means error.
@@ -129,6 +134,10 @@ func (r *Refresher) Refresh(ctx context.Context, old reauth.Token) (reauth.Token
 	if err != nil {
 		return reauth.Token{}, err
 	}
+	key, sessionKey, err := r.proverFor(old)
+	if err != nil {
+		return reauth.Token{}, err
+	}
 	// Without the session's refresh token the request is for a new grant, of which the
 	// old token says nothing.
 	renews := old.RefreshToken != "" && slices.Contains(form["refresh_token"], old.RefreshToken)
@@ -146,18 +155,20 @@ func (r *Refresher) Refresh(ctx context.Context, old reauth.Token) (reauth.Token
 		return reauth.Token{}, err
 	}
 	sent := time.Now() // before the server starts to count
-	a, err := r.post(ctx, target, form, secrets)
+	a, err := r.postToken(ctx, target, form, secrets, key, func(a *tokenserver.JSONAnswer) bool {
+		return errors.Is(r.refusal(a, r.code(a), renews), reauth.ErrSignInRequired)
+	})
 	if err != nil {
 		return reauth.Token{}, err
 	}
 	shape := tokenserver.OAuthShape
 	tok, err := a.Token(shape, old, sent)
 	if err == nil && !a.Refused {
-		return tok, nil
+		return r.bound(a, tok, old, sent, renews, sessionKey)
 	}
 	var salvaged reauth.Token
 	if renews {
-		salvaged = a.Salvage(shape, old, sent)
+		salvaged = r.keeping(a.Salvage(shape, old, sent), sessionKey)
 	}
 	if err := a.Late(); err != nil {
 		return salvaged, err
@@ -266,7 +277,7 @@ func (r *Refresher) Revoke(ctx context.Context, tok reauth.Token) error {
 		form.Set("token", tok.AccessToken)
 		form.Set("token_type_hint", "access_token")
 	}
-	a, err := r.post(ctx, target, form, redact.Forms(tok.RefreshToken, tok.AccessToken))
+	a, err := r.post(ctx, r.Client, target, form, redact.Forms(tok.RefreshToken, tok.AccessToken))
 	if err != nil {
 		return err
 	}
@@ -286,7 +297,7 @@ func (r *Refresher) Revoke(ctx context.Context, tok reauth.Token) error {
 
 // post sends form together with the client's authentication. An error means that there
 // was no answer.
-func (r *Refresher) post(ctx context.Context, target string, form url.Values, secrets []string) (*tokenserver.JSONAnswer, error) {
+func (r *Refresher) post(ctx context.Context, client *http.Client, target string, form url.Values, secrets []string) (*tokenserver.JSONAnswer, error) {
 	header, own, err := r.authenticate(ctx, form)
 	if err != nil {
 		return nil, err
@@ -295,7 +306,7 @@ func (r *Refresher) post(ctx context.Context, target string, form url.Values, se
 	if err != nil {
 		return nil, err
 	}
-	a, err := tokenserver.Send(tokenserver.WithinOrigin(r.Client), req, append(secrets, own...))
+	a, err := tokenserver.Send(tokenserver.WithinOrigin(client), req, append(secrets, own...))
 	if err != nil {
 		r.unanswered(0)
 		return nil, err
@@ -332,7 +343,7 @@ func (r *Refresher) Validate() error {
 	r.validateGrant(f)
 	r.validateClient(f)
 	r.validateParams(f)
-	return errors.Join(f.Err(), r.grantFault())
+	return errors.Join(f.Err(), r.grantFault(), r.dpopFault())
 }
 
 // grantFault returns what a Grant says is wrong with itself.
@@ -342,6 +353,13 @@ func (r *Refresher) grantFault() error {
 		return nil
 	}
 	return g.Validate()
+}
+
+func (r *Refresher) dpopFault() error {
+	if r.DPoP == nil {
+		return nil
+	}
+	return r.DPoP.Validate()
 }
 
 func (r *Refresher) validateGrant(f *settings.Faults) {

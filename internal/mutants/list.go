@@ -3009,8 +3009,8 @@ var mutants = []mutant{
 	{
 		name:   "the credential is not shown the response to the attempt before",
 		file:   "transport.go",
-		line:   "p.wants, p.last = t.asksAgain(clone, resp), resp",
-		broken: "p.wants = t.asksAgain(clone, resp)",
+		line:   "p.wants, p.last = t.asksAgain(clone, resp, p.last), resp",
+		broken: "p.wants = t.asksAgain(clone, resp, p.last)",
 		tests:  "AgainSendsTheRequestOnceMore",
 	},
 	{
@@ -3047,5 +3047,12 @@ var mutants = []mutant{
 		line:   "\t\t\treturn -1\n",
 		broken: "\t\t\treturn 1\n",
 		tests:  "TheModulesOwnMembersOfExtra",
+	},
+	{
+		name:   "Again is not shown the response to the attempt before",
+		file:   "transport.go",
+		line:   "\t\tsent.Response = last\n",
+		broken: "",
+		tests:  "AgainSendsTheRequestOnceMore",
 	},
 }

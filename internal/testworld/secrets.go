@@ -82,6 +82,9 @@ func encodedSecrets(req TokenRequest) []string {
 	if scheme, encoded, _ := strings.Cut(req.Header.Get("Authorization"), " "); scheme == "Basic" {
 		secrets = append(secrets, encoded)
 	}
+	if proof := req.Header.Get("DPoP"); proof != "" {
+		secrets = append(secrets, proof)
+	}
 	form, _ := url.ParseQuery(req.Body)
 	if assertion := form.Get("client_assertion"); assertion != "" {
 		secrets = append(secrets, assertion, assertion[strings.LastIndex(assertion, ".")+1:])

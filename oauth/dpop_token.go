@@ -1,0 +1,154 @@
+package oauth
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/internal/ascii"
+	"github.com/reauth-go/reauth/internal/redact"
+	"github.com/reauth-go/reauth/internal/tokenserver"
+)
+
+// postToken sends a token request, with a proof if there is a DPoP: once more with the nonce
+// that the server demands, and once more with a fresh proof if the proof or, for good, the
+// refresh token is refused. isFinal reports the latter. Each time the client authenticates
+// anew: a demand for a nonce spends its assertion too.
+//
+// A server that refuses a proof does not always say so. One whose jti it has seen, and one
+// of a key that is not the session's, may get the same invalid_grant as a refresh token that
+// has been revoked.
+func (r *Refresher) postToken(ctx context.Context, target string, form url.Values, secrets []string, key *prover, isFinal func(*tokenserver.JSONAnswer) bool) (*tokenserver.JSONAnswer, error) {
+	if r.DPoP == nil {
+		return r.post(ctx, r.Client, target, form, secrets)
+	}
+	req, err := http.NewRequest(http.MethodPost, target, nil)
+	if err != nil { // which repeats the URL
+		return nil, fmt.Errorf("reauth: cannot make a request to %s", redact.URL(target))
+	}
+	at := placeOf(req)
+	nonce, skew := r.DPoP.servers.of(at)
+	own := ""                        // the nonce, if it came with the answer before
+	demanded, proved := false, false // what has been done once
+	for {
+		p := &proving{key: key, claims: claims{nonce: nonce, skew: skew}}
+		if p.first, err = key.prove(req, p.claims); err != nil {
+			return nil, err
+		}
+		a, err := r.post(ctx, p.client(r.Client), target, form, append(slices.Clip(secrets), p.first))
+		if err != nil {
+			return nil, err
+		}
+		code := proofCode(a)
+		sent := sending{nonce: func() string { return p.claims.nonce }, own: own, last: demanded}
+		other := r.DPoP.servers.answered(at, sent, answer{a.Status, a.Header, code})
+		switch {
+		case code == errorUseNonce && other && !demanded:
+			demanded = true
+		case !proved && (code == errorInvalidProof || code == "" && a.Refused && isFinal(a)):
+			proved = true
+		default:
+			return a, nil
+		}
+		own = nonceOf(a.Header)
+		nonce, skew = r.DPoP.servers.of(at)
+		if own != "" || code == errorInvalidProof {
+			nonce = own
+		}
+	}
+}
+
+// proofCode returns the error code of an answer that is about the proof, or "".
+func proofCode(a *tokenserver.JSONAnswer) string {
+	if a.Refused && a.Status < 500 && !tokenserver.IsTemporary(a.Status) {
+		switch code := a.Code([]string{errorUseNonce, errorInvalidProof}); code {
+		case errorUseNonce, errorInvalidProof:
+			return code
+		}
+	}
+	return ""
+}
+
+// A proving is a base transport that adds proofs, one for each hop of a redirect, which has
+// a URL of its own.
+type proving struct {
+	base   http.RoundTripper
+	key    *prover
+	first  string // the proof for the first hop; "" once it was sent
+	claims claims
+}
+
+// client returns a copy of c that sends its requests through p.
+func (p *proving) client(c *http.Client) *http.Client {
+	var with http.Client
+	if c != nil {
+		with = *c
+	}
+	if p.base = with.Transport; p.base == nil {
+		p.base = http.DefaultTransport
+	}
+	with.Transport = p
+	return &with
+}
+
+func (p *proving) RoundTrip(req *http.Request) (*http.Response, error) {
+	proof := p.first
+	p.first = ""
+	if proof == "" {
+		var err error
+		if proof, err = p.key.prove(req, p.claims); err != nil {
+			if req.Body != nil {
+				_ = req.Body.Close()
+			}
+			return nil, err
+		}
+	}
+	clone := req.Clone(req.Context())
+	clone.Header.Set("DPoP", proof)
+	resp, err := p.base.RoundTrip(clone)
+	if err == nil && resp != nil {
+		resp.Request = req
+	}
+	return resp, err
+}
+
+// bound returns the token of an answer, with the session's own key if it has one. A token
+// that is not bound to the key is an error; a new refresh token that came with it is kept.
+func (r *Refresher) bound(a *tokenserver.JSONAnswer, tok, old reauth.Token, sent time.Time, renews bool, sessionKey string) (reauth.Token, error) {
+	if r.DPoP == nil {
+		return tok, nil
+	}
+	if !ascii.EqualFold(tok.TokenType, "DPoP") && !r.DPoP.isBearer(tok) {
+		var salvaged reauth.Token
+		if renews {
+			salvaged = r.keeping(a.Salvage(tokenserver.OAuthShape, old, sent), sessionKey)
+		}
+		return salvaged, a.Failure("", fmt.Errorf("the access token is %s", otherType(tok)))
+	}
+	return r.keeping(tok, sessionKey), nil
+}
+
+// keeping returns tok with the session's own key, if it has one.
+func (r *Refresher) keeping(tok reauth.Token, sessionKey string) reauth.Token {
+	if sessionKey == "" || tok.AccessToken == "" && tok.RefreshToken == "" {
+		return tok
+	}
+	return withKey(tok, sessionKey)
+}
+
+// proverFor returns what signs the proofs of the session that old is of, and the session's
+// own key if it has one. Without a DPoP it returns nothing.
+func (r *Refresher) proverFor(old reauth.Token) (key *prover, sessionKey string, err error) {
+	if r.DPoP == nil {
+		return nil, "", nil
+	}
+	if sessionKey, err = r.DPoP.sessionKey(old); err != nil {
+		return nil, "", err
+	}
+	key, err = r.DPoP.keyOf(reauth.Token{Extra: map[string]string{extraKey: sessionKey}})
+	return key, sessionKey, err
+}

@@ -1,0 +1,476 @@
+package oauth_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/internal/testworld"
+	"github.com/reauth-go/reauth/oauth"
+)
+
+// A reply is one answer of a token server.
+type reply struct {
+	status int
+	body   string
+	nonce  string
+}
+
+const bound = `{"access_token":"access-2","refresh_token":"refresh-2","token_type":"DPoP","expires_in":60}`
+
+// replying returns a token server that gives these answers, the last again and again.
+func replying(replies ...reply) *testworld.TokenServer {
+	n := 0
+	return testworld.AnsweringWith(func(req *http.Request) (*http.Response, error) {
+		r := replies[min(n, len(replies)-1)]
+		n++
+		resp := testworld.Respond(req, r.status, r.body)
+		if r.nonce != "" {
+			resp.Header["Dpop-Nonce"] = []string{r.nonce}
+		}
+		return resp, nil
+	})
+}
+
+// proofsOf returns the proofs that a token server has received.
+func proofsOf(t *testing.T, server *testworld.TokenServer) (all []proof) {
+	t.Helper()
+	seen := map[string]bool{}
+	for _, req := range server.Requests() {
+		p, err := readProof(req.Header)
+		require.NoError(t, err)
+		assert.Equal(t, req.Method, p.HTM)
+		target, _, _ := strings.Cut(req.URL, "?")
+		assert.Equal(t, target, p.HTU)
+		assert.Empty(t, p.ATH)
+		assert.False(t, seen[p.JTI])
+		seen[p.JTI] = true
+		all = append(all, p)
+	}
+	return all
+}
+
+func noncesOf(proofs []proof) (nonces []string) {
+	for _, p := range proofs {
+		nonces = append(nonces, p.Nonce)
+	}
+	return nonces
+}
+
+// What a token endpoint answers, as measured at oidc-provider.
+func TestAnswersOfTokenEndpointsToProofs(t *testing.T) {
+	grant := reply{400, `{"error":"invalid_grant","error_description":"grant request is invalid"}`, ""}
+	grantWithNonce := reply{400, grant.body, "n2"}
+	demand := reply{400, `{"error":"use_dpop_nonce","error_description":"nonce is required in the DPoP proof"}`, "n1"}
+	invalid := reply{400, `{"error":"invalid_dpop_proof","error_description":"DPoP nonces are not supported"}`, ""}
+	good := reply{200, bound, ""}
+	for name, tc := range map[string]struct {
+		known   string // the nonce from before
+		replies []reply
+		nonces  []string // of the proofs
+		code    string   // "": a token
+		final   bool
+		next    string // the nonce of the next proof
+	}{
+		"good proof":                            {"", []reply{good}, []string{""}, "", false, ""},
+		"a nonce beside a token":                {"", []reply{{200, bound, "n1"}}, []string{""}, "", false, "n1"},
+		"a newer nonce beside a token":          {"n0", []reply{{200, bound, "n1"}}, []string{"n0"}, "", false, "n1"},
+		"no nonce where one is required":        {"", []reply{demand, good}, []string{"", "n1"}, "", false, "n1"},
+		"an outdated nonce":                     {"n0", []reply{demand, good}, []string{"n0", "n1"}, "", false, "n1"},
+		"a demand, with 401":                    {"", []reply{{401, demand.body, "n1"}, good}, []string{"", "n1"}, "", false, "n1"},
+		"a demand again":                        {"", []reply{demand, {400, demand.body, "n2"}}, []string{"", "n1"}, "use_dpop_nonce", false, "n2"},
+		"a demand with the nonce that was sent": {"n1", []reply{demand}, []string{"n1"}, "use_dpop_nonce", false, "n1"},
+		"a demand without a nonce":              {"", []reply{{400, demand.body, ""}}, []string{""}, "use_dpop_nonce", false, ""},
+		"a demand of a server that fails":       {"", []reply{{503, demand.body, "n1"}}, []string{""}, "use_dpop_nonce", false, "n1"},
+		"a server without nonces any more":      {"n0", []reply{invalid, good}, []string{"n0", ""}, "", false, ""},
+		"an invalid proof, and then not":        {"", []reply{invalid, good}, []string{"", ""}, "", false, ""},
+		"invalid proofs":                        {"", []reply{invalid}, []string{"", ""}, "invalid_dpop_proof", false, ""},
+		"a jti that was used, public client":    {"", []reply{grant, good}, []string{"", ""}, "", false, ""},
+		"another key, public client":            {"", []reply{grant}, []string{"", ""}, "invalid_grant", true, ""},
+		"invalid_grant with a nonce":            {"n0", []reply{grantWithNonce}, []string{"n0", "n2"}, "invalid_grant", true, "n2"},
+		"invalid_grant after a demand":          {"", []reply{demand, grant}, []string{"", "n1", "n1"}, "invalid_grant", true, "n1"},
+		"a demand after an invalid_grant":       {"", []reply{grant, demand, good}, []string{"", "", "n1"}, "", false, "n1"},
+		"a nonce beside another error":          {"", []reply{{400, `{"error":"invalid_scope"}`, "n1"}}, []string{""}, "invalid_scope", false, "n1"},
+		"a nonce beside a failure":              {"", []reply{{500, ``, "n1"}}, []string{""}, "", false, "n1"},
+		"too many requests":                     {"", []reply{{429, grant.body, ""}}, []string{""}, "invalid_grant", false, ""},
+		"two nonces":                            {"", []reply{{400, demand.body, "n1"}, good}, []string{"", "n1"}, "", false, "n1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &oauth.DPoP{Key: edKey}
+			if tc.known != "" {
+				server := replying(reply{200, bound, tc.known})
+				refreshes(t, &oauth.Refresher{TokenURL: testworld.TokenURL, DPoP: d, Client: server.Client()}, dpopToken)
+			}
+			server := replying(tc.replies...)
+			r := &oauth.Refresher{TokenURL: testworld.TokenURL, ClientID: "public", DPoP: d, Client: server.Client()}
+			tok, err := r.Refresh(t.Context(), dpopToken)
+			last := tc.replies[len(tc.replies)-1]
+			if last.status == 200 {
+				require.NoError(t, err)
+				assert.Equal(t, "access-2", tok.AccessToken)
+				assert.Equal(t, "DPoP", tok.TokenType)
+			} else {
+				failure, ok := errors.AsType[*reauth.RefreshError](err)
+				require.True(t, ok, "%v", err)
+				assert.Equal(t, tc.code, failure.Code)
+				assert.Equal(t, tc.final, errors.Is(err, reauth.ErrSignInRequired))
+			}
+			assert.Equal(t, tc.nonces, noncesOf(proofsOf(t, server)))
+
+			next := replying(good)
+			r = &oauth.Refresher{TokenURL: testworld.TokenURL, DPoP: d, Client: next.Client()}
+			refreshes(t, r, dpopToken)
+			assert.Equal(t, []string{tc.next}, noncesOf(proofsOf(t, next)))
+		})
+	}
+}
+
+// A server that names another code for a refresh token of another key.
+func TestFinalCodesCountOnceAFreshProofWasRefusedToo(t *testing.T) {
+	for _, replies := range [][]reply{
+		{{400, `{"error":"invalid_dpop_proof"}`, ""}},
+		{{400, `{"error":"bad_key"}`, ""}},
+		{{200, `{"error":"bad_key"}`, ""}},
+	} {
+		server := replying(replies...)
+		r := &oauth.Refresher{
+			TokenURL: testworld.TokenURL, DPoP: &oauth.DPoP{Key: edKey}, Client: server.Client(),
+			FinalCodes: []string{"invalid_dpop_proof", "bad_key"},
+		}
+		_, err := r.Refresh(t.Context(), dpopToken)
+		assert.ErrorIs(t, err, reauth.ErrSignInRequired)
+		assert.Len(t, proofsOf(t, server), 2)
+	}
+}
+
+// A demand for a nonce spends the client's assertion (measured at oidc-provider).
+func TestEachProofIsSentWithAnAssertionOfItsOwn(t *testing.T) {
+	server := replying(reply{400, `{"error":"use_dpop_nonce"}`, "n1"}, reply{400, `{"error":"invalid_grant"}`, ""}, reply{200, bound, ""})
+	r := &oauth.Refresher{
+		TokenURL: testworld.TokenURL, ClientID: "client", ClientKey: oauth.ClientKey{Signer: ecKey},
+		DPoP: &oauth.DPoP{Key: edKey}, Client: server.Client(),
+	}
+	refreshes(t, r, dpopToken)
+	seen := map[string]bool{}
+	for _, req := range server.Requests() {
+		form := req.Form(t)
+		assert.Equal(t, "refresh-1", form.Get("refresh_token"))
+		seen[form.Get("client_assertion")] = true
+	}
+	assert.Len(t, seen, 3)
+}
+
+func TestATokenThatIsNotBoundIsAnError(t *testing.T) {
+	for tokenType, want := range map[string]string{
+		`,"token_type":"Bearer"`: "the access token is of the type Bearer, so the server has not bound it",
+		`,"token_type":"bearer"`: "the access token is of the type Bearer",
+		`,"token_type":"N_A"`:    "the access token is not of the type DPoP",
+		`,"token_type":"dpop"`:   "",
+		`,"token_type":"DPoP"`:   "",
+		``:                       "", // as before
+	} {
+		server := replying(reply{200, `{"access_token":"access-2","refresh_token":"refresh-2"` + tokenType + `}`, ""})
+		r := &oauth.Refresher{TokenURL: testworld.TokenURL, DPoP: &oauth.DPoP{Key: edKey}, Client: server.Client()}
+		tok, err := r.Refresh(t.Context(), dpopToken)
+		if want == "" {
+			require.NoError(t, err, tokenType)
+			continue
+		}
+		assert.ErrorContains(t, err, want)
+		assert.NotErrorIs(t, err, reauth.ErrSignInRequired)
+		assert.Equal(t, reauth.Token{RefreshToken: "refresh-2"}, tok, "which the server has given for the one that is spent")
+		assert.Len(t, server.Requests(), 1)
+
+		r.DPoP = &oauth.DPoP{Key: edKey, AllowBearer: true}
+		_, err = r.Refresh(t.Context(), dpopToken)
+		assert.Equal(t, strings.Contains(want, "type Bearer"), err == nil, tokenType)
+	}
+	server := replying(reply{200, `{"access_token":"access-2"}`, ""})
+	r := &oauth.Refresher{TokenURL: testworld.TokenURL, DPoP: &oauth.DPoP{Key: edKey}, ClientID: "id", Grant: oauth.ClientCredentials{}, Client: server.Client()}
+	_, err := r.Refresh(t.Context(), reauth.Token{})
+	assert.ErrorContains(t, err, "the access token is of no type")
+}
+
+// A session from before is bound by its next refresh.
+func TestABearerSessionIsBoundByItsNextRefresh(t *testing.T) {
+	server := replying(reply{200, bound, ""})
+	r := &oauth.Refresher{TokenURL: testworld.TokenURL, DPoP: &oauth.DPoP{Key: edKey}, Client: server.Client()}
+	assert.Equal(t, "DPoP", refreshes(t, r, reauth.Token{AccessToken: "a", RefreshToken: "r", TokenType: "Bearer"}).TokenType)
+}
+
+func TestARedirectWithinTheOriginGetsAProofOfItsOwn(t *testing.T) {
+	server := testworld.AnsweringWith(func(req *http.Request) (*http.Response, error) {
+		if req.URL.Path == "/token" {
+			resp := testworld.Respond(req, http.StatusTemporaryRedirect, "")
+			resp.Header.Set("Location", "/v2/token?x=y")
+			return resp, nil
+		}
+		return testworld.Respond(req, http.StatusOK, bound), nil
+	})
+	refreshes(t, &oauth.Refresher{TokenURL: testworld.TokenURL, DPoP: &oauth.DPoP{Key: edKey}, Client: server.Client()}, dpopToken)
+	proofs := proofsOf(t, server)
+	require.Len(t, proofs, 2)
+	assert.Equal(t, "https://id.example.com/v2/token", proofs[1].HTU)
+}
+
+func TestRevocationHasNoProof(t *testing.T) {
+	server := testworld.Answering(200, "")
+	r := &oauth.Refresher{TokenURL: testworld.TokenURL, RevocationURL: "https://id.example.com/revoke", DPoP: &oauth.DPoP{Key: edKey}, Client: server.Client()}
+	require.NoError(t, r.Revoke(t.Context(), dpopToken))
+	assert.Empty(t, server.Last().Header.Get("DPoP"))
+}
+
+func TestErrorsWithDPoPShowNoSecret(t *testing.T) {
+	tok := reauth.Token{AccessToken: "SECRET-access", RefreshToken: "SECRET-refresh", TokenType: "DPoP"}
+	testworld.AssertNoLeak(t, func(c *http.Client) reauth.Refresher {
+		return &oauth.Refresher{TokenURL: "https://id.example.com/token", ClientID: "id", DPoP: &oauth.DPoP{Key: edKey}, Client: c}
+	}, tok, nil)
+}
+
+// A clock that is off is set right by the server that refuses the proof (keycloak/keycloak#48025).
+func TestTheClockOfAServerThatRefusesAProofIsBelieved(t *testing.T) {
+	for _, ahead := range []time.Duration{-time.Hour, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			api := &proofServer{ahead: ahead}
+			d := &oauth.DPoP{Key: edKey}
+			tr := signedInWith(t, api, d, nil)
+			assert.Equal(t, http.StatusOK, statusOf(t, tr, get(t, apiURL)))
+			assert.Equal(t, http.StatusOK, statusOf(t, tr, get(t, apiURL)))
+			proofs := api.proofs()
+			require.Len(t, proofs, 3, "one is refused")
+			assert.InDelta(t, time.Now().Add(ahead).Unix(), proofs[2].IAT, 1)
+
+			other := &proofServer{}
+			tr = signedInWith(t, other, d, nil)
+			assert.Equal(t, http.StatusOK, statusOf(t, tr, get(t, "https://other.example.com/")))
+			assert.Len(t, other.proofs(), 1, "another server has another clock")
+
+			api.ahead = 0
+			tr = signedInWith(t, api, d, nil)
+			assert.Equal(t, http.StatusOK, statusOf(t, tr, get(t, apiURL)))
+			assert.Equal(t, http.StatusOK, statusOf(t, tr, get(t, apiURL)))
+			assert.Len(t, api.proofs(), 6, "a clock that has been set")
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		server := testworld.AnsweringWith(func(req *http.Request) (*http.Response, error) {
+			p, err := readProof(req.Header)
+			require.NoError(t, err)
+			resp := testworld.Respond(req, 200, bound)
+			if p.IAT < time.Now().Add(time.Minute).Unix() {
+				resp = testworld.Respond(req, 400, `{"error":"invalid_dpop_proof","error_description":"DPoP proof is not active"}`)
+			}
+			resp.Header.Set("Date", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))
+			return resp, nil
+		})
+		refreshes(t, &oauth.Refresher{TokenURL: testworld.TokenURL, DPoP: &oauth.DPoP{Key: edKey}, Client: server.Client()}, dpopToken)
+		assert.Len(t, server.Requests(), 2)
+	})
+	// A proof that is refused for another reason is not sent again and again.
+	api := &proofServer{jkt: "another key's"}
+	tr := signedInWith(t, api, &oauth.DPoP{Key: edKey}, nil)
+	assert.Equal(t, http.StatusUnauthorized, statusOf(t, tr, get(t, apiURL)))
+	assert.Len(t, api.proofs(), 1)
+}
+
+func TestNoncesAreKeptApartByOrigin(t *testing.T) {
+	d := &oauth.DPoP{Key: edKey}
+	give := func(nonce string) *proofServer { return &proofServer{gives: func() string { return nonce }} }
+	for i := range 300 { // more than are remembered
+		tr := signedInWith(t, give(fmt.Sprint("n", i)), d, nil)
+		assert.Equal(t, http.StatusOK, statusOf(t, tr, get(t, fmt.Sprintf("https://api-%d.example.com/", i))))
+	}
+	known := 0
+	for i := range 300 {
+		p := proofOf(t, d, get(t, fmt.Sprintf("https://api-%d.example.com/other", i)), dpopToken)
+		if p.Nonce != "" {
+			assert.Equal(t, fmt.Sprint("n", i), p.Nonce)
+			known++
+		}
+	}
+	assert.Equal(t, 256, known)
+	p := proofOf(t, d, get(t, "http://api-299.example.com/"), dpopToken)
+	assert.Empty(t, p.Nonce)
+}
+
+// A nonce belongs to the request that was refused until that is answered.
+func TestANonceOfARefusalIsForThatRequestAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var second = make(chan struct{})
+		attempts := 0
+		api := testworld.RoundTripper(func(req *http.Request) (*http.Response, error) {
+			attempts++
+			switch attempts {
+			case 1:
+				resp := testworld.Respond(req, http.StatusUnauthorized, "")
+				resp.Header.Set("WWW-Authenticate", `DPoP error="use_dpop_nonce"`)
+				resp.Header.Set("DPoP-Nonce", "mine")
+				return resp, nil
+			case 2:
+				<-second
+			}
+			return testworld.Respond(req, http.StatusOK, ""), nil
+		})
+		d := &oauth.DPoP{Key: edKey}
+		tr := signedInWith(t, api, d, nil)
+		done := make(chan int)
+		go func() { done <- statusOf(t, tr, get(t, apiURL)) }()
+		synctest.Wait()
+		assert.Empty(t, proofOf(t, d, get(t, apiURL), dpopToken).Nonce, "while it is under way")
+		close(second)
+		assert.Equal(t, http.StatusOK, <-done)
+		assert.Equal(t, "mine", proofOf(t, d, get(t, apiURL), dpopToken).Nonce, "it was good, so it stays")
+	})
+}
+
+// A redirect's nonce is not that of the next hop.
+func TestANonceOfARedirectStaysAtItsOrigin(t *testing.T) {
+	var nonces []string
+	api := testworld.RoundTripper(func(req *http.Request) (*http.Response, error) {
+		p, err := readProof(req.Header)
+		require.NoError(t, err)
+		nonces = append(nonces, p.Nonce)
+		resp := testworld.Respond(req, http.StatusOK, "")
+		if req.URL.Host == "api.example.com" {
+			resp = testworld.Respond(req, http.StatusFound, "")
+			resp.Header.Set("Location", "https://files.example.com/a")
+			resp.Header.Set("DPoP-Nonce", "of the first")
+		}
+		return resp, nil
+	})
+	d := &oauth.DPoP{Key: edKey}
+	tr, err := reauth.New(reauth.Config{
+		Refresher:  &oauth.Refresher{TokenURL: testworld.TokenURL, DPoP: d},
+		Credential: d, Base: api, Origins: []string{"https://api.example.com", "https://files.example.com"},
+	})
+	require.NoError(t, err)
+	require.NoError(t, tr.SignIn(t.Context(), dpopToken))
+	resp, err := (&http.Client{Transport: tr}).Get(apiURL)
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, []string{"", ""}, nonces)
+}
+
+// A session of its own has a key of its own, from its first token on.
+func TestEachSessionMayHaveAKeyOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		jkts := map[string]string{} // by access token
+		server := testworld.AnsweringWith(func(req *http.Request) (*http.Response, error) {
+			p, err := readProof(req.Header)
+			require.NoError(t, err)
+			n++
+			jkts[fmt.Sprintf("access-%d", n)] = p.jkt
+			return testworld.Respond(req, 200, fmt.Sprintf(`{"access_token":"access-%d","token_type":"DPoP","expires_in":60,"reauth.dpop_key":"a key of the server's"}`, n)), nil
+		})
+		api := &proofServer{decide: func(req *http.Request, p proof) *http.Response {
+			token := strings.TrimPrefix(req.Header.Get("Authorization"), "DPoP ")
+			assert.Equal(t, jkts[token], p.jkt, "the key that the token is bound to")
+			return nil
+		}}
+		store := new(reauth.MemoryStore)
+		start := func() *reauth.Transport {
+			d := new(oauth.DPoP)
+			tr, err := reauth.New(reauth.Config{
+				Refresher:  &oauth.Refresher{TokenURL: testworld.TokenURL, ClientID: "id", Grant: oauth.ClientCredentials{}, DPoP: d, Client: server.Client()},
+				Credential: d, Base: api, Store: store, Origins: []string{reauth.AnyOrigin},
+			})
+			require.NoError(t, err)
+			return tr
+		}
+		for range 2 { // the second is the program after a restart
+			tr := start()
+			for _, name := range []string{"ann", "bob"} {
+				assert.Equal(t, http.StatusOK, statusOf(t, tr.Session(name), get(t, apiURL)))
+			}
+			time.Sleep(2 * time.Minute)
+			for _, name := range []string{"ann", "bob"} {
+				assert.Equal(t, http.StatusOK, statusOf(t, tr.Session(name), get(t, apiURL)))
+			}
+			require.NoError(t, tr.Wait(t.Context()))
+		}
+		different := map[string]bool{}
+		for _, jkt := range jkts {
+			different[jkt] = true
+		}
+		assert.Len(t, different, 2, "of two sessions, over %d tokens", n)
+	})
+}
+
+func TestBindKey(t *testing.T) {
+	for _, key := range []crypto.Signer{ecKey, edKey} {
+		start := reauth.Token{Extra: map[string]string{"scope": "read"}}
+		tok, err := oauth.BindKey(start, key)
+		require.NoError(t, err)
+		assert.Equal(t, map[string]string{"scope": "read"}, start.Extra)
+		want, err := oauth.Thumbprint(key.Public())
+		require.NoError(t, err)
+
+		// The sign-in, with a grant of the program's own.
+		server := replying(reply{400, `{"error":"use_dpop_nonce"}`, "n1"}, reply{200, bound, ""})
+		d := new(oauth.DPoP)
+		r := &oauth.Refresher{TokenURL: testworld.TokenURL, ClientID: "id", Grant: code("abc"), DPoP: d, Client: server.Client()}
+		first := refreshes(t, r, tok)
+		assert.Equal(t, "abc", server.Last().Form(t).Get("code"))
+		assert.Equal(t, tok.Extra["reauth.dpop_key"], first.Extra["reauth.dpop_key"])
+		for _, p := range proofsOf(t, server) {
+			assert.Equal(t, want, p.jkt)
+		}
+		assert.Equal(t, want, proofOf(t, d, get(t, apiURL), first).jkt)
+
+		// A salvaged refresh token stays bound to the key.
+		r = &oauth.Refresher{TokenURL: testworld.TokenURL, DPoP: d, Client: replying(reply{200, `{"refresh_token":"refresh-3"}`, ""}).Client()}
+		first.RefreshToken = "refresh-2"
+		salvaged, err := r.Refresh(t.Context(), first)
+		require.Error(t, err)
+		assert.Equal(t, "refresh-3", salvaged.RefreshToken)
+		assert.Equal(t, first.Extra["reauth.dpop_key"], salvaged.Extra["reauth.dpop_key"])
+	}
+	_, err := oauth.BindKey(reauth.Token{}, &hardware{key: ecKey})
+	assert.EqualError(t, err, "oauth: BindKey: a *oauth_test.hardware can't be stored")
+	_, err = oauth.BindKey(reauth.Token{}, (*ecdsa.PrivateKey)(nil))
+	assert.ErrorContains(t, err, "is an empty")
+}
+
+type code string
+
+func (c code) Request(context.Context, reauth.Token) (url.Values, error) {
+	return url.Values{"grant_type": {"authorization_code"}, "code": {string(c)}}, nil
+}
+
+func TestASessionsKeyThatCannotBeRead(t *testing.T) {
+	der384, err := x509.MarshalPKCS8PrivateKey(newECKey(elliptic.P384()))
+	require.NoError(t, err)
+	d := new(oauth.DPoP)
+	for extra, want := range map[string]string{
+		"":          "the session has no key, and DPoP.Key is not set",
+		"SECRET?":   `Token.Extra["reauth.dpop_key"] is no private key in PKCS #8, as base64url`,
+		"U0VDUkVU":  `Token.Extra["reauth.dpop_key"] is no private key in PKCS #8, as base64url`,
+		b64(der384): "the session's key is on the curve P-384, and must be on P-256",
+	} {
+		tok := reauth.Token{AccessToken: "a", RefreshToken: "r", Extra: map[string]string{"reauth.dpop_key": extra}}
+		err := d.Apply(get(t, apiURL), tok)
+		assert.EqualError(t, err, "oauth: DPoP: "+want)
+		if extra != "" {
+			_, err = (&oauth.Refresher{TokenURL: testworld.TokenURL, DPoP: d}).Refresh(t.Context(), tok)
+			assert.EqualError(t, err, "oauth: DPoP: "+want)
+		}
+	}
+}
+
+func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
