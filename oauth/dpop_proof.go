@@ -54,7 +54,7 @@ func newProver(signer crypto.Signer) (*prover, error) {
 func jwkOf(public crypto.PublicKey) (jwk, algorithm string, err error) {
 	switch key := public.(type) {
 	case *ecdsa.PublicKey:
-		if key == nil || key.Curve == nil {
+		if key == nil || *key == (ecdsa.PublicKey{Curve: key.Curve}) {
 			return "", "", errors.New("is an empty ECDSA key")
 		}
 		if name := key.Curve.Params().Name; name != "P-256" {

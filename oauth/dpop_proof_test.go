@@ -8,11 +8,12 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"math/big"
 	"net/http"
 	"net/url"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,13 +109,14 @@ func TestTheTargetInAProofIsTheURLWithoutQueryAndFragment(t *testing.T) {
 // does. Libraries that drop the zero give such a key another thumbprint than the server does
 // (AxisCommunications/go-dpop#21).
 func TestKeysWithALeadingZero(t *testing.T) {
-	curve := elliptic.P256()
 	found := 0
-	for n := int64(1); found < 3; n++ {
-		key := &ecdsa.PrivateKey{D: big.NewInt(n)}
-		key.Curve = curve
-		key.X, key.Y = curve.ScalarBaseMult(big.NewInt(n).Bytes())
-		if key.X.BitLen() > 248 && key.Y.BitLen() > 248 {
+	for n := uint64(1); found < 3; n++ {
+		raw := binary.BigEndian.AppendUint64(make([]byte, 24), n)
+		key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), raw)
+		require.NoError(t, err)
+		point, err := key.PublicKey.Bytes()
+		require.NoError(t, err)
+		if point[1] != 0 && point[33] != 0 {
 			continue
 		}
 		found++
@@ -124,23 +126,20 @@ func TestKeysWithALeadingZero(t *testing.T) {
 
 // The key of RFC 9449 section 6.1.
 func TestThumbprint(t *testing.T) {
-	coordinate := func(text string) *big.Int {
+	decoded := func(text string) []byte {
 		b, err := base64.RawURLEncoding.DecodeString(text)
 		require.NoError(t, err)
-		return new(big.Int).SetBytes(b)
+		return b
 	}
-	got, err := oauth.Thumbprint(&ecdsa.PublicKey{
-		Curve: elliptic.P256(),
-		X:     coordinate("l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs"),
-		Y:     coordinate("9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA"),
-	})
+	x, y := decoded("l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs"), decoded("9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA")
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, x, y))
+	require.NoError(t, err)
+	got, err := oauth.Thumbprint(key)
 	require.NoError(t, err)
 	assert.Equal(t, "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I", got)
 
 	// RFC 8037 appendix A.3.
-	public, err := base64.RawURLEncoding.DecodeString("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
-	require.NoError(t, err)
-	got, err = oauth.Thumbprint(ed25519.PublicKey(public))
+	got, err = oauth.Thumbprint(ed25519.PublicKey(decoded("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")))
 	require.NoError(t, err)
 	assert.Equal(t, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", got)
 
@@ -157,7 +156,7 @@ func TestKeysThatDPoPDoesNotTake(t *testing.T) {
 		"is an empty *ecdsa.PrivateKey":  (*ecdsa.PrivateKey)(nil),
 		"is an empty ed25519.PrivateKey": ed25519.PrivateKey(nil),
 		"is an empty ECDSA key":          new(ecdsa.PrivateKey),
-		"is no valid key":                &ecdsa.PrivateKey{PublicKey: ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}},
+		"is an empty ECDSA":              &ecdsa.PrivateKey{PublicKey: ecdsa.PublicKey{Curve: elliptic.P256()}},
 		"is an empty Ed25519 key":        emptyEdwards{},
 	} {
 		d := &oauth.DPoP{Key: key}

@@ -9,8 +9,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/big"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,7 +61,11 @@ func readProof(h http.Header) (p proof, err error) {
 				return nil, fmt.Errorf("y has %d bytes", len(y))
 			}
 			canonical = fmt.Sprintf(`{"crv":%q,"kty":"EC","x":%q,"y":%q}`, jwk["crv"], jwk["x"], jwk["y"])
-			key = &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int).SetBytes(x), Y: new(big.Int).SetBytes(y)}
+			point, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, x, y))
+			if err != nil {
+				return nil, err
+			}
+			key = point
 		case jwk["kty"] == "OKP" && len(jwk) == 3:
 			canonical = fmt.Sprintf(`{"crv":%q,"kty":"OKP","x":%q}`, jwk["crv"], jwk["x"])
 			key = ed25519.PublicKey(x)
@@ -84,7 +88,7 @@ func sha(text string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// A prover server is an API or a token server that demands proofs. It compares htu as text.
+// A proofServer is an API or a token server that demands proofs. It compares htu as text.
 type proofServer struct {
 	nonces  string        // "": none are demanded; "one-time", or the nonce that is good
 	gives   func() string // the nonce of a 2xx; nil: none
@@ -119,7 +123,7 @@ func (s *proofServer) nonce() string {
 func (s *proofServer) proofs() []proof {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]proof(nil), s.seen...)
+	return slices.Clone(s.seen)
 }
 
 // fault returns what is wrong with the proof of a request.
