@@ -22,7 +22,7 @@
 //	},
 //
 // [JWTBearer] and [TokenExchange] obtain one with an assertion or a token from elsewhere. Any
-// other grant is a type with one method.
+// other grant is a type with one method. [DPoP] binds tokens to a key.
 //
 // With an Issuer and without a TokenURL the Refresher finds the endpoints by itself; see
 // [Discover].

@@ -155,3 +155,51 @@ func ExampleChallenges() {
 	}
 	// Output: Bearer insufficient_scope orders.write
 }
+
+// A signInCode is the grant of a sign-in: the authorization code that the browser has brought.
+type signInCode string
+
+func (c signInCode) Request(context.Context, reauth.Token) (url.Values, error) {
+	return url.Values{"grant_type": {"authorization_code"}, "code": {string(c)}}, nil
+}
+
+// The sign-in and all that follows carry proofs of one key, which is kept with the session.
+func ExampleDPoP() {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		fmt.Println(req.URL.Path, "has a proof:", req.Header.Get("DPoP") != "")
+		if req.URL.Path == "/token" {
+			_, _ = io.WriteString(w, `{"access_token":"access-1","refresh_token":"refresh-1","token_type":"DPoP","expires_in":300}`)
+		}
+	}))
+	defer server.Close()
+	ctx := context.Background()
+
+	dpop := new(oauth.DPoP)
+	refresher := &oauth.Refresher{TokenURL: server.URL + "/token", ClientID: "my-program", DPoP: dpop}
+	tr, err := reauth.New(reauth.Config{
+		Refresher:  refresher,
+		Credential: dpop,
+		Origins:    []string{server.URL},
+	})
+	if err != nil {
+		panic(err)
+	}
+
+	signIn := *refresher
+	signIn.Grant = signInCode("code-1")
+	tok, err := signIn.Refresh(ctx, reauth.Token{})
+	if err != nil {
+		panic(err)
+	}
+	if err := tr.SignIn(ctx, tok); err != nil {
+		panic(err)
+	}
+	resp, err := (&http.Client{Transport: tr}).Get(server.URL + "/orders")
+	if err != nil {
+		panic(err)
+	}
+	resp.Body.Close()
+	// Output:
+	// /token has a proof: true
+	// /orders has a proof: true
+}

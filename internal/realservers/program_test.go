@@ -106,6 +106,8 @@ type counts struct {
 	Refreshes   int `json:"refreshes"`   // asked for
 	Refreshed   int `json:"refreshed"`   // of these, answered 200
 	Revocations int `json:"revocations"` // asked for
+	Nonces      int `json:"nonces"`      // requests to the API that were refused for want of a nonce
+	BadProofs   int `json:"badProofs"`   // and those whose proof was not valid
 	MostSpent   int `json:"mostSpent"`   // how often the refresh token was presented that was presented most
 }
 

@@ -46,7 +46,13 @@ var (
 	flaskJWT     = server{"flask-jwt-extended", startFlask, "/me", "/sha256", renewFlask}
 )
 
-func startOIDC(t *testing.T) *program { return startNode(t, "oidc/server.mjs", seconds()) }
+func startOIDC(t *testing.T) *program { return startOIDCWith(t) }
+
+// startOIDCWith starts the provider with further arguments.
+func startOIDCWith(t *testing.T, args ...string) *program {
+	t.Helper()
+	return startNode(t, "oidc/server.mjs", append([]string{seconds()}, args...)...)
+}
 
 // startNode starts a program that needs the packages in the folder oidc.
 func startNode(t *testing.T, script string, args ...string) *program {
@@ -110,7 +116,12 @@ func eachServer(t *testing.T, test func(*testing.T, *world)) {
 
 func newWorld(t *testing.T, s server) *world {
 	t.Helper()
-	p := s.start(t)
+	return newWorldOn(t, s, s.start(t), nil)
+}
+
+// newWorldOn is newWorld for a program that runs, and a store; nil means one of its own.
+func newWorldOn(t *testing.T, s server, p *program, store reauth.Store) *world {
+	t.Helper()
 	w := &world{server: s, program: p, renewal: s.renews(p)}
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	base.MaxIdleConnsPerHost = 100
@@ -120,6 +131,7 @@ func newWorld(t *testing.T, s server) *world {
 		Origins:    []string{p.url},
 		Base:       base,
 		Credential: w.credential,
+		Store:      store,
 		OnEvent:    w.event,
 	}
 	var err error

@@ -142,7 +142,7 @@ func (w *world) ask(req *http.Request, into any) error {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s: %s", req.Method, req.URL.Path, resp.Status)
+		return fmt.Errorf("%s %s: %s %s", req.Method, req.URL.Path, resp.Status, resp.Header.Get("Www-Authenticate"))
 	}
 	return json.Unmarshal(text, into)
 }
