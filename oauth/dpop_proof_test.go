@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -201,4 +202,18 @@ func TestAKeyThatDoesNotSign(t *testing.T) {
 		_, err = (&oauth.Refresher{TokenURL: "https://id.example.com/token", DPoP: d}).Refresh(t.Context(), dpopToken)
 		assert.ErrorContains(t, err, "unplugged")
 	}
+}
+
+// RFC 7518 section 3.4: both numbers have 32 bytes, whatever their value.
+func TestTheNumbersOfASignatureAreFilledUp(t *testing.T) {
+	short := []byte{0x30, 8, 0x02, 1, 7, 0x02, 3, 0, 0x80, 9}
+	d := &oauth.DPoP{Key: &hardware{key: ecKey, sign: func() ([]byte, error) { return short, nil }}}
+	req := get(t, "https://api.example.com/")
+	require.NoError(t, d.Apply(req, dpopToken))
+	parts := strings.Split(req.Header.Get("DPoP"), ".")
+	raw, err := base64.RawURLEncoding.DecodeString(parts[2])
+	require.NoError(t, err)
+	want := make([]byte, 64)
+	want[31], want[62], want[63] = 7, 0x80, 9
+	assert.Equal(t, want, raw)
 }

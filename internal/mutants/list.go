@@ -3109,7 +3109,7 @@ var mutants = []mutant{
 		file:   "oauth/dpop_proof.go",
 		line:   "copy(half[len(half)-len(number):], number)",
 		broken: "copy(half, number)",
-		tests:  "TestADPoPProof",
+		tests:  "TheNumbersOfASignature",
 	},
 	{
 		name:   "DPoP: what a key signs with is not checked",
@@ -3163,8 +3163,8 @@ var mutants = []mutant{
 	{
 		name:   "DPoP: a nonce alone is a reason to send again",
 		file:   "oauth/dpop_nonce.go",
-		line:   "if code := c.Params[\"error\"]; code == errorUseNonce",
-		broken: "if code := c.Params[\"error\"]; code != \"\" || code == errorUseNonce",
+		line:   "\treturn false\n}\n\n// learnClock",
+		broken: "\treturn nonce != \"\"\n}\n\n// learnClock",
 		tests:  "AnswersOfAPIs",
 	},
 	{
@@ -3227,7 +3227,7 @@ var mutants = []mutant{
 		name:   "DPoP: a downgrade to Bearer is not noticed",
 		file:   "oauth/dpop_token.go",
 		line:   "if !ascii.EqualFold(tok.TokenType, \"DPoP\") && !r.DPoP.isBearer(tok) {",
-		broken: "if false {",
+		broken: "if ascii.EqualFold(\"a\", \"b\") {",
 		tests:  "ATokenThatIsNotBound",
 	},
 	{
