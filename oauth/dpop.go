@@ -101,11 +101,12 @@ func (d *DPoP) Apply(req *http.Request, tok reauth.Token) error {
 			nonce = own
 		}
 	}
-	proof, err := key.prove(req, claims{nonce: nonce, ath: d.hash(tok.AccessToken), skew: skew})
+	hashed := d.hash(tok.AccessToken)
+	proof, err := key.prove(req, claims{nonce: nonce, ath: hashed.ath, skew: skew})
 	if err != nil {
 		return err
 	}
-	values := [2]string{"DPoP " + tok.AccessToken, proof}
+	values := [2]string{hashed.value, proof}
 	req.Header["Authorization"] = values[0:1:1]
 	req.Header["Dpop"] = values[1:2:2]
 	return nil

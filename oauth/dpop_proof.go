@@ -91,17 +91,21 @@ func hash(text string) string {
 	return encoding.EncodeToString(sum[:])
 }
 
-// A hashedToken is the token that was hashed last, for the claim ath. Requests of one
+// A hashedToken is the token that was sent last, and what is made of it. Requests of one
 // session carry the same token.
-type hashedToken struct{ token, hash string }
+type hashedToken struct {
+	token string
+	value string // of the header Authorization
+	ath   string // the claim
+}
 
-func (d *DPoP) hash(token string) string {
+func (d *DPoP) hash(token string) *hashedToken {
 	if h := d.hashed.Load(); h != nil && h.token == token {
-		return h.hash
+		return h
 	}
-	h := &hashedToken{token, hash(token)}
+	h := &hashedToken{token: token, value: "DPoP " + token, ath: hash(token)}
 	d.hashed.Store(h)
-	return h.hash
+	return h
 }
 
 // claims are those that don't come from the request.

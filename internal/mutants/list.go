@@ -3058,7 +3058,7 @@ var mutants = []mutant{
 	{
 		name:   "DPoP: a proof says nothing of the access token",
 		file:   "oauth/dpop.go",
-		line:   "ath: d.hash(tok.AccessToken), ",
+		line:   "ath: hashed.ath, ",
 		broken: "",
 		tests:  "TestADPoPProof",
 	},
