@@ -2993,6 +2993,8 @@ var mutants = []mutant{
 		line:   "discoveries.Delete(key)",
 		broken: "_ = key",
 		tests:  "ForgottenWithTheRefresher",
+	},
+	{
 		name:   "P9 the credential is granted more than one further attempt",
 		file:   "transport.go",
 		line:   "if err != nil || !p.wants || p.asked {",
