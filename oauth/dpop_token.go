@@ -16,13 +16,13 @@ import (
 
 // postToken sends a token request, with a proof if there is a DPoP: once more with the nonce
 // that the server demands, and once more with a fresh proof if the proof or, for good, the
-// refresh token is refused. isFinal reports the latter. Each time the client authenticates
-// anew: a demand for a nonce spends its assertion too.
+// refresh token is refused. Each time the Grant is asked and the client authenticates anew,
+// because a demand for a nonce spends their assertions too.
 //
 // A server that refuses a proof does not always say so. One whose jti it has seen, and one
 // of a key that is not the session's, may get the same invalid_grant as a refresh token that
 // has been revoked.
-func (r *Refresher) postToken(ctx context.Context, target string, form url.Values, secrets []string, key *prover, isFinal func(*tokenserver.JSONAnswer) bool) (*tokenserver.JSONAnswer, error) {
+func (r *Refresher) postToken(ctx context.Context, target string, form url.Values, secrets []string, key *prover, again retrying) (*tokenserver.JSONAnswer, error) {
 	if r.DPoP == nil {
 		return r.post(ctx, r.Client, target, form, secrets)
 	}
@@ -49,10 +49,13 @@ func (r *Refresher) postToken(ctx context.Context, target string, form url.Value
 		switch {
 		case code == errorUseNonce && other && !demanded:
 			demanded = true
-		case !proved && (code == errorInvalidProof || code == "" && a.Refused && isFinal(a)):
+		case !proved && (code == errorInvalidProof || code == "" && a.Refused && again.isFinal(a)):
 			proved = true
 		default:
 			return a, nil
+		}
+		if form, secrets, err = again.form(); err != nil {
+			return nil, err
 		}
 		own = nonceOf(a.Header)
 		nonce, skew = r.DPoP.servers.of(at)
@@ -60,6 +63,12 @@ func (r *Refresher) postToken(ctx context.Context, target string, form url.Value
 			nonce = own
 		}
 	}
+}
+
+// retrying is what another token request depends on and is made of.
+type retrying struct {
+	isFinal func(*tokenserver.JSONAnswer) bool // the refresh token is refused for good
+	form    func() (form url.Values, secrets []string, err error)
 }
 
 // proofCode returns the error code of an answer that is about the proof, or "".

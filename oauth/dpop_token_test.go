@@ -1,7 +1,9 @@
 package oauth_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -163,6 +165,35 @@ func TestEachProofIsSentWithAnAssertionOfItsOwn(t *testing.T) {
 		seen[form.Get("client_assertion")] = true
 	}
 	assert.Len(t, seen, 3)
+}
+
+// So it does that of a grant.
+func TestEachProofIsSentWithAGrantOfItsOwn(t *testing.T) {
+	server := replying(reply{400, `{"error":"use_dpop_nonce"}`, "n1"}, reply{200, bound, ""})
+	made := 0
+	r := &oauth.Refresher{
+		TokenURL: testworld.TokenURL, DPoP: &oauth.DPoP{Key: edKey}, Client: server.Client(), Scopes: []string{"read"},
+		Grant: oauth.JWTBearer{Assertion: func(context.Context) (string, error) {
+			made++
+			return fmt.Sprintf("h.%d.s", made), nil
+		}},
+	}
+	refreshes(t, r, reauth.Token{})
+	for i, req := range server.Requests() {
+		assert.Equal(t, fmt.Sprintf("h.%d.s", i+1), req.Form(t).Get("assertion"))
+		assert.Equal(t, "read", req.Form(t).Get("scope"))
+	}
+	assert.Len(t, proofsOf(t, server), 2)
+
+	r.Client = replying(reply{400, `{"error":"use_dpop_nonce"}`, "n2"}).Client()
+	r.Grant = oauth.JWTBearer{Assertion: func(context.Context) (string, error) {
+		if made++; made == 4 {
+			return "", errors.New("the second is not to be had")
+		}
+		return "h.p.s", nil
+	}}
+	_, err := r.Refresh(t.Context(), reauth.Token{})
+	assert.ErrorContains(t, err, "the second is not to be had")
 }
 
 func TestATokenThatIsNotBoundIsAnError(t *testing.T) {

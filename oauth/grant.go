@@ -29,8 +29,9 @@ type Grant interface {
 	// then means that the user must sign in again, and the new token keeps what the
 	// answer leaves out. Otherwise neither is so.
 	//
-	// Request is called concurrently, once for each refresh. An error fails the
-	// refresh, for good if it wraps [reauth.ErrSignInRequired].
+	// Request is called concurrently, once for each request to the server: a server that
+	// demands another proof gets a second one (see [DPoP]). An error fails the refresh,
+	// for good if it wraps [reauth.ErrSignInRequired].
 	Request(ctx context.Context, old reauth.Token) (url.Values, error)
 }
 

@@ -15,7 +15,7 @@ import (
 // It starts from no token, so nobody has to call Transport.SignIn, and no error code of
 // the server means that somebody must. The server need not know the client (section 3.1).
 type JWTBearer struct {
-	// Assertion returns the JWT. It is called for each refresh, concurrently for several
+	// Assertion returns the JWT. It is called for each request, concurrently for several
 	// sessions, and should return a new one each time, because servers may refuse one
 	// that they have seen. Its error fails the refresh, for good if it wraps
 	// [reauth.ErrSignInRequired]. Required. See [AssertionFile].

@@ -130,7 +130,8 @@ func (r *Refresher) Refresh(ctx context.Context, old reauth.Token) (reauth.Token
 	if err := r.Validate(); err != nil {
 		return reauth.Token{}, err
 	}
-	form, secrets, err := r.requestGrant(ctx, old)
+	given := old
+	form, secrets, err := r.form(ctx, given)
 	if err != nil {
 		return reauth.Token{}, err
 	}
@@ -144,19 +145,16 @@ func (r *Refresher) Refresh(ctx context.Context, old reauth.Token) (reauth.Token
 	if !renews {
 		old = reauth.Token{}
 	}
-	if len(r.Scopes) > 0 {
-		form.Set("scope", strings.Join(r.Scopes, " "))
-	}
-	maps.Copy(form, r.Params)
-	secrets = append(secrets, tokenserver.RequestSecrets(nil, r.Params)...)
-
 	target, _, err := r.endpoints(ctx)
 	if err != nil {
 		return reauth.Token{}, err
 	}
 	sent := time.Now() // before the server starts to count
-	a, err := r.postToken(ctx, target, form, secrets, key, func(a *tokenserver.JSONAnswer) bool {
-		return errors.Is(r.refusal(a, r.code(a), renews), reauth.ErrSignInRequired)
+	a, err := r.postToken(ctx, target, form, secrets, key, retrying{
+		isFinal: func(a *tokenserver.JSONAnswer) bool {
+			return errors.Is(r.refusal(a, r.code(a), renews), reauth.ErrSignInRequired)
+		},
+		form: func() (url.Values, []string, error) { return r.form(ctx, given) },
 	})
 	if err != nil {
 		return reauth.Token{}, err
@@ -180,6 +178,19 @@ func (r *Refresher) Refresh(ctx context.Context, old reauth.Token) (reauth.Token
 		}
 	}
 	return salvaged, a.Failure(code, fmt.Errorf("no token in the answer: %w", err))
+}
+
+// form returns the parameters of a token request but for the client's authentication.
+// secrets must not appear in errors.
+func (r *Refresher) form(ctx context.Context, old reauth.Token) (form url.Values, secrets []string, err error) {
+	if form, secrets, err = r.requestGrant(ctx, old); err != nil {
+		return nil, nil, err
+	}
+	if len(r.Scopes) > 0 {
+		form.Set("scope", strings.Join(r.Scopes, " "))
+	}
+	maps.Copy(form, r.Params)
+	return form, append(secrets, tokenserver.RequestSecrets(nil, r.Params)...), nil
 }
 
 // requestGrant asks the Grant for its parameters. secrets must not appear in errors.

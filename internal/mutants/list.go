@@ -3214,7 +3214,7 @@ var mutants = []mutant{
 	{
 		name:   "DPoP: a refused refresh token is final at once",
 		file:   "oauth/dpop_token.go",
-		line:   "code == \"\" && a.Refused && isFinal(a)",
+		line:   "code == \"\" && a.Refused && again.isFinal(a)",
 		broken: "false",
 		tests:  "AnswersOfTokenEndpoints",
 	},
@@ -3245,5 +3245,12 @@ var mutants = []mutant{
 		line:   "\tp.first = \"\"\n",
 		broken: "",
 		tests:  "ARedirectWithinTheOrigin",
+	},
+	{
+		name:   "DPoP: the second proof goes with the grant of the first",
+		file:   "oauth/dpop_token.go",
+		line:   "if form, secrets, err = again.form(); err != nil {",
+		broken: "if _, _, err = again.form(); err != nil {",
+		tests:  "WithAGrantOfItsOwn",
 	},
 }
