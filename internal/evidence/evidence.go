@@ -3,6 +3,7 @@
 package evidence
 
 import (
+	"cmp"
 	"hash/maphash"
 	"net/http"
 	"strings"
@@ -31,8 +32,8 @@ func PlaceOf(req *http.Request) (p Place) {
 	// What an endpoint shows must not take the place of what its own origin does.
 	p.Origin = Endpoint(sum&^(slots-1) | slots - originSlots + sum%originSlots)
 	h.WriteByte(' ')
-	h.WriteString(req.Method)
-	for path := req.URL.Path; path != ""; {
+	h.WriteString(cmp.Or(req.Method, http.MethodGet))
+	for path := cmp.Or(req.URL.Path, "/"); path != ""; { // RFC 9110 section 4.2.3
 		p.Folder = Endpoint(h.Sum64())
 		segment, rest, _ := strings.Cut(path, "/")
 		h.WriteByte('/')

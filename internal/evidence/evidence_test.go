@@ -38,6 +38,8 @@ func TestWhatIsOneEndpoint(t *testing.T) {
 	} {
 		assert.NotEqual(t, me, at("GET", other), other)
 	}
+	assert.Equal(t, at("GET", "https://api.example.com/"), at("", "https://api.example.com"), "as they are sent")
+	assert.Equal(t, place(t, "GET", "https://api.example.com/"), place(t, "", "https://api.example.com?page=2"))
 	assert.NotEqual(t, me, at("POST", "https://api.example.com/users/17/orders"))
 	_, origin := endpoint(t, "GET", "https://api.example.com/a")
 	_, same := endpoint(t, "POST", "https://api.example.com/b")
