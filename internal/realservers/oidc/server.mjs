@@ -6,18 +6,20 @@
 // live SECONDS; refresh tokens rotate, and one that is used twice takes its whole
 // family with it. DPOP is "plain", "nonces" or "one-time": proofs are then required, with
 // nonces at the token endpoint unless plain, and at the API with ones that change each
-// second and last for eight, or that are good once. Counts are at GET /_test/counts; POST /_test/revoke takes every
-// grant back.
+// second and last for eight, or that are good once. Access tokens can be had for two other
+// resources too, one at a time. Counts are at GET /_test/counts; POST /_test/revoke takes
+// every grant back.
 import { createHash, randomBytes } from 'node:crypto'
 import http from 'node:http'
 import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from 'jose' // which oidc-provider brings
-import Provider from 'oidc-provider'
+import Provider, { errors } from 'oidc-provider'
 import validateDpop from 'oidc-provider/lib/helpers/validate_dpop.js'
 
 const lifetime = Number(process.argv[2])
 const dpop = process.argv[3]
 const signInGrant = 'urn:reauth:sign-in'
 const scope = 'openid offline_access'
+const resources = ['https://orders.example/', 'https://bills.example/']
 
 const nonces = dpop === 'nonces' || dpop === 'one-time'
 const counts = { requests: 0, refused: 0, signIns: 0, refreshes: 0, refreshed: 0, revocations: 0, mostSpent: 0, nonces: 0, badProofs: 0 }
@@ -44,6 +46,13 @@ function newProvider(issuer) {
     features: {
       devInteractions: { enabled: false },
       dPoP: { enabled: Boolean(dpop), ...(nonces && { nonceSecret: randomBytes(32), requireNonce: () => true }) },
+      resourceIndicators: {
+        enabled: true,
+        getResourceServerInfo: (ctx, resource) => {
+          if (!resources.includes(resource)) throw new errors.InvalidTarget()
+          return { scope: 'use', accessTokenFormat: 'opaque', accessTokenTTL: lifetime }
+        },
+      },
       revocation: { enabled: true },
     },
     findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
@@ -57,11 +66,12 @@ function newProvider(issuer) {
     const accountId = params.username
     const grant = new provider.Grant({ accountId, clientId: client.clientId })
     grant.addOIDCScope(scope)
+    for (const resource of resources) grant.addResourceScope(resource, 'use')
     const grantId = await grant.save()
     grants.add(grantId)
-    const of = { accountId, client, grantId, gty: signInGrant, scope }
-    const access = new provider.AccessToken(of)
-    const refresh = new provider.RefreshToken(of)
+    const of = { accountId, client, grantId, gty: signInGrant, scope: `${scope} use` }
+    const access = new provider.AccessToken({ ...of, scope })
+    const refresh = new provider.RefreshToken({ ...of, resource: resources })
     const proof = await validateDpop(provider, ctx)
     if (proof) access.setThumbprint('jkt', proof.thumbprint)
     if (proof && client.clientAuthMethod === 'none') refresh.setThumbprint('jkt', proof.thumbprint)
@@ -143,7 +153,7 @@ async function api(provider, req, res) {
     return
   }
   if (req.method === 'GET') {
-    answer(res, 200, { username: token.accountId })
+    answer(res, 200, { username: token.accountId, resource: token.aud })
     return
   }
   const hash = createHash('sha256')
