@@ -22,8 +22,8 @@
 //	},
 //
 // [JWTBearer] and [TokenExchange] obtain one with an assertion or a token from elsewhere. Any
-// other grant is a type with one method. [DPoP] binds tokens to a key. [Resource] obtains access tokens for
-// several APIs with one refresh token.
+// other grant is a type with one method. [DPoP] binds tokens to a key. [Resource] obtains
+// access tokens for several APIs with one refresh token.
 //
 // With an Issuer and without a TokenURL the Refresher finds the endpoints by itself; see
 // [Discover].
