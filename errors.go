@@ -53,7 +53,9 @@ type RefreshError struct {
 	// final errors.
 	RetryAfter time.Duration
 
-	// Err is the cause. It is never nil in errors that this package returns.
+	// Err is the cause. It is never nil in errors that this package returns. If there was no
+	// answer within Config.RefreshTimeout, an error in its chain has a method Timeout that
+	// returns true.
 	Err error
 }
 
@@ -80,6 +82,14 @@ func (e *RefreshError) Error() string {
 
 // Unwrap returns the cause.
 func (e *RefreshError) Unwrap() error { return e.Err }
+
+var errUnfinished error = unfinished{}
+
+// unfinished tells a timeout from other failures without being context.DeadlineExceeded.
+type unfinished struct{}
+
+func (unfinished) Error() string { return "no answer within Config.RefreshTimeout" }
+func (unfinished) Timeout() bool { return true }
 
 // longestRetryAfter bounds the RetryAfter that is honored.
 const longestRetryAfter = 5 * time.Minute

@@ -2,7 +2,6 @@ package reauth
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -223,8 +222,6 @@ func (f *flight) emit(e Event) { f.session.owner.emit(f.ctx, f.session.name, e) 
 
 // hide keeps the secrets of tok out of the errors of this flight.
 func (f *flight) hide(tok Token) { f.secrets = append(f.secrets, tok.secrets()...) }
-
-var errUnfinished = errors.New("no answer within Config.RefreshTimeout")
 
 // call calls foreign code with a context that ends after RefreshTimeout, and waits for
 // it. If the code ignores its context, the waiters are released.

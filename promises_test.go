@@ -204,6 +204,11 @@ func TestPromise2EachCallerHasItsOwnContext(t *testing.T) {
 			for _, r := range w.Storm(t.Context(), 10) {
 				failed := temporary(t, r.Err)
 				assert.EqualError(t, failed, "reauth: the refresher: no answer within Config.RefreshTimeout")
+				timeout, ok := errors.AsType[interface {
+					error
+					Timeout() bool
+				}](failed)
+				assert.True(t, ok && timeout.Timeout(), "it can be told from other failures")
 				assert.Equal(t, 3*time.Second, r.Took)
 			}
 		},
