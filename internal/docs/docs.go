@@ -39,6 +39,8 @@ var imports = map[string]string{
 	"storetest":    "github.com/reauth-go/reauth/reauthtest/storetest",
 	"filestore":    "github.com/reauth-go/reauth/filestore",
 	"keyringstore": "github.com/reauth-go/reauth/keyringstore",
+	"otelreauth":   "github.com/reauth-go/reauth/otelreauth",
+	"attribute":    "go.opentelemetry.io/otel/attribute",
 	"redisstore":   "github.com/reauth-go/reauth/redisstore",
 	"sqlstore":     "github.com/reauth-go/reauth/sqlstore",
 }
