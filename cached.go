@@ -359,7 +359,8 @@ func (s *cachedSession) newGeneration(tok Token, counted time.Time, fetched bool
 	}
 	if m.early >= 0 && tok.AccessToken != "" {
 		if t := tok.RefreshAfter; !t.IsZero() && at(t) < g.expires {
-			g.early = at(t) + (g.expires-at(t))/5 - jittered((g.expires-at(t))/5)
+			spread := min(g.expires-at(t), max(t.Sub(counted), 0)) / 5
+			g.early = at(t) + spread - jittered(spread)
 		}
 		if t := tok.RefreshExpiry; !t.IsZero() {
 			window := expiry.EarlyWindow(max(t.Sub(counted), 0), m.early)

@@ -142,6 +142,25 @@ func TestASessionIsRefreshedWhenTheServerAsksForIt(t *testing.T) {
 	})
 }
 
+// The spread depends on how soon the server asks, not on the lifetime alone, which may be
+// years or unknown.
+func TestARefreshThatTheServerAsksForIsNotPutOffByALongLifetime(t *testing.T) {
+	for name, expiry := range map[string]func() time.Time{
+		"unknown": func() time.Time { return time.Time{} },
+		"a year":  func() time.Time { return time.Now().Add(365 * 24 * time.Hour) },
+	} {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			expiring(w, func(tok *reauth.Token) {
+				tok.Expiry, tok.RefreshAfter = expiry(), time.Now().Add(10*time.Minute)
+			})
+			require.NoError(t, w.Transport.SignIn(t.Context(), reauth.Token{RefreshToken: "alone"}))
+			calls := refreshTimes(t, w, 11*time.Minute)
+			require.Len(t, calls, 2)
+			assert.GreaterOrEqual(t, calls[1], 10*time.Minute)
+		})
+	}
+}
+
 func TestTimesThatAreOverAlreadyCauseNoRefreshPerRequest(t *testing.T) {
 	for name, times := range map[string]func(*reauth.Token){
 		"RefreshAfter":                func(tok *reauth.Token) { tok.RefreshAfter = time.Now().Add(-time.Second) },
