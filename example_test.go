@@ -572,3 +572,18 @@ func ExampleSession_Update() {
 	fmt.Println(tok.AccessToken)
 	// Output: more rights
 }
+
+// A program in a Kubernetes pod calls an API with the token that is projected into it. The
+// kubelet replaces the file before the token expires.
+func ExampleTokenFile() {
+	transport, err := reauth.New(reauth.Config{
+		Refresher: reauth.TokenFile("/var/run/secrets/kubernetes.io/serviceaccount/token"),
+		Origins:   []string{"https://kubernetes.default.svc"},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	client := &http.Client{Transport: transport}
+	_ = client
+}

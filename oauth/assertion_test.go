@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -149,63 +148,30 @@ func TestAssertionFileIsReadAgainWhenItChanges(t *testing.T) {
 	}
 }
 
-// A projection is a file that is replaced as Kubernetes does it: token is a link to
-// ..data/token, and ..data one to a folder.
-type projection struct {
-	t       *testing.T
-	dir     string
-	version string
-}
-
-func newProjection(t *testing.T) *projection {
-	if runtime.GOOS == "windows" {
-		t.Skip("links need a right there")
-	}
-	p := &projection{t: t, dir: t.TempDir()}
-	p.replace("..v1")
-	require.NoError(t, os.Symlink(filepath.Join("..data", "token"), p.path()))
-	return p
-}
-
-func (p *projection) path() string { return filepath.Join(p.dir, "token") }
-
-// replace writes a folder, swaps the link to it, and removes the one before.
-func (p *projection) replace(version string) {
-	p.t.Helper()
-	require.NoError(p.t, os.Mkdir(filepath.Join(p.dir, version), 0o700))
-	write(p.t, filepath.Join(p.dir, version, "token"), version)
-	require.NoError(p.t, os.Symlink(version, filepath.Join(p.dir, "..data_tmp")))
-	require.NoError(p.t, os.Rename(filepath.Join(p.dir, "..data_tmp"), filepath.Join(p.dir, "..data")))
-	if p.version != "" {
-		require.NoError(p.t, os.RemoveAll(filepath.Join(p.dir, p.version)))
-	}
-	p.version = version
-}
-
 func TestAssertionFileFollowsALinkThatIsSwapped(t *testing.T) {
-	p := newProjection(t)
-	read := oauth.AssertionFile(p.path())
-	for _, version := range []string{"..v2", "..v3"} {
+	p := testworld.NewProjection(t, "one")
+	read := oauth.AssertionFile(p.Path())
+	for _, next := range []string{"two", "three"} {
 		got, err := read(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, p.version, got)
-		p.replace(version)
+		assert.Equal(t, p.Content, got)
+		p.Replace(next)
 		got, err = read(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, version, got)
+		assert.Equal(t, next, got)
 	}
 }
 
 // A program that reads at the moment of the swap sees no file, for as long as the old
 // folder is gone and the new link not yet followed.
 func TestAssertionFileIsReadWhileTheLinkIsSwapped(t *testing.T) {
-	p := newProjection(t)
-	read := oauth.AssertionFile(p.path())
+	p := testworld.NewProjection(t, "v1")
+	read := oauth.AssertionFile(p.Path())
 	stop := make(chan struct{})
 	done := make(chan error, 1)
 	go func() { // ends when stop is closed
 		for {
-			if got, err := read(t.Context()); err != nil || !strings.HasPrefix(got, "..v") {
+			if got, err := read(t.Context()); err != nil || !strings.HasPrefix(got, "v") {
 				done <- fmt.Errorf("%q %w", got, err)
 				return
 			}
@@ -218,7 +184,7 @@ func TestAssertionFileIsReadWhileTheLinkIsSwapped(t *testing.T) {
 		}
 	}()
 	for n := 2; n < 300; n++ {
-		p.replace(fmt.Sprint("..v", n))
+		p.Replace(fmt.Sprint("v", n))
 	}
 	close(stop)
 	assert.NoError(t, <-done)
@@ -263,10 +229,10 @@ func TestAssertionFileErrorsNameThePathAndShowNothing(t *testing.T) {
 		"absent":        {"-", "no such file", fs.ErrNotExist},
 		"empty":         {"", "the file is empty", nil},
 		"blank":         {" \r\n\t", "the file is empty", nil},
-		"two lines":     {"SECRET\nSECRET", "holds no assertion", nil},
-		"a private key": {"-----BEGIN PRIVATE KEY-----\nSECRET\n-----END PRIVATE KEY-----\n", "holds no assertion", nil},
-		"JSON":          {`{"access_token":"SECRET"}`, "holds no assertion", nil},
-		"UTF-16":        {"\xff\xfeS\x00E\x00", "holds no assertion", nil},
+		"two lines":     {"SECRET\nSECRET", "holds no token", nil},
+		"a private key": {"-----BEGIN PRIVATE KEY-----\nSECRET\n-----END PRIVATE KEY-----\n", "holds no token", nil},
+		"JSON":          {`{"access_token":"SECRET"}`, "holds no token", nil},
+		"UTF-16":        {"\xff\xfeS\x00E\x00", "holds no token", nil},
 		"large":         {strings.Repeat("SECRET", 200_000), "larger than 1048576 bytes", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
