@@ -52,7 +52,8 @@ type Config struct {
 	// Refused reports whether the API refused the access token. Nil means
 	// [DefaultRefused]. It is not called for responses with status 101. It may read the
 	// response's body, of which it sees the first 64 KiB, and which is then put back for
-	// the caller; closing it has no effect. It must not keep the response.
+	// the caller; closing it has no effect. A body that it reads to the end is followed by
+	// the trailer. It must not keep the response.
 	Refused func(*http.Response) bool
 
 	// EarlyRefresh is how long before its expiry a token is refreshed in the background.

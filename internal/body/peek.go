@@ -14,7 +14,7 @@ const peekLimit = 64 << 10
 // returns everything that it would have returned before.
 //
 // refused gets a copy of resp. The first 64 KiB of the body can be read there, until
-// refused returns.
+// refused returns. If that is all of it, the trailer is there too.
 func Peek(refused func(*http.Response) bool, resp *http.Response) bool {
 	shown := *resp
 	if resp.Body == nil { // against the contract of http.Response
@@ -22,6 +22,7 @@ func Peek(refused func(*http.Response) bool, resp *http.Response) bool {
 		return refused(&shown)
 	}
 	p := &peek{src: resp.Body, turn: make(chan struct{}, 1)}
+	p.ended = func() { shown.Trailer = resp.Trailer } // HTTP/2 makes the map only now
 	shown.Body = p
 	defer func() { // also if the predicate panics
 		if p.end() {
@@ -37,6 +38,8 @@ var errPeekOver = errors.New("reauth: the body was read after Config.Refused ret
 type peek struct {
 	src  io.ReadCloser
 	over atomic.Bool // the predicate has returned
+
+	ended func() // called once, when a Read of the predicate has reached the end of src
 
 	// turn is full while src is being read, and guards kept and err. It is a channel
 	// because end must not wait for it: a Read may last as long as the server likes.
@@ -61,6 +64,9 @@ func (p *peek) Read(b []byte) (int, error) {
 	n, err := p.src.Read(b[:min(left, len(b))])
 	p.kept = append(p.kept, b[:n]...)
 	p.err = err
+	if err == io.EOF && !p.over.Load() {
+		p.ended()
+	}
 	return n, err
 }
 

@@ -207,3 +207,17 @@ func TestBodyThatWasPutBackDoesNotWaitForMore(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "event", string(p[:n]))
 }
+
+// As over HTTP/2, where a trailer that was not announced has no map before.
+func TestThePredicateSeesTheTrailerBehindTheBody(t *testing.T) {
+	resp := &http.Response{}
+	resp.Body = io.NopCloser(io.MultiReader(strings.NewReader("hello"), readerFunc(func([]byte) (int, error) {
+		resp.Trailer = http.Header{"Grpc-Status": {"16"}}
+		return 0, io.EOF
+	})))
+	assert.True(t, body.Peek(func(shown *http.Response) bool {
+		assert.Empty(t, shown.Trailer)
+		_, err := io.ReadAll(shown.Body)
+		return assert.NoError(t, err) && shown.Trailer.Get("Grpc-Status") == "16"
+	}, resp))
+}
