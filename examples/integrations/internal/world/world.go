@@ -4,6 +4,7 @@ package world
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"sync"
 	"testing"
@@ -31,6 +32,9 @@ type World struct {
 func New(t testing.TB, opts reauthtest.Options, change ...func(*reauth.Config)) *World {
 	t.Helper()
 	s := reauthtest.NewServer(t, opts)
+	s.Handle(pathUser, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, reauthtest.UserFromRequest(r))
+	}))
 	cfg := reauth.Config{
 		Refresher: &oauth.Refresher{TokenURL: s.TokenURL(), ClientID: "integrations", Client: s.Client()},
 		Origins:   []string{s.URL},
@@ -55,6 +59,25 @@ func Base(t testing.TB, s *reauthtest.Server) *http.Transport {
 	base.MaxIdleConnsPerHost = Many
 	t.Cleanup(base.CloseIdleConnections)
 	return base
+}
+
+const pathUser = "/world/user" // answers whose token it is
+
+// User asks the API whose token an Authorization is, for a server of another kind. A
+// status other than 200 says how the API has refused or failed.
+func (w *World) User(ctx context.Context, authorization string) (user string, status int, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.APIURL(pathUser), nil)
+	if err != nil {
+		return "", 0, err
+	}
+	req.Header.Set("Authorization", authorization)
+	resp, err := w.Server.Client().Do(req)
+	if err != nil {
+		return "", 0, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return string(text), resp.StatusCode, err
 }
 
 // Client returns an http.Client with the Transport.
