@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 
-	"github.com/coder/websocket"
 	"golang.org/x/oauth2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -35,14 +34,6 @@ func crossAll(ctx context.Context, out io.Writer, transport *reauth.Transport, s
 	}{
 		{"gRPC, a call", func() (string, error) { return call(ctx, rpc) }},
 		{"gRPC, a stream", func() (string, error) { return download(ctx, rpc) }},
-		{"WebSocket, by an http.Client", func() (string, error) {
-			conn, err := dial(ctx, transport, s.APIURL(pathFeed))
-			return listen(ctx, conn, err)
-		}},
-		{"WebSocket, by a header", func() (string, error) {
-			conn, err := dialWithHeader(ctx, transport, s.APIURL(pathFeed))
-			return listen(ctx, conn, err)
-		}},
 		{"oauth2.TokenSource", func() (string, error) { return ask(ctx, transport, s.APIURL(pathWhoAmI)) }},
 	} {
 		s.ExpireAccess()
@@ -79,18 +70,6 @@ func download(ctx context.Context, rpc testpb.TestServiceClient) (string, error)
 			return "", err
 		}
 	}
-}
-
-func listen(ctx context.Context, conn *websocket.Conn, err error) (string, error) {
-	if err != nil {
-		return "", err
-	}
-	defer conn.CloseNow()
-	_, text, err := conn.Read(ctx)
-	if err != nil {
-		return "", err
-	}
-	return string(text), conn.Close(websocket.StatusNormalClosure, "")
 }
 
 // ask shows what a TokenSource cannot do, and the workaround.

@@ -5,7 +5,6 @@ go 1.26.0
 replace github.com/reauth-go/reauth => ../..
 
 require (
-	github.com/coder/websocket v1.8.15
 	github.com/reauth-go/reauth v0.0.0
 	github.com/stretchr/testify v1.12.1
 	golang.org/x/oauth2 v0.37.0

@@ -1,5 +1,5 @@
-// Bridges uses one session where there is no http.Client: in gRPC, in the handshake of a
-// WebSocket, and in libraries that need an oauth2.TokenSource.
+// Bridges uses one session where there is no http.Client: in gRPC, and in libraries that
+// need an oauth2.TokenSource.
 //
 //	go run ./examples/bridges
 //

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/coder/websocket"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
@@ -27,19 +26,15 @@ type servers struct {
 	rpc       *grpc.Server
 }
 
-const (
-	pathFeed   = "/feed"   // a WebSocket
-	pathWhoAmI = "/whoami" // returns whose token it is
-)
+const pathWhoAmI = "/whoami" // returns whose token it is
 
-// serveAll starts a gRPC server in addition to s, and adds the WebSocket to s.
+// serveAll starts a gRPC server in addition to s.
 func serveAll(s *reauthtest.Server) (*servers, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("no port for gRPC: %w", err)
 	}
 	all := &servers{Server: s, rpcTarget: listener.Addr().String()}
-	s.Handle(pathFeed, http.HandlerFunc(serveFeed))
 	s.Handle(pathWhoAmI, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, reauthtest.UserFromRequest(r))
 	}))
@@ -52,24 +47,6 @@ func serveAll(s *reauthtest.Server) (*servers, error) {
 func (s *servers) close() {
 	s.rpc.Stop()
 	s.Close()
-}
-
-// serveFeed greets the user, then echoes messages.
-func serveFeed(w http.ResponseWriter, r *http.Request) {
-	conn, err := websocket.Accept(w, r, nil)
-	if err != nil {
-		return // Accept has answered
-	}
-	defer conn.CloseNow()
-	text := []byte("hello " + reauthtest.UserFromRequest(r))
-	for {
-		if err := conn.Write(r.Context(), websocket.MessageText, text); err != nil {
-			return
-		}
-		if _, text, err = conn.Read(r.Context()); err != nil {
-			return
-		}
-	}
 }
 
 func (s *servers) admitUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {

@@ -13,7 +13,7 @@ import (
 func connect(ctx context.Context, s *servers) (*reauth.Transport, error) {
 	transport, err := reauth.New(reauth.Config{
 		Refresher: &oauth.Refresher{TokenURL: s.TokenURL(), ClientID: "bridges"},
-		Origins:   []string{s.URL}, // for the WebSocket, whose handshake is HTTP
+		Origins:   []string{s.URL},
 		// The servers here revoke tokens right after their first use. Leave this out for a
 		// real server.
 		RefreshPause: -1,
