@@ -50,6 +50,7 @@ func newFront(t *testing.T, opts reauthtest.Options, change ...func(*reauth.Conf
 	}))
 	t.Cleanup(server.Close)
 	base := server.Client().Transport.(*http.Transport).Clone()
+	base.ExpectContinueTimeout = time.Minute
 	base.MaxIdleConnsPerHost = world.Many
 	t.Cleanup(base.CloseIdleConnections)
 	return &front{w, server.URL, &http.Client{Transport: base}}
@@ -201,26 +202,34 @@ func TestEachFailureHasAStatus(t *testing.T) {
 	}
 }
 
-// caddyserver/caddy#7546 is about bodies that the first attempt had closed.
+// caddyserver/caddy#7546 is about bodies that the first attempt had closed, golang/go#53808
+// about those of users who wait for a 100 themselves.
 func TestAnUploadArrivesWholeAfterARefusal(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{200 << 10, 8 << 20} {
-		for name, stream := range map[string]func(io.Reader) io.Reader{
-			"length known":   func(r io.Reader) io.Reader { return r },
-			"length unknown": func(r io.Reader) io.Reader { return io.MultiReader(r) },
-		} {
-			t.Run(fmt.Sprint(name, " ", size), func(t *testing.T) {
-				t.Parallel()
-				f := newFront(t, reauthtest.Options{RefuseEarly: true})
-				data := bytes.Repeat([]byte("0123456789abcdef"), size/16)
-				sum := sha256.Sum256(data)
-				f.ExpireAccess()
-				resp, _ := f.mustSend(t, f.as(t.Context(), "ann", http.MethodPut, "/orders/1", stream(bytes.NewReader(data))))
-				assert.Equal(t, hex.EncodeToString(sum[:]), resp.Header.Get("X-Body-SHA256"))
-				counts := f.Counts()
-				assert.Equal(t, 1, counts.APIRefused)
-				assert.Equal(t, 2, counts.APIRequests)
-			})
+		for _, known := range []bool{true, false} {
+			for _, expect := range []string{"", "100-continue"} {
+				t.Run(fmt.Sprintf("size=%d/known=%t/expect=%s", size, known, expect), func(t *testing.T) {
+					t.Parallel()
+					f := newFront(t, reauthtest.Options{RefuseEarly: true})
+					data := bytes.Repeat([]byte("0123456789abcdef"), size/16)
+					sum := sha256.Sum256(data)
+					var body io.Reader = bytes.NewReader(data)
+					if !known {
+						body = io.MultiReader(body)
+					}
+					req := f.as(t.Context(), "ann", http.MethodPut, "/orders/1", body)
+					if expect != "" {
+						req.Header.Set("Expect", expect)
+					}
+					f.ExpireAccess()
+					resp, _ := f.mustSend(t, req)
+					assert.Equal(t, hex.EncodeToString(sum[:]), resp.Header.Get("X-Body-SHA256"))
+					counts := f.Counts()
+					assert.Equal(t, 1, counts.APIRefused)
+					assert.Equal(t, 2, counts.APIRequests)
+				})
+			}
 		}
 	}
 }

@@ -113,23 +113,28 @@ func echo(t *testing.T, conn *websocket.Conn, text string) {
 
 func TestAWebSocketOpensWithADeadTokenAndStaysAfterARevocation(t *testing.T) {
 	t.Parallel()
-	f := newFront(t, reauthtest.Options{}, anyTime)
-	f.serveEcho()
-	for n := range 2 {
-		f.ExpireAccess()
-		conn, _, err := f.dial(t.Context(), "ann", f.url)
-		require.NoError(t, err)
-		defer conn.CloseNow()
-		_, text, err := conn.Read(t.Context())
-		require.NoError(t, err)
-		assert.Equal(t, "hello ann", string(text))
-		assert.Equal(t, 2*n+1, f.Counts().Refreshes)
-		echo(t, conn, "and back")
-		f.ExpireAccess()
-		echo(t, conn, "still")
-		_, answer := f.mustSend(t, f.as(t.Context(), "ann", http.MethodGet, "/orders/1", nil))
-		assert.Contains(t, answer, `"user":"ann"`)
-		echo(t, conn, "yet")
+	for name, opts := range map[string]reauthtest.Options{"HTTP/1": {}, "HTTP/2, which has no Upgrade": {TLS: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFront(t, opts, anyTime)
+			f.serveEcho()
+			for n := range 2 {
+				f.ExpireAccess()
+				conn, _, err := f.dial(t.Context(), "ann", f.url)
+				require.NoError(t, err)
+				defer conn.CloseNow()
+				_, text, err := conn.Read(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, "hello ann", string(text))
+				assert.Equal(t, 2*n+1, f.Counts().Refreshes)
+				echo(t, conn, "and back")
+				f.ExpireAccess()
+				echo(t, conn, "still")
+				_, answer := f.mustSend(t, f.as(t.Context(), "ann", http.MethodGet, "/orders/1", nil))
+				assert.Contains(t, answer, `"user":"ann"`)
+				echo(t, conn, "yet")
+			}
+		})
 	}
 }
 
