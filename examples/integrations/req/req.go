@@ -51,7 +51,7 @@ func (o once) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	again, err := r.GetBody()
 	if err == nil && reflect.ValueOf(again).Comparable() && again != r.Body {
-		err = again.Close()
+		_ = again.Close()
 	} else {
 		r = r.WithContext(r.Context()) // a copy
 		r.GetBody = nil
