@@ -87,7 +87,7 @@ func TestATokenFileIsLookedAtEachMinute(t *testing.T) {
 			testworld.Run(t, func(t *testing.T, w *testworld.World) {
 				first, second := tokens(1), tokens(2)
 				require.NotEqual(t, first, second)
-						write(t, path, first)
+				write(t, path, first)
 				w.MustGet(t, http.StatusOK)
 				write(t, path, second)
 				seen := func() string {

@@ -3287,6 +3287,8 @@ var mutants = []mutant{
 		line:   "cmp.Or(req.Method, http.MethodGet)",
 		broken: "cmp.Or(req.Method)",
 		tests:  "WhatIsOneEndpoint",
+	},
+	{
 		name:   "a refresh that the server asks for is put off by a long lifetime",
 		file:   "cached.go",
 		line:   "min(g.expires-at(t), max(t.Sub(counted), 0)) / 5",
