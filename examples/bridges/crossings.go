@@ -2,74 +2,28 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 
 	"golang.org/x/oauth2"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	testpb "google.golang.org/grpc/interop/grpc_testing"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/reauthtest"
 )
 
-// crossAll crosses each bridge with a token that the server has just revoked without
-// telling the client.
-func crossAll(ctx context.Context, out io.Writer, transport *reauth.Transport, s *servers) error {
-	session := perRPC{transport: transport, insecure: true} // on this machine
-	conn, err := grpc.NewClient(s.rpcTarget, append(session.dialOptions(),
-		grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+// cross crosses the bridge with a token that the server has just revoked without telling
+// the client.
+func cross(ctx context.Context, out io.Writer, transport *reauth.Transport, s *reauthtest.Server) error {
+	s.ExpireAccess()
+	answer, err := ask(ctx, transport, s.APIURL(pathWhoAmI))
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	rpc := testpb.NewTestServiceClient(conn)
-
-	fmt.Fprintf(out, "%-30s  %-7s  %-9s  %s\n", "the bridge", "refused", "refreshes", "the answer")
-	for _, bridge := range []struct {
-		name  string
-		cross func() (string, error)
-	}{
-		{"gRPC, a call", func() (string, error) { return call(ctx, rpc) }},
-		{"gRPC, a stream", func() (string, error) { return download(ctx, rpc) }},
-		{"oauth2.TokenSource", func() (string, error) { return ask(ctx, transport, s.APIURL(pathWhoAmI)) }},
-	} {
-		s.ExpireAccess()
-		before := s.Counts()
-		answer, err := bridge.cross()
-		if err != nil {
-			return fmt.Errorf("%s: %w", bridge.name, err)
-		}
-		after := s.Counts()
-		fmt.Fprintf(out, "%-30s  %7d  %9d  %s\n", bridge.name,
-			after.APIRefused-before.APIRefused, after.Refreshes-before.Refreshes, answer)
-	}
+	counts := s.Counts()
+	fmt.Fprintf(out, "%-18s  %-7s  %-9s  %s\n", "the bridge", "refused", "refreshes", "the answer")
+	fmt.Fprintf(out, "%-18s  %7d  %9d  %s\n", "oauth2.TokenSource", counts.APIRefused, counts.Refreshes, answer)
 	return nil
-}
-
-func call(ctx context.Context, rpc testpb.TestServiceClient) (string, error) {
-	resp, err := rpc.UnaryCall(ctx, new(testpb.SimpleRequest))
-	return "hello " + resp.GetUsername(), err
-}
-
-func download(ctx context.Context, rpc testpb.TestServiceClient) (string, error) {
-	stream, err := rpc.StreamingOutputCall(ctx, &testpb.StreamingOutputCallRequest{
-		ResponseParameters: []*testpb.ResponseParameters{{Size: 1}, {Size: 2}, {Size: 3}},
-	})
-	if err != nil {
-		return "", err
-	}
-	for n := 0; ; n++ {
-		_, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return fmt.Sprintf("%d messages", n), nil
-		}
-		if err != nil {
-			return "", err
-		}
-	}
 }
 
 // ask shows what a TokenSource cannot do, and the workaround.
@@ -81,7 +35,7 @@ func ask(ctx context.Context, transport *reauth.Transport, url string) (string, 
 		return "", err
 	}
 	if status == http.StatusUnauthorized {
-		if _, _, err := renew(ctx, transport, *source.handedOut.Load()); err != nil {
+		if _, err := transport.Refresh(ctx, *source.handedOut.Load()); err != nil {
 			return "", err
 		}
 	}

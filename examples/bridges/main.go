@@ -1,9 +1,8 @@
-// Bridges uses one session where there is no http.Client: in gRPC, and in libraries that
-// need an oauth2.TokenSource.
+// Bridges uses a session in libraries that need an oauth2.TokenSource.
 //
 //	go run ./examples/bridges
 //
-// starts its servers and crosses each bridge once, with a token that was just revoked.
+// starts a server and crosses the bridge once, with a token that was just revoked.
 package main
 
 import (
@@ -37,14 +36,11 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	tokens := reauthtest.New(reauthtest.Options{})
-	tokens.URL = "http://" + listener.Addr().String()
-	s, err := serveAll(tokens)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	web := &http.Server{Handler: tokens, ReadHeaderTimeout: time.Minute}
+	s := reauthtest.New(reauthtest.Options{})
+	s.URL = "http://" + listener.Addr().String()
+	serve(s)
+	defer s.Close()
+	web := &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
 	defer web.Close()
 	go func() { _ = web.Serve(listener) }() // until Close
 
@@ -57,5 +53,5 @@ func run(ctx context.Context, out io.Writer) (err error) {
 		defer cancel()
 		err = errors.Join(err, transport.Wait(ctx))
 	}()
-	return crossAll(ctx, out, transport, s)
+	return cross(ctx, out, transport, s)
 }
