@@ -46,16 +46,12 @@ func (b *bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		panic(http.ErrAbortHandler)
 	case kind == "multipart":
-		_, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-		parts := multipart.NewReader(bytes.NewReader(body), params["boundary"])
-		var object storage.Object
-		if part, err := parts.NextPart(); err == nil {
-			err = json.NewDecoder(part).Decode(&object)
-			if part, err2 := parts.NextPart(); err == nil && err2 == nil {
-				body, err = io.ReadAll(part)
-			}
+		object, content, err := readMultipart(r.Header.Get("Content-Type"), body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
 		}
-		b.finish(w, object.Name, body)
+		b.finish(w, object.Name, content)
 	case id == "":
 		id = strconv.Itoa(len(b.uploads))
 		b.uploads[id] = nil
@@ -79,6 +75,27 @@ func (b *bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Http-Status-Code-Override", "308")
 		w.Header().Set("Range", fmt.Sprintf("bytes=0-%d", to))
 	}
+}
+
+// readMultipart reads an object and its content, in one body.
+func readMultipart(contentType string, body []byte) (object storage.Object, content []byte, err error) {
+	_, params, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return object, nil, err
+	}
+	parts := multipart.NewReader(bytes.NewReader(body), params["boundary"])
+	part, err := parts.NextPart()
+	if err != nil {
+		return object, nil, err
+	}
+	if err := json.NewDecoder(part).Decode(&object); err != nil {
+		return object, nil, err
+	}
+	if part, err = parts.NextPart(); err != nil {
+		return object, nil, err
+	}
+	content, err = io.ReadAll(part)
+	return object, content, err
 }
 
 func (b *bucket) finish(w http.ResponseWriter, name string, content []byte) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -174,6 +175,14 @@ func TestLayersThatAreRefusedAfterTheirUploadArePushedWithOneNewToken(t *testing
 		assert.NoError(t, err)
 	}
 	assert.Equal(t, map[string]int{push: 2, pull: 1}, g.issued, "each scope has a token of its own")
+}
+
+func TestTheLifetimeOfATokenIsKnown(t *testing.T) {
+	t.Parallel()
+	g := newGuarded(t)
+	tok, err := g.transport(t, "secret").Session("repository:ann/shop:pull").Token(t.Context())
+	require.NoError(t, err)
+	assert.InDelta(t, 300, time.Until(tok.Expiry).Seconds(), 60)
 }
 
 func TestAWrongPasswordIsSaid(t *testing.T) {
