@@ -133,7 +133,7 @@ func TestLayersThatAreRefusedAfterTheirUploadArePushedWithOneNewToken(t *testing
 	const layers = 4
 	g := newGuarded(t)
 	tr := g.transport(t, "secret")
-	image, err := random.Image(4<<20, layers)
+	image, err := random.Image(1<<20, layers)
 	require.NoError(t, err)
 	tag := g.tag(t, "ann/shop:1")
 	push, pull := tag.Scope(transport.PushScope), tag.Scope(transport.PullScope)
