@@ -10,9 +10,11 @@ import (
 )
 
 const (
-	notAsked = "not_asked"
-	panicked = "panic"
-	other    = "_OTHER"
+	notAsked   = "not_asked"
+	timedOut   = "timeout"
+	noResponse = "no_response"
+	panicked   = "panic"
+	other      = "_OTHER"
 )
 
 // oauthCodes are the error codes of RFC 6749 section 5.2 and of those RFCs that add to them.
@@ -39,10 +41,10 @@ func errorType(err error) string {
 		}
 	}
 	if e, ok := errors.AsType[timeout](err); ok && e.Timeout() {
-		return "timeout"
+		return timedOut
 	}
 	if _, ok := errors.AsType[net.Error](err); ok {
-		return "no_response"
+		return noResponse
 	}
 	if errors.Is(err, reauth.ErrSignInRequired) {
 		return "sign_in_required"

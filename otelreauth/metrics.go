@@ -100,11 +100,15 @@ func newMetrics(set settings) (*metrics, error) {
 
 // zero makes the series of the counters exist before the first event. A series that begins
 // with 1 shows no increase to Prometheus, so an alert would miss the first sign-in that is
-// required.
+// required. A failure whose error.type is another one begins its series itself.
 func (m *metrics) zero() {
 	ctx := context.Background()
-	m.refreshes.Add(ctx, 0, metric.WithAttributes(trigger.String(byRefusal)))
-	m.refreshes.Add(ctx, 0, metric.WithAttributes(trigger.String(byOther)))
+	for _, by := range []string{byRefusal, byOther} {
+		m.refreshes.Add(ctx, 0, metric.WithAttributes(trigger.String(by)))
+		for _, kind := range []string{notAsked, "invalid_grant", timedOut, noResponse} {
+			m.refreshes.Add(ctx, 0, metric.WithAttributes(trigger.String(by), semconv.ErrorTypeKey.String(kind)))
+		}
+	}
 	for _, c := range []metric.Int64Counter{m.adoptions, m.keptRefusals, m.signIns, m.signOuts, m.signInsRequired} {
 		c.Add(ctx, 0)
 	}

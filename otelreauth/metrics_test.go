@@ -112,7 +112,7 @@ func TestCountersBeginWithZero(t *testing.T) {
 		}
 	}
 	assert.Equal(t, map[string]int{
-		"reauth.refreshes": 2, "reauth.adoptions": 1, "reauth.kept_refusals": 1, "reauth.pending_saves": 1,
+		"reauth.refreshes": 10, "reauth.adoptions": 1, "reauth.kept_refusals": 1, "reauth.pending_saves": 1,
 		"reauth.sign_ins": 1, "reauth.sign_outs": 1, "reauth.sign_ins_required": 1,
 	}, found)
 }
