@@ -21,7 +21,7 @@ import (
 // is looked at when it begins.
 func Use(cfg *rest.Config, c reauth.Config) (*reauth.Transport, error) {
 	if c.Refresher == nil {
-		c.Refresher = tokenFile(cfg.BearerTokenFile)
+		c.Refresher = reauth.TokenFile(cfg.BearerTokenFile)
 	}
 	if len(c.Origins) == 0 {
 		server, _, err := rest.DefaultServerUrlFor(cfg)
