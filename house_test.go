@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 	"internal/origin":      {"internal/ascii", "internal/redact"},
 	".":                    {"internal/ascii", "internal/body", "internal/challenge", "internal/evidence", "internal/expiry", "internal/origin", "internal/redact", "internal/settings", "internal/throttle", "internal/tokenfile"},
 	"internal/tokenserver": {".", "internal/ascii", "internal/body", "internal/expiry", "internal/origin", "internal/redact"},
-	"oauth":                {".", "internal/ascii", "internal/challenge", "internal/redact", "internal/settings", "internal/tokenfile", "internal/tokenserver"},
+	"oauth":                {".", "internal/ascii", "internal/challenge", "internal/origin", "internal/redact", "internal/settings", "internal/tokenfile", "internal/tokenserver"},
 	"jsonauth":             {".", "internal/ascii", "internal/redact", "internal/settings", "internal/tokenserver"},
 	"cookieauth":           {".", "internal/ascii", "internal/expiry", "internal/redact", "internal/settings", "internal/tokenserver"},
 	"sealedstore":          {"."},

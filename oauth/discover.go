@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -68,8 +67,8 @@ func (m *Metadata) endpoints() map[string]*string {
 // endpoint. They may be on other hosts. A redirect is followed within its origin only. At
 // most one MiB is read.
 //
-// The error names both URLs and says why neither has such a document. It never wraps
-// [reauth.ErrSignInRequired].
+// The error names both URLs and says why neither has such a document. It wraps
+// [ErrNoMetadata] if the server has none. It never wraps [reauth.ErrSignInRequired].
 func Discover(ctx context.Context, issuer string, client *http.Client) (*Metadata, error) {
 	at, why := parseIssuer(issuer)
 	if why != "" {
@@ -87,13 +86,13 @@ func Discover(ctx context.Context, issuer string, client *http.Client) (*Metadat
 		if second == nil {
 			return m, nil
 		}
-		err = fmt.Errorf("%w; %w", err, second)
+		err = fmt.Errorf("%w; %w", withoutMetadata(err, isAbsent(second)), withoutMetadata(second, isAbsent(err)))
 	}
 	return nil, fmt.Errorf("oauth: discovering %s: %w", redact.URL(issuer), err)
 }
 
 func discoverAt(ctx context.Context, target, issuer, scheme string, client *http.Client) (*Metadata, error) {
-	members, err := document(ctx, target, "issuer", issuer, client)
+	members, err := document(ctx, target, "issuer", unlike(issuer), client)
 	if err != nil {
 		return nil, err
 	}
@@ -116,69 +115,6 @@ func discoverAt(ctx context.Context, target, issuer, scheme string, client *http
 	return m, nil
 }
 
-// ResourceMetadata is what an API says about itself (RFC 9728 section 2). A member that is
-// missing, or is of an unexpected type, is empty here.
-type ResourceMetadata struct {
-	Resource                      string
-	AuthorizationServers          []string // issuers, for Discover
-	ScopesSupported               []string
-	BearerMethodsSupported        []string
-	DPoPSigningAlgValuesSupported []string
-	DPoPBoundAccessTokensRequired bool
-	JWKSURI                       string
-
-	// Members are all members of the document as they are. Nothing about the others is
-	// checked.
-	Members map[string]json.RawMessage
-}
-
-// DiscoverResource fetches the metadata of the API at the URL resource (RFC 9728 section
-// 3), which names the servers that issue tokens for it. A document counts only if its
-// resource is the given one to the letter (section 3.3), and if what is named by an https
-// resource has https URLs. What else is said at [Discover] holds here too.
-func DiscoverResource(ctx context.Context, resource string, client *http.Client) (*ResourceMetadata, error) {
-	m, err := discoverResource(ctx, resource, client)
-	if err != nil {
-		return nil, fmt.Errorf("oauth: discovering the resource %s: %w", redact.URL(resource), err)
-	}
-	return m, nil
-}
-
-func discoverResource(ctx context.Context, resource string, client *http.Client) (*ResourceMetadata, error) {
-	at, why := parseIdentifier(resource)
-	if why != "" {
-		return nil, errors.New("it " + why)
-	}
-	// Unlike that of an issuer, a path keeps its terminating slash, and the query counts.
-	target := at.Scheme + "://" + at.Host + "/.well-known/oauth-protected-resource"
-	if path := at.EscapedPath(); path != "/" {
-		target += path
-	}
-	if at.RawQuery != "" {
-		target += "?" + at.RawQuery
-	}
-	members, err := document(ctx, target, "resource", resource, client)
-	if err != nil {
-		return nil, err
-	}
-	m := &ResourceMetadata{
-		Resource:                      resource,
-		AuthorizationServers:          list(members["authorization_servers"]),
-		ScopesSupported:               list(members["scopes_supported"]),
-		BearerMethodsSupported:        list(members["bearer_methods_supported"]),
-		DPoPSigningAlgValuesSupported: list(members["dpop_signing_alg_values_supported"]),
-		DPoPBoundAccessTokensRequired: string(members["dpop_bound_access_tokens_required"]) == "true",
-		JWKSURI:                       text(members["jwks_uri"]),
-		Members:                       members,
-	}
-	for _, named := range append(slices.Clone(m.AuthorizationServers), m.JWKSURI) {
-		if named != "" && !isURL(named, "https") && (at.Scheme == "https" || !isURL(named, "http")) {
-			return nil, fmt.Errorf("GET %s: it names %s, which is not an https URL", redact.URL(target), shown(named))
-		}
-	}
-	return m, nil
-}
-
 // An answerError is that a server's answer is no metadata of the one that was asked for.
 type answerError struct {
 	target     string
@@ -189,8 +125,9 @@ type answerError struct {
 
 func (e *answerError) Error() string { return fmt.Sprintf("GET %s: %s", redact.URL(e.target), e.why) }
 
-// document fetches a metadata document, in which the named member has to be identifier.
-func document(ctx context.Context, target, member, identifier string, client *http.Client) (map[string]json.RawMessage, error) {
+// document fetches a metadata document. fault returns what is wrong with the value of the
+// named member, by which the document says what it is about, or "".
+func document(ctx context.Context, target, member string, fault func(string) string, client *http.Client) (map[string]json.RawMessage, error) {
 	req, err := tokenserver.NewRequest(ctx, http.MethodGet, target, nil, nil)
 	if err != nil {
 		return nil, err
@@ -212,12 +149,48 @@ func document(ctx context.Context, target, member, identifier string, client *ht
 		failure.why = err.Error()
 		return nil, failure
 	}
-	if found := text(members[member]); found != identifier {
-		failure.why = fmt.Sprintf("its %s is %s, which must be the same to the letter", member, shown(found))
+	if found := text(members[member]); fault(found) != "" {
+		failure.why = fmt.Sprintf("its %s is %s, which %s", member, shown(found), fault(found))
 		return nil, failure
 	}
 	return members, nil
 }
+
+// unlike returns the fault of a document that must be about identifier.
+func unlike(identifier string) func(string) string {
+	return func(found string) string {
+		if found != identifier {
+			return "must be the same to the letter"
+		}
+		return ""
+	}
+}
+
+// ErrNoMetadata is in the chain of an error of discovery if the server has answered that
+// there is no such document: with a status from 400 to 499, except 408, 425 and 429. A
+// client may then go on without, for example with endpoints that it was told of. After
+// other failures, such as that of a server that is down, it must not.
+var ErrNoMetadata = errors.New("there is no metadata")
+
+// isAbsent reports whether the server has answered that it has no such document.
+func isAbsent(err error) bool {
+	a, ok := errors.AsType[*answerError](err)
+	return ok && a.status >= 400 && a.status < 500 && !tokenserver.IsTemporary(a.status)
+}
+
+// withoutMetadata returns err, which is about one place, as an [ErrNoMetadata] if that is
+// what it says, and the other places say so too.
+func withoutMetadata(err error, others bool) error {
+	if others && isAbsent(err) {
+		return absentError{err}
+	}
+	return err
+}
+
+// An absentError is an [ErrNoMetadata] with the text of another error.
+type absentError struct{ error }
+
+func (e absentError) Unwrap() []error { return []error{e.error, ErrNoMetadata} }
 
 // An errorWithoutPrefix is one of package tokenserver, inside one of this package.
 type errorWithoutPrefix struct{ error }
