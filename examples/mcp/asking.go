@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net/http"
+
+	"github.com/reauth-go/reauth"
+)
+
+// asking is the http.RoundTripper of a client. A request goes out without a token until the
+// server asks for one, since many servers need none, and only its answer says where tokens
+// come from. From then on the session signs in, refreshes and replays. What is left is a
+// token that may not do what it is used for.
+type asking struct{ *client }
+
+func (a asking) RoundTrip(req *http.Request) (*http.Response, error) {
+	ctx := req.Context()
+	signedIn, err := a.session.SignedIn(ctx)
+	if err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	if !signedIn {
+		resp, err := a.session.RoundTrip(req.WithContext(reauth.WithoutAuth(ctx)))
+		if err != nil || resp.StatusCode != http.StatusUnauthorized || !repeatable(req) {
+			return resp, err
+		}
+		drain(resp)
+		ctx = withChallenge(ctx, resp.Header)
+		if req, err = repeat(req, ctx); err != nil {
+			return nil, err
+		}
+	}
+	resp, err := a.session.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	needed, short := missingScopes(resp)
+	if !short || !repeatable(req) || !a.stepUp(ctx, resp.Header, needed) {
+		return resp, nil
+	}
+	drain(resp)
+	if req, err = repeat(req, ctx); err != nil {
+		return nil, err
+	}
+	return a.session.RoundTrip(req)
+}
+
+// repeatable reports whether req is a call that can be sent twice. Nobody signs in for the
+// stream of notifications, nor to close a connection.
+func repeatable(req *http.Request) bool {
+	return req.Method == http.MethodPost && (req.Body == nil || req.GetBody != nil)
+}
+
+func repeat(req *http.Request, ctx context.Context) (*http.Request, error) {
+	again := req.WithContext(ctx)
+	if req.GetBody == nil {
+		return again, nil
+	}
+	var err error
+	again.Body, err = req.GetBody()
+	return again, err
+}
+
+func drain(resp *http.Response) {
+	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
+	_ = resp.Body.Close()
+}
+
+func closeBody(req *http.Request) {
+	if req.Body != nil {
+		_ = req.Body.Close()
+	}
+}
+
+type challengeKey struct{}
+
+// withChallenge says in ctx what the server has asked for. reauth hands it on to SignIn,
+// with the values of the context of the request that needs the sign-in.
+func withChallenge(ctx context.Context, header http.Header) context.Context {
+	return context.WithValue(ctx, challengeKey{}, header)
+}
+
+// challengeOf returns what the server has asked for: with a token that it refused, or
+// without any.
+func challengeOf(ctx context.Context) http.Header {
+	if header, ok := ctx.Value(challengeKey{}).(http.Header); ok {
+		return header
+	}
+	refusal, _ := reauth.RefusalFromContext(ctx)
+	return refusal.Header
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/reauth-go/reauth"
+)
+
+// signIn is reauth's Config.SignIn. reauth calls it once at a time, when nothing else helps.
+func (c *client) signIn(ctx context.Context) (reauth.Token, error) {
+	from, err := c.discover(ctx, challengeOf(ctx))
+	if err != nil {
+		return reauth.Token{}, err
+	}
+	a := account{
+		Issuer:        from.server.Issuer,
+		TokenURL:      from.server.TokenEndpoint,
+		RevocationURL: from.server.RevocationEndpoint,
+		Resource:      from.resource,
+		Scopes:        scopesFor(ctx, from),
+		Proofs:        from.bound || slices.Contains(from.server.DPoPSigningAlgValuesSupported, "ES256"),
+		Bound:         from.bound,
+	}
+	var tok reauth.Token
+	if c.grant != nil {
+		tok, err = c.signInByGrant(ctx, from, &a)
+	} else {
+		tok, err = c.signInByBrowser(ctx, from, &a)
+	}
+	if err != nil {
+		return reauth.Token{}, fmt.Errorf("at %s: %w", a.Issuer, err)
+	}
+	return a.keptIn(tok)
+}
+
+// signInByGrant signs a machine in. A browser would need a registration; a machine has one.
+func (c *client) signInByGrant(ctx context.Context, from source, a *account) (reauth.Token, error) {
+	a.registration = registration{ID: c.clientID, Secret: c.secret, Method: methodFor(from.server, c.secret != "", c.key.Signer != nil)}
+	return c.at(*a, c.grant(*a)).Refresh(ctx, reauth.Token{})
+}
+
+// signInByBrowser signs a user in with an authorization code and PKCE.
+func (c *client) signInByBrowser(ctx context.Context, from source, a *account) (tok reauth.Token, err error) {
+	if !from.guessed && !slices.Contains(from.server.CodeChallengeMethodsSupported, "S256") {
+		return tok, errors.New("the authorization server does not say that it supports PKCE, without which a code can be stolen")
+	}
+	before, _ := c.registrations.load(ctx, a.Issuer)
+	state := rand.Text()
+	back, err := listen(before.RedirectURI, state)
+	if err != nil {
+		return tok, err
+	}
+	defer back.close()
+	if a.registration, err = c.register(ctx, from, back.uri); err != nil {
+		return tok, err
+	}
+	if a.Dynamic {
+		defer func() {
+			if err != nil && ctx.Err() == nil { // the server may have forgotten the registration, which nobody is told of
+				_ = c.registrations.forget(ctx, a.Issuer)
+			}
+		}()
+	}
+	flow, err := newCodeFlow(from, *a, state)
+	if err != nil {
+		return tok, err
+	}
+	if err := c.browser(ctx, flow.url); err != nil {
+		return tok, fmt.Errorf("opening the browser: %w", err)
+	}
+	answer, err := back.wait(ctx)
+	if err != nil {
+		return tok, err
+	}
+	code, err := flow.codeOf(answer)
+	if err != nil {
+		return tok, err
+	}
+	return c.at(*a, code).Refresh(ctx, flow.start)
+}
