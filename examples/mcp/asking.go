@@ -32,19 +32,35 @@ func (a asking) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
-	resp, err := a.session.RoundTrip(req)
+	before, err := a.session.Token(ctx) // signs in, if need be
 	if err != nil {
+		closeBody(req)
 		return nil, err
 	}
-	needed, short := missingScopes(resp)
-	if !short || !repeatable(req) || !a.stepUp(ctx, resp.Header, needed) {
-		return resp, nil
+	resp, err := a.session.RoundTrip(req)
+	if err != nil || !repeatable(req) || !a.worthAnother(ctx, resp, before) {
+		return resp, err
 	}
 	drain(resp)
 	if req, err = repeat(req, ctx); err != nil {
 		return nil, err
 	}
 	return a.session.RoundTrip(req)
+}
+
+// worthAnother reports whether another attempt at a request may have another answer than
+// resp. before is the session's token from before the request.
+func (a asking) worthAnother(ctx context.Context, resp *http.Response, before reauth.Token) bool {
+	if needed, short := missingScopes(resp); short {
+		return a.stepUp(ctx, resp.Header, needed)
+	}
+	if resp.StatusCode != http.StatusUnauthorized {
+		return false
+	}
+	// reauth replays the requests that waited for a sign-in. A refusal that comes after it is
+	// one under another sign-in, by which it may be another user's. Here there is one user.
+	now, err := a.session.Token(ctx)
+	return err == nil && now.SignInID != before.SignInID
 }
 
 // repeatable reports whether req is a call that can be sent twice. Nobody signs in for the

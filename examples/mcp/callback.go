@@ -13,10 +13,11 @@ import (
 // A callback is the address that the browser comes back to. It is open while a sign-in
 // lasts (RFC 8252 section 7.3).
 type callback struct {
-	uri     string
-	server  *http.Server
-	state   string
-	answers chan url.Values
+	uri      string
+	listener net.Listener
+	server   *http.Server
+	state    string
+	answers  chan url.Values
 }
 
 const callbackPath = "/callback"
@@ -36,9 +37,10 @@ func listen(before, state string) (*callback, error) {
 		}
 	}
 	c := &callback{
-		uri:     "http://" + listener.Addr().String() + callbackPath,
-		state:   state,
-		answers: make(chan url.Values, 1),
+		uri:      "http://" + listener.Addr().String() + callbackPath,
+		listener: listener,
+		state:    state,
+		answers:  make(chan url.Values, 1),
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+callbackPath, c.serve)
@@ -80,4 +82,5 @@ func (c *callback) close() {
 	if c.server.Shutdown(ctx) != nil {
 		_ = c.server.Close()
 	}
+	_ = c.listener.Close() // if the server has not begun to serve
 }
