@@ -36,7 +36,7 @@ func TestEveryScenarioOfTheConformanceSuitePasses(t *testing.T) {
 	for _, run := range runs {
 		t.Run(run.scenario+"/"+run.edition, func(t *testing.T) {
 			t.Parallel()
-			args := []string{"client", "--command", program, "--scenario", run.scenario}
+			args := []string{"client", "--command", program, "--scenario", run.scenario, "--timeout", "120000"}
 			if run.edition != "extension" {
 				args = append(args, "--spec-version", run.edition)
 			}
