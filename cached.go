@@ -255,7 +255,12 @@ func (s *cachedSession) take(ctx context.Context, rule func(*state, time.Duratio
 // refused decides what to do about an attempt that was refused.
 func (s *cachedSession) refused(ctx context.Context, a attempt) (step, *flight) {
 	next, f := s.take(ctx, func(st *state, now time.Duration) step {
-		return st.refused(now, a, s.owner.refreshPause)
+		next := st.refused(now, a, s.owner.refreshPause)
+		if cur := st.current; next.own == errOtherSignIn && cur != nil && now < cur.expires && s.wasFor(a.gen, cur) {
+			// Those whose refusal came before the end of the sign-in are sent again too.
+			return step{use: cur}
+		}
+		return next
 	})
 	if next.err != nil {
 		next.err = refreshError(s.name, next.err)

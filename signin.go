@@ -287,6 +287,13 @@ func (s *cachedSession) brought(signInID string) bool {
 	return s.signing != nil && s.signing.over && s.signing.id == signInID
 }
 
+// wasFor reports whether Config.SignIn has brought g because of before, or of another token of
+// its sign-in. It needs s.mu.
+func (s *cachedSession) wasFor(before, g *generation) bool {
+	run := s.signing
+	return run != nil && run.over && run.epoch == before.epoch && run.id == g.tok.SignInID
+}
+
 // signInAgain runs Config.SignIn for a request or call whose session needs a sign-in, as
 // cause says, or joins the run that is up. If it reports false, the error is the caller's.
 // Otherwise the caller looks again. Each caller waits on its own context; the run is

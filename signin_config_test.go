@@ -236,6 +236,32 @@ func TestARefusedRequestIsReplayedAfterTheSignIn(t *testing.T) {
 	})
 }
 
+// The refusal of one request comes when the sign-in is over that another has needed.
+func TestARefusalThatComesAfterTheSignInIsReplayedToo(t *testing.T) {
+	withBrowser(t, time.Minute, func(t *testing.T, w *testworld.World, b *browser) {
+		signedInAndRefused(t, w)
+		w.Answer(testworld.Failing(testworld.ErrFinal))
+		release := w.HoldNext()
+		late := w.Start(t.Context())
+		w.MustGet(t, http.StatusOK)
+		release()
+		r := <-late
+		require.NoError(t, r.Err)
+		assert.Equal(t, http.StatusOK, r.Status)
+		assert.EqualValues(t, 1, b.opened.Load())
+
+		// A sign-in of the program may be somebody else's.
+		release = w.HoldNext()
+		late = w.Start(t.Context())
+		w.SignIn(t)
+		w.Only(http.StatusUnauthorized, reauth.Token{AccessToken: "secret-access-2"})
+		release()
+		r = <-late
+		require.NoError(t, r.Err)
+		assert.Equal(t, http.StatusUnauthorized, r.Status)
+	})
+}
+
 func TestATemporaryFailureIsTheSameErrorWithASignIn(t *testing.T) {
 	withBrowser(t, time.Minute, func(t *testing.T, w *testworld.World, b *browser) {
 		w.SignIn(t)
