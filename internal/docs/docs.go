@@ -43,6 +43,10 @@ var imports = map[string]string{
 	"attribute":    "go.opentelemetry.io/otel/attribute",
 	"redisstore":   "github.com/reauth-go/reauth/redisstore",
 	"sqlstore":     "github.com/reauth-go/reauth/sqlstore",
+	"xoauth2":      "github.com/reauth-go/reauth/xoauth2",
+	"oauth2":       "golang.org/x/oauth2",
+
+	"clientcredentials": "golang.org/x/oauth2/clientcredentials",
 }
 
 // Check checks the Markdown of the module in the working directory. Modules nested in

@@ -1,4 +1,4 @@
-package main
+package xoauth2_test
 
 import (
 	"testing"
