@@ -86,6 +86,9 @@ func (w *world) answer(o *op, req *http.Request, at *attempt, d *dice) *http.Res
 	good := at.t != nil && w.server.accepts(at.t)
 	unknown := at.t != nil && w.server.isUnknown(at.t)
 	w.mu.Unlock()
+	if !unavailable {
+		w.weighProof(at, good, d)
+	}
 	switch {
 	case unavailable:
 		status = http.StatusServiceUnavailable
@@ -94,22 +97,26 @@ func (w *world) answer(o *op, req *http.Request, at *attempt, d *dice) *http.Res
 		header.Set("Location", apiOrigin+pathGood)
 	case at.stranger:
 		status = foreign
+	case at.hearing.verdict != "":
+		status = http.StatusUnauthorized
+		header.Set("WWW-Authenticate", w.challenge(at.hearing.verdict))
 	case path == pathDenied || !good:
 		if unknown && path != pathDenied {
 			w.tally.faults[apiLearnsLate].Add(1)
 			at.unknown = true
 		}
 		status = http.StatusUnauthorized
-		header.Set("WWW-Authenticate", `Bearer realm="api", error="invalid_token"`)
+		header.Set("WWW-Authenticate", w.challenge("invalid_token"))
 	case path == pathScope:
 		status = http.StatusUnauthorized
-		header.Set("WWW-Authenticate", `Bearer error="insufficient_scope"`)
+		header.Set("WWW-Authenticate", w.challenge("insufficient_scope"))
 	case path == pathAway, path == pathBack:
 		status = redirect
 		header.Set("Location", strangerOrigin+path)
 		w.tally.counts[countRedirects].Add(1)
 	}
 	at.beyond = path == pathScope && good
+	w.answerProof(at, status, header, d)
 	text := fmt.Sprintf("%d to attempt %d of %s", status, at.number, o.name)
 	body := &answerBody{w: w, o: o, ctx: req.Context(), left: text, gone: make(chan struct{}), took: w.span(d, 1, 5*time.Millisecond)}
 	at.text = text
@@ -185,10 +192,19 @@ type attempt struct {
 	beyond      bool // its 401 is about a scope
 	unknown     bool // its 401 is about a token that the API has not learned of yet
 	trusted     bool // the endpoint had accepted this token before, and no other any since
+
+	hearing    hearing // of its proof
+	otherMayDo bool    // another proof might have done
 }
 
 // beginAttempt looks at a request as it leaves the process.
 func (w *world) beginAttempt(o *op, req *http.Request, entered time.Time) *attempt {
+	hasProof := len(req.Header["Dpop"]) > 0
+	var pr *proof
+	var fault error
+	if w.provesToAPI() {
+		pr, fault = w.readProof(req.Header)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	at := &attempt{entered: entered, sent: time.Now(), number: len(o.attempts) + 1}
@@ -200,12 +216,19 @@ func (w *world) beginAttempt(o *op, req *http.Request, entered time.Time) *attem
 	at.endpoint = req.Method + " " + req.URL.Path
 	at.stranger = "https://"+req.URL.Host != apiOrigin
 	value := req.Header.Get("Authorization")
-	access, ok := strings.CutPrefix(value, "Bearer ")
+	scheme := "Bearer "
+	if w.provesToAPI() {
+		scheme = "DPoP "
+	}
+	access, ok := strings.CutPrefix(value, scheme)
 	at.t = w.server.byAccess[access]
-	w.judgeAttempt(o, at, value != "", ok, left)
+	w.judgeAttempt(o, at, value != "" || hasProof, ok, left)
+	if w.provesToAPI() && at.t != nil && !at.stranger {
+		w.prove(o, at, req, pr, fault, access)
+	}
 	o.attempts = append(o.attempts, at)
 	w.tally.counts[countRequests].Add(1)
-	w.note(o.p.name, o.session, "%s: %s %s with %v", o.name, req.Method, req.URL, at.t)
+	w.note(o.p.name, o.session, "%s: %s %s with %v%v", o.name, req.Method, req.URL, at.t, at.hearing)
 	return at
 }
 
@@ -214,11 +237,15 @@ func (w *world) endAttempt(o *op, at *attempt, resp *http.Response) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	at.answered, at.status = time.Now(), resp.StatusCode
-	if at.status == http.StatusUnauthorized && !at.beyond && !at.stranger && at.t != nil {
+	if h := &at.hearing; h.proof != nil {
+		w.api.hear(o.p, o, h)
+		at.otherMayDo = h.otherMayDo()
+	}
+	if at.status == http.StatusUnauthorized && !at.beyond && !at.stranger && at.t != nil && at.hearing.verdict == "" {
 		o.p.know(o.session).refused[at.t] = true
 	}
 	if !at.stranger && at.t != nil {
 		o.p.know(o.session).seen.learn(o, at)
 	}
-	w.note(o.p.name, o.session, "%s: %d for %v", o.name, at.status, at.t)
+	w.note(o.p.name, o.session, "%s: %d for %v%v", o.name, at.status, at.t, at.hearing)
 }

@@ -46,13 +46,19 @@ func (x *experience) isRecent(t, u *token) bool {
 // learn takes note of an answer.
 func (x *experience) learn(o *op, at *attempt) {
 	refused := at.status == http.StatusUnauthorized && !at.beyond
-	replay := at.number > 1 && o.attempts[at.number-2].hop == at.hop
+	judged := o.judged(at)
+	replay := judged != nil
 	before := x.accepted[at.endpoint]
-	first := o.attempts[max(at.number-2, 0)].t
+	first := at.t
+	if replay {
+		first = judged.t
+	}
 	fallback := replay && first.family == at.t.family && first.generation > at.t.generation
 	// A token that was adopted again is another generation.
 	at.trusted = before == at.t && x.last == at.endpoint && x.when.After(o.p.know(o.session).changed)
 	switch {
+	case at.hearing.verdict != "": // which says nothing of the token
+		return
 	case at.status >= 500: // it may not have looked at the token
 		return
 	case !refused:
@@ -79,9 +85,9 @@ func (x *experience) learn(o *op, at *attempt) {
 func (w *world) judgeRefusal(o *op, at *attempt) {
 	k, t := o.p.know(o.session), at.t
 	switch {
-	case at.status != http.StatusUnauthorized, at.beyond, at.stranger, t == nil, o.upload != nil:
+	case at.status != http.StatusUnauthorized, at.beyond, at.hearing.verdict != "", at.stranger, t == nil, o.upload != nil:
 		return
-	case len(o.attempts) > 1 && o.attempts[len(o.attempts)-2].hop == at.hop: // a replay
+	case o.judged(at) != nil: // a replay
 		return
 	case w.isReplaced(o, at): // the request was sent under another sign-in
 		return

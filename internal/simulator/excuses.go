@@ -2,8 +2,9 @@ package simulator
 
 import "time"
 
-// An excuse is why a refresh token may be presented twice all the same. Each is for
-// one token and one use of it, not for the session or the run.
+// An excuse is why a refresh token may be presented twice all the same, or something fail
+// for want of a nonce. Each is for one token and one use of it, or for one request, not for
+// the session or the run.
 type excuse int
 
 const (
@@ -14,6 +15,11 @@ const (
 	excuseOwnLeaseLost               // the maker of the second use had lost its lease, and could not know that
 	excuseForgotten                  // the store has forgotten the next token, which another process had stored
 	excuseStuck                      // a write of its maker ignored its context, so nothing else could be saved there
+
+	// Why a demand for a nonce may be the last answer, though another proof was sent before.
+	excuseNonceEnded   // the nonce has ended since the first proof of the request was sent
+	excuseNonceOld     // an answer that came since then has brought it, and it had ended before
+	excuseProofRefused // the other proof was sent because one had been invalid, and not for a nonce
 
 	excuseKinds
 )
@@ -26,6 +32,9 @@ var excuseNames = [excuseKinds]string{
 	excuseOwnLeaseLost: "the second use was under a lease that had been lost unnoticed",
 	excuseForgotten:    "the store has forgotten the next token",
 	excuseStuck:        "a write that did not return kept the next token from being stored",
+	excuseNonceEnded:   "the nonce has ended since the first proof was sent",
+	excuseNonceOld:     "a late answer has brought a nonce that had ended",
+	excuseProofRefused: "a proof was refused as invalid before the nonce was",
 }
 
 func (e excuse) String() string { return excuseNames[e] }

@@ -56,6 +56,16 @@ const (
 	handlerSlow
 	handlerPanics
 
+	ordinaryFaults // the rest are those of DPoP
+)
+
+const (
+	proofRefused fault = iota + ordinaryFaults
+	proofLooksFinal
+	nonceWithheld
+	tokenDowngraded
+	nonceModeChanges
+
 	faultKinds
 )
 
@@ -107,6 +117,11 @@ var faultNames = [faultKinds]string{
 	callerDeadline:        "a caller has a deadline",
 	handlerSlow:           "OnEvent takes its time",
 	handlerPanics:         "OnEvent panics",
+	proofRefused:          "a good proof is refused as invalid",
+	proofLooksFinal:       "token server: a good proof is refused as a refresh token is",
+	nonceWithheld:         "a demand for a nonce brings none",
+	tokenDowngraded:       "token server: the new token is of the type Bearer",
+	nonceModeChanges:      "a server changes its mind about nonces",
 }
 
 func (f fault) String() string { return faultNames[f] }

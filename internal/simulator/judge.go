@@ -17,7 +17,7 @@ const (
 	ruleForeign      = "a token is sent for its own session"
 	ruleUnknown      = "only tokens are sent"
 	ruleBare         = "a request goes out bare only if it may"
-	ruleAtMostTwice  = "a request is sent twice at most"
+	ruleAtMostTwice  = "a request is sent twice at most, but for its proof"
 	ruleReplay       = "only a refused request is replayed, with another token"
 	ruleOtherSignIn  = "nothing is replayed under another sign-in of the process"
 	ruleSavedFirst   = "a token is stored before a request carries it"
@@ -55,19 +55,26 @@ func (w *world) judgeAttempt(o *op, at *attempt, has, bearer, left bool) {
 	case t == nil && !o.bare && !left && !at.stranger && !w.mayBeOut(p, o.session, o.began):
 		violated(ruleLoss, "it goes out bare, but the store holds %v", w.storage.held[o.session])
 	}
-	var before []*attempt
-	for _, b := range o.attempts {
-		if b.hop == at.hop {
-			before = append(before, b)
+	tokens, proofs := 0, 0 // how often the API has refused the one or the other
+	for b := o.before(at); b != nil; b = o.before(b) {
+		if b.hearing.verdict == "" {
+			tokens++
+		} else {
+			proofs++
 		}
 	}
+	last, judged := o.before(at), o.judged(at)
 	switch {
-	case len(before) > 1:
-		violated(ruleAtMostTwice, "this is the %d. time", len(before)+1)
-	case len(before) == 1 && (before[0].status != http.StatusUnauthorized || before[0].beyond || before[0].t == nil || t == before[0].t):
-		violated(ruleReplay, "with %v after %d to %v", t, before[0].status, before[0].t)
-	case len(before) == 1 && t != nil:
-		w.judgeReplay(o, before[0], at)
+	case tokens > 1:
+		violated(ruleAtMostTwice, "this is the %d. time", tokens+1)
+	case proofs > 1, proofs == 1 && last.hearing.verdict != "" && t != last.t:
+		violated(ruleOneProof, "with %v after %v, %d times", t, last.t, proofs)
+	case proofs == 1 && last.hearing.verdict != "":
+		w.tally.counts[countOtherProofs].Add(1)
+	case judged != nil && (judged.status != http.StatusUnauthorized || judged.beyond || judged.t == nil || t == judged.t):
+		violated(ruleReplay, "with %v after %d to %v", t, judged.status, judged.t)
+	case judged != nil && t != nil:
+		w.judgeReplay(o, judged, at)
 	case t != nil:
 		w.judgeForgotten(o, at)
 	}
@@ -76,7 +83,7 @@ func (w *world) judgeAttempt(o *op, at *attempt, has, bearer, left bool) {
 	}
 }
 
-// judgeReplay looks at the second attempt of a request. w.mu is held.
+// judgeReplay looks at the second attempt of a request, whose first was refused. w.mu is held.
 func (w *world) judgeReplay(o *op, first, second *attempt) {
 	k := o.p.know(o.session)
 	bySignIn := slices.ContainsFunc(k.turns, func(u *turn) bool { return u.shared && u.began.After(first.sent) })
@@ -188,6 +195,7 @@ func (w *world) judgeOp(o *op, what string, err error) {
 		}
 	}
 	harmless := slices.Max(w.plan.rates[:]) == 0 && !ended && !required && !o.panicked
+	harmless = harmless && o.p.know(o.session).proofFailed.IsZero() // nonces end, without a fault too
 	if _, pause := errors.AsType[*reauth.RefreshError](err); harmless && !(pause && what == "Refresh") && !strings.Contains(err.Error(), "meanwhile") && !strings.Contains(err.Error(), "not free in time") {
 		violated(ruleCalm, "%v", err)
 	}
@@ -214,6 +222,7 @@ func (w *world) judgeAnswer(o *op, status int, text string) {
 	}
 	last := o.attempts[len(o.attempts)-1]
 	w.judgeRefusal(o, last)
+	w.judgeVerdict(o, last)
 	if status != last.status || !strings.HasPrefix(last.text, text) {
 		w.violatedLocked(ruleAnswer, o.p, o.session, "%s: %d %q, after %q", o.name, status, text, last.text)
 	}

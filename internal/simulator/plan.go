@@ -45,6 +45,8 @@ type plan struct {
 	watches bool // processes are told what others store
 	forgets bool // the store forgets a save, and nothing else goes wrong
 
+	dpop *dpopPlan // nil: tokens are bound to no key
+
 	// How processes and leases are.
 	lease         time.Duration
 	frozenDeaf    bool // what a frozen process waits for does not notice that its context ends
@@ -175,6 +177,7 @@ func newPlan(c *chance, o Options) *plan {
 	}
 	p.infest(d)
 	p.arrange(d)
+	p.bind(c.of("plan", "DPoP"), o)
 	return p
 }
 
@@ -184,7 +187,7 @@ func (p *plan) infest(d *dice) {
 		return // none at all
 	}
 	share := pick(d, 15.0, 40.0, 70.0)
-	for f := range faultKinds {
+	for f := range ordinaryFaults {
 		on, rate := d.percent(share), pick(d, 1.0, 3.0, 10.0)
 		if on {
 			p.rates[f] = rate
@@ -218,7 +221,7 @@ func (p *plan) infest(d *dice) {
 		p.rates[refreshPanics], p.rates[refreshExits] = 0, 0 // a real one does not
 	}
 	p.isReliable = !p.handlerSignIn
-	for f := range faultKinds {
+	for f := range ordinaryFaults {
 		if p.rates[f] > 0 && (f >= loadFails && f < callerCancels || f >= handlerSlow || f == refreshIgnoresContext || f == refreshPanics || f == refreshExits) {
 			p.isReliable = false
 		}
@@ -234,7 +237,12 @@ func (p *plan) infest(d *dice) {
 // arrange says when the incidents come. For these a rate is how many there are in
 // a minute, roughly.
 func (p *plan) arrange(d *dice) {
-	for _, f := range []fault{serverOutage, sessionEnded, accessRevoked, savesOutage, storeForgets, storeOutage, processFreezes, processDies} {
+	p.plot(d, serverOutage, sessionEnded, accessRevoked, savesOutage, storeForgets, storeOutage, processFreezes, processDies)
+}
+
+// plot says when the incidents of some kinds come.
+func (p *plan) plot(d *dice, kinds ...fault) {
+	for _, f := range kinds {
 		times := int(p.rates[f]*p.lasts.Seconds()/60 + 0.9)
 		for range times {
 			i := incident{
@@ -298,6 +306,9 @@ func (p *plan) String() string {
 	}
 	if p.skew != 0 {
 		say(", clock off by %v", p.skew)
+	}
+	if p.dpop != nil {
+		say("; %v", p.dpop)
 	}
 	say("; RefreshTimeout %v, RefreshPause %v, EarlyRefresh %v", p.timeout, p.pause, p.early)
 	for _, o := range []struct {

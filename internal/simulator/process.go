@@ -26,13 +26,14 @@ const (
 // API, the token server or the store, waits while it is frozen and fails once it is
 // dead.
 type process struct {
-	w      *world
-	name   string
-	place  int
-	tr     *reauth.Transport
-	client *http.Client
-	died   chan struct{}
-	inside atomic.Int64 // calls of the token server and the store that have not returned
+	w       *world
+	name    string
+	place   int
+	tr      *reauth.Transport
+	client  *http.Client
+	proving *provingRefresher // nil: there is no DPoP
+	died    chan struct{}
+	inside  atomic.Int64 // calls of the token server and the store that have not returned
 
 	// Guarded by world.mu.
 	dead   bool
@@ -76,6 +77,7 @@ type knowledge struct {
 	refusedForGood *token        // the last token that was refused for good
 	required       bool          // OnEvent has heard that a sign-in is required
 	requiredFor    *token        // refusedForGood at that time
+	proofFailed    time.Time     // when a refresh last failed because of its proof
 }
 
 // A turn is a call of SignIn or SignOut in a process.
@@ -166,6 +168,14 @@ func (w *world) start(t *testing.T, place int) *process {
 			r.RevocationURL = revocationURL
 		}
 		cfg.Refresher = r
+		if plan := w.plan.dpop; plan != nil {
+			r.DPoP = &oauth.DPoP{Key: w.programKey, AllowBearer: !plan.everywhere}
+			p.proving = &provingRefresher{r, p}
+			cfg.Refresher = p.proving
+			if plan.everywhere {
+				cfg.Credential = r.DPoP
+			}
+		}
 	}
 	var err error
 	p.tr, err = reauth.New(cfg)

@@ -30,28 +30,45 @@ type reply struct {
 	broken     bool // what it says is not JSON
 	cut        bool // it breaks off
 	half       bool // it breaks off behind the refresh token
+	downgraded bool // it does not break off there, but the rest is of no use
 	spent      *spend
+
+	// With DPoP.
+	verdict string // on the proof, if that is refused
+	heard   *answered
 }
 
 // ask carries a refresh request to the token server, and the answer back. deaf
 // means that the client does not notice that ctx ends.
-func (p *process) ask(ctx context.Context, presented string, update bool) (_ *reply, deaf bool, err error) {
+func (p *process) ask(ctx context.Context, presented string, update bool, req *http.Request) (_ *reply, deaf bool, err error) {
 	called := time.Now() // from here on the process counts the lifetime of what it gets
-	if began, ok := ctx.Value(updateKey{}).(time.Time); ok {
-		called = began
-	}
 	defer p.enter()()
 	w, session := p.w, reauth.SessionFromContext(ctx)
 	d := w.chance.now(p.name, session, "refresh")
 	w.yield(d)
 	asked := time.Now()
+	c := callOf(ctx)
+	if c != nil {
+		c.update = update
+		if called = c.began; c.sends == 0 {
+			c.asked = asked
+		}
+		asked = c.asked
+		defer func() { c.halted = c.halted || err != nil }()
+	}
+	if began, ok := ctx.Value(updateKey{}).(time.Time); ok {
+		called = began
+	}
 	if err := p.cross(ctx); err != nil {
 		return nil, false, err
 	}
 	if ctx.Err() != nil {
 		return nil, false, context.Cause(ctx)
 	}
-	v := &visit{p: p, session: session, called: called, asked: asked, update: update}
+	v := &visit{p: p, session: session, called: called, asked: asked, update: update, call: c, req: req}
+	if c != nil {
+		v.proof, v.fault = w.readProof(req.Header)
+	}
 	w.beginVisit(v, presented)
 	defer w.endVisit(v)
 
@@ -113,15 +130,17 @@ func (p *process) ask(ctx context.Context, presented string, update bool) (_ *re
 		return nil, deaf, errAnswerLost
 	case w.strikes(d, refreshFailsAfter):
 		w.lose(v, r, "it was a 500")
-		return &reply{status: http.StatusInternalServerError}, deaf, nil
+		return &reply{status: http.StatusInternalServerError, heard: v.unanswered()}, deaf, nil
 	case w.strikes(d, refreshAnswerBroken):
 		w.lose(v, r, "it was not JSON")
-		return &reply{status: http.StatusOK, broken: true}, deaf, nil
+		return &reply{status: http.StatusOK, broken: true, heard: v.unanswered()}, deaf, nil
 	case r.tok != nil && r.spent != nil && w.strikes(d, refreshAnswerHalf):
 		r.half = true
+	case r.tok != nil && r.spent != nil && w.strikes(d, tokenDowngraded):
+		r.half, r.downgraded = true, true
 	case w.strikes(d, refreshAnswerCut):
 		w.lose(v, r, "it broke off")
-		return &reply{status: http.StatusOK, cut: true}, deaf, nil
+		return &reply{status: http.StatusOK, cut: true, heard: v.unanswered()}, deaf, nil
 	}
 	return r, deaf, nil
 }
@@ -132,6 +151,10 @@ func (w *world) arrive(v *visit, d *dice) *reply {
 	unavailable, tooMany := w.strikes(d, refreshUnavailable), w.strikes(d, refreshTooMany)
 	retryAfter := w.span(d, 0, 5*time.Second).Truncate(time.Second)
 	out := w.server.isOut()
+	refuses, final, withheld := false, false, false
+	if v.call != nil {
+		refuses, final, withheld = w.strikes(d, proofRefused), w.strikes(d, proofLooksFinal), w.strikes(d, nonceWithheld)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -139,16 +162,19 @@ func (w *world) arrive(v *visit, d *dice) *reply {
 		return nil
 	case unavailable, out:
 		w.note(v.p.name, v.session, "token server: 503 for the refresh of %s", v.t)
-		return &reply{status: http.StatusServiceUnavailable}
+		return w.answerRefresh(v, &reply{status: http.StatusServiceUnavailable})
 	case tooMany:
 		w.note(v.p.name, v.session, "token server: 429 for the refresh of %s, Retry-After %v", v.t, retryAfter)
-		return &reply{status: http.StatusTooManyRequests, retryAfter: retryAfter}
+		return w.answerRefresh(v, &reply{status: http.StatusTooManyRequests, retryAfter: retryAfter})
+	}
+	if r := w.weighProofOfRefresh(v, refuses, final, withheld); r != nil {
+		return r
 	}
 	next := w.server.refresh(v)
 	if next == nil {
-		return &reply{status: http.StatusBadRequest, final: true}
+		return w.answerRefresh(v, &reply{status: http.StatusBadRequest, final: true})
 	}
-	r := &reply{status: http.StatusOK, tok: next}
+	r := w.answerRefresh(v, &reply{status: http.StatusOK, tok: next})
 	if v.t.spent != nil && v.t.spent.next == next {
 		r.spent = v.t.spent
 	}
@@ -168,12 +194,14 @@ func (w *world) lose(v *visit, r *reply, why string) {
 	}
 }
 
-// deliver notes that the process has the answer.
-func (w *world) deliver(p *process, session string, presented string, r *reply) {
+// deliver notes that the process has the answer, in a call of Refresh if there is DPoP.
+func (w *world) deliver(p *process, session string, presented string, r *reply, c *call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	k := p.know(session)
+	w.hearRefresh(p, session, c, r)
 	switch {
+	case r.final && c != nil && (c.proofs < 2 || c.update): // which another proof is to show, or is the Update's
 	case r.final:
 		if t := w.server.byRefresh[presented]; t != nil {
 			k.final[t], k.refusedForGood, k.finalAt = true, t, time.Now()
@@ -203,7 +231,7 @@ func (p *process) refresh(ctx context.Context, old reauth.Token) (reauth.Token, 
 		return reauth.Token{}, fmt.Errorf("nobody has signed in: %w", reauth.ErrSignInRequired)
 	}
 	update := ctx.Value(updateKey{}) != nil
-	r, _, err := p.ask(ctx, old.RefreshToken, update)
+	r, _, err := p.ask(ctx, old.RefreshToken, update, nil)
 	if err != nil {
 		return reauth.Token{}, fmt.Errorf("refreshing with %s: %w", old.RefreshToken, err)
 	}
@@ -222,7 +250,7 @@ func (p *process) refresh(ctx context.Context, old reauth.Token) (reauth.Token, 
 		return reauth.Token{}, errors.New("no token")
 	}
 	if !update || !r.final {
-		w.deliver(p, session, old.RefreshToken, r)
+		w.deliver(p, session, old.RefreshToken, r, nil)
 	}
 	switch {
 	case r.half:
@@ -258,7 +286,8 @@ func (tw tokenWire) RoundTrip(req *http.Request) (*http.Response, error) {
 		return p.revoke(req, form.Get("token"))
 	}
 	presented := form.Get("refresh_token")
-	r, deaf, err := p.ask(ctx, presented, false)
+	update := ctx.Value(updateKey{}) != nil
+	r, deaf, err := p.ask(ctx, presented, update, req)
 	if err != nil {
 		return nil, err
 	}
@@ -270,10 +299,12 @@ func (tw tokenWire) RoundTrip(req *http.Request) (*http.Response, error) {
 	if r.half {
 		body.half = true
 		body.text = `{"refresh_token":"` + r.tok.refresh + `","access_token":"` + secretMark
-		switch d.below(3) {
-		case 0:
+		switch n := d.below(3); {
+		case r.downgraded:
+			body.text += `","token_type":"Bearer"}`
+		case n == 0:
 			body.text += `\n and so on"}` // which no header can carry
-		case 1:
+		case n == 1:
 			body.err = io.ErrUnexpectedEOF
 		}
 	}
@@ -281,10 +312,15 @@ func (tw tokenWire) RoundTrip(req *http.Request) (*http.Response, error) {
 		body.text, body.err = body.text[:len(body.text)/2], io.ErrUnexpectedEOF
 	}
 	body.over = func(whole bool) {
-		if whole {
-			w.deliver(p, reauth.SessionFromContext(ctx), presented, r)
-		} else {
+		c := callOf(ctx)
+		switch {
+		case !whole:
 			w.lose(&visit{p: p, session: reauth.SessionFromContext(ctx)}, r, "it was not read to its end")
+			w.hearHalf(p, c, r)
+		case update && r.half:
+			w.lose(&visit{p: p, session: reauth.SessionFromContext(ctx)}, r, "the function of an Update has to have all of it")
+		default:
+			w.deliver(p, reauth.SessionFromContext(ctx), presented, r, c)
 		}
 	}
 	header := http.Header{"Content-Type": {"application/json"}}
@@ -293,6 +329,9 @@ func (tw tokenWire) RoundTrip(req *http.Request) (*http.Response, error) {
 		if r.retryAfter > 0 && d.percent(30) {
 			header.Set("Retry-After", time.Now().Add(w.plan.skew+r.retryAfter).UTC().Format(http.TimeFormat))
 		}
+	}
+	if r.heard != nil {
+		r.heard.headers(header)
 	}
 	if r.retryAfter > 0 && header.Get("Retry-After") == "" {
 		header.Set("Retry-After", strconv.Itoa(int(r.retryAfter.Seconds())))
@@ -307,6 +346,8 @@ func (w *world) words(r *reply) string {
 		return "<html>All is well.</html>"
 	case r.cut:
 		return `{"access_token":"` + secretMark + ` and so on","expires_in":3600}`
+	case r.verdict != "":
+		return `{"error":"` + r.verdict + `"}`
 	case r.final:
 		return `{"error":"invalid_grant","error_description":"it has been used, or is too old"}`
 	case r.status == http.StatusTooManyRequests:
@@ -315,7 +356,7 @@ func (w *world) words(r *reply) string {
 		return "out of order"
 	}
 	t := r.tok
-	members := []string{`"access_token":"` + t.access + `"`, `"token_type":"bearer"`}
+	members := []string{`"access_token":"` + t.access + `"`, `"token_type":"` + w.typeOfToken() + `"`}
 	if w.plan.rotates {
 		members = append(members, `"refresh_token":"`+t.refresh+`"`)
 	}

@@ -42,7 +42,7 @@ const (
 func (w *world) beginVisit(v *visit, presented string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.tally.counts[countRefreshesAsked].Add(1)
+	again := v.call != nil && v.call.sends > 0 // with another proof
 	p, session, asked := v.p, v.session, v.asked
 	k, now := p.know(session), time.Now()
 	pause := k.failedPause - w.handlersTake() // it began before its event was heard
@@ -50,9 +50,15 @@ func (w *world) beginVisit(v *visit, presented string) {
 	v.t = t
 	w.note(p.name, session, "refreshes %s", t)
 	violated := func(rule, format string, args ...any) { w.violatedLocked(rule, p, session, format, args...) }
+	w.judgeProofOfRefresh(v)
+	if again {
+		w.tally.counts[countOtherProofs].Add(1)
+	} else {
+		w.tally.counts[countRefreshesAsked].Add(1)
+	}
 
 	if k.asking++; k.asking == 1 {
-		k.asked = now
+		k.asked = asked
 		if v.update {
 			k.asked = now.Add(-2 * w.plan.timeout) // it may have done something else first
 		}
@@ -61,7 +67,9 @@ func (w *world) beginVisit(v *visit, presented string) {
 	}) {
 		violated(ruleOneAtATime, "%v is the %d. at once", t, k.asking)
 	}
-	if w.plan.storage == locking {
+	if again {
+		v.leases = v.call.leases
+	} else if w.plan.storage == locking {
 		for _, l := range k.leases {
 			if l.unlocks == 0 {
 				v.leases = append(v.leases, l)
@@ -76,6 +84,9 @@ func (w *world) beginVisit(v *visit, presented string) {
 			violated(ruleKnownLost, "%v", t)
 		}
 	}
+	if v.call != nil {
+		v.call.leases = v.leases
+	}
 	switch {
 	case t == nil:
 		violated(ruleUnknownToken, "nobody has issued that")
@@ -83,7 +94,7 @@ func (w *world) beginVisit(v *visit, presented string) {
 	case t.family.user != session:
 		violated(ruleForeignRefresh, "%v is of another session", t)
 	}
-	if !w.plan.rotates || v.update {
+	if !w.plan.rotates || v.update || again {
 		return // a refresh token that stays the same does not tell the generation
 	}
 	// A salvaged one, and the one before it, may both have to be tried again, and so may one
@@ -199,6 +210,9 @@ func (w *world) judgeWrite(ctx context.Context, called time.Time, p *process, se
 
 // judgeSave looks at a token that replaces another in the store. w.mu is held.
 func (w *world) judgeSave(p *process, session string, t *token, tok reauth.Token) {
+	if t != nil {
+		w.judgeKeyStored(p, session, t, tok)
+	}
 	switch {
 	case t == nil || t.family.user != session || tok.RefreshToken != t.refresh || tok.AccessToken != t.access && !w.isBare(t, tok):
 		w.violatedLocked(ruleSavedWhat, p, session, "%v is not that", t)

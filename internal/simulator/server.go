@@ -3,6 +3,7 @@ package simulator
 import (
 	"encoding/base64"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/reauth-go/reauth"
@@ -44,6 +45,7 @@ type token struct {
 	issued, expires time.Time
 	lifetime        time.Duration // as its owner was told; 0: how the owner reads it cannot be known
 	unknown         bool          // its owner was told nothing
+	jkt             string        // the thumbprint of the key that it is bound to, or ""
 	counted         time.Time     // from when lifetime counts at the earliest
 	by              *process      // whose refresh brought it; nil: it is of a sign-in
 	got             time.Time     // when that process had it
@@ -161,7 +163,9 @@ func (s *server) handOver(t *token) reauth.Token {
 	if t.lifetime > 0 {
 		tok.Expiry = t.issued.Add(t.lifetime)
 	}
-	return tok
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	return s.w.bound(t, tok, d)
 }
 
 // accepts reports whether the API takes an access token. w.mu is held.
@@ -185,6 +189,13 @@ type visit struct {
 	update  bool      // it is made by the function of an Update
 	called  time.Time // when the process began
 	asked   time.Time
+
+	// With DPoP.
+	call    *call
+	req     *http.Request
+	proof   *proof
+	fault   error     // why there is none
+	hearing *answered // nil: the proof cannot be read
 }
 
 // refresh decides about a visit: the next token, or nil if the user must sign in.
@@ -200,11 +211,17 @@ func (s *server) refresh(v *visit) *token {
 		s.end(t.family)
 		return nil
 	}
+	if v.proof != nil && !w.judgeKey(v.p, v.session, v.proof, t) {
+		return nil
+	}
 	if w.plan.killsOld {
 		t.family.floor = max(t.family.floor, t.generation)
 	}
 	next := s.issue(t.family)
-	next.by, next.counted = v.p, v.called
+	next.by, next.counted, next.jkt = v.p, v.called, t.jkt
+	if v.proof != nil {
+		next.jkt = v.proof.jkt
+	}
 	if w.plan.rotates {
 		t.spent = &spend{by: v.p, leases: v.leases, asked: v.asked, next: next}
 	}

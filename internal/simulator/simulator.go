@@ -33,6 +33,9 @@ type Options struct {
 	// Unlocked gives all processes a store that does not lock, with which the
 	// library does not promise to keep a session.
 	Unlocked bool
+
+	// DPoP binds the sessions of every seed to keys, and not only those of a part.
+	DPoP bool
 }
 
 // A Report is what came of one run.

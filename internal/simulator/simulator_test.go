@@ -20,6 +20,7 @@ var (
 	seeds   = flag.Int("seeds", 0, "how many seeds to run; 0: a few hundred")
 	from    = flag.Uint64("from", 1, "the first seed")
 	oneSeed = flag.Int64("seed", -1, "run this seed alone; with -v its whole trace is printed")
+	dpop    = flag.Bool("dpop", false, "run all seeds with DPoP, and not only a part of them")
 	times   = flag.Int("times", 50, "how many times to run the one seed, unless it fails before")
 )
 
@@ -73,7 +74,7 @@ func TestASeedMakesTheSameWorldEveryTime(t *testing.T) {
 // replay runs one seed until it fails.
 func replay(t *testing.T, seed uint64) {
 	for i := range *times {
-		r := simulator.Run(t, seed, simulator.Options{})
+		r := simulator.Run(t, seed, simulator.Options{DPoP: *dpop})
 		if r.Failed() || i == *times-1 {
 			if testing.Verbose() {
 				t.Logf("\n%s", r.Trace(0))
@@ -122,7 +123,7 @@ func runPart(t *testing.T, first uint64, n int, failed *atomic.Int64) (tally sim
 					late := time.AfterFunc(time.Minute, func() {
 						fmt.Fprintf(os.Stderr, "seed %d has been running for a minute\n", seed)
 					})
-					r := simulator.Run(t, seed, simulator.Options{})
+					r := simulator.Run(t, seed, simulator.Options{DPoP: *dpop})
 					late.Stop()
 					mu.Lock()
 					tally.Add(r.Tally)

@@ -35,6 +35,10 @@ const (
 	countSessions
 	countSessionsRefreshed
 	countSkippedNeed
+	countProofs
+	countDemands
+	countInvalidProofs
+	countOtherProofs
 
 	countKinds
 )
@@ -63,6 +67,10 @@ var countNames = [countKinds]string{
 	countSessions:          "sessions",
 	countSessionsRefreshed: "sessions that saw a refresh",
 	countSkippedNeed:       "refreshes of which nobody can say whether they were needed",
+	countProofs:            "proofs",
+	countDemands:           "demands for a nonce",
+	countInvalidProofs:     "proofs refused as invalid",
+	countOtherProofs:       "requests sent again with another proof",
 }
 
 // A Tally is what happened in one run or in many.

@@ -50,7 +50,7 @@ func (p *process) update(o *op, d *dice) {
 		case keeps:
 			return old, nil
 		}
-		tok, err := p.refresh(context.WithValue(ctx, updateKey{}, began), old)
+		tok, err := p.renewWith(context.WithValue(ctx, updateKey{}, began), old)
 		if err != nil {
 			return reauth.Token{}, fmt.Errorf("%s%s: %w", errOfUpdate, o.name, err)
 		}

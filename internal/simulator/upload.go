@@ -25,6 +25,7 @@ type upload struct {
 	piece   int
 	pace    time.Duration // before each piece; 0: none
 	hangs   time.Duration // before its last piece; 0: not at all
+	again   bool          // it can be sent again for certain
 	seeker  *source       // if not nil, GetBody goes back to the begin of this one, which all bodies read
 
 	mu   sync.Mutex
@@ -60,6 +61,7 @@ func newUpload(w *world, o *op, req *http.Request, d *dice) *upload {
 		}
 		u.hangs = 0
 	}
+	u.again = req.GetBody != nil
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.uploads = append(w.uploads, u)

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"net/http"
@@ -38,6 +39,12 @@ type world struct {
 	violations []Violation
 
 	deaths chan *process // those who need a successor
+
+	// With DPoP.
+	api, login *gate           // of the API and of the token server
+	programKey crypto.Signer   // nil: each session has a key of its own
+	jtis       map[string]bool // of all proofs that were sent
+	verifiers  sync.Map        // of a proof's header, a *verifier
 }
 
 // A condition is how a session stands, seen from above.
@@ -62,6 +69,7 @@ func (w *world) run(t *testing.T) {
 	w.calm = true
 	// Channels belong to the bubble that they are made in.
 	w.server, w.storage, w.deaths = newServer(w), newStorage(w), make(chan *process, 1000)
+	w.furnish()
 	w.tally.counts[countSessions].Add(int64(len(w.plan.sessions)))
 	for place := range w.places {
 		w.start(t, place)
@@ -149,6 +157,8 @@ func (w *world) happen(i incident) {
 		w.storage.noSavesUntil(time.Now().Add(i.lasts))
 	case storeForgets:
 		w.storage.forget(i.session)
+	case nonceModeChanges:
+		w.changeMind(i)
 	case sessionEnded:
 		w.server.endSession(i.session)
 	case accessRevoked:
