@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/internal/ascii"
@@ -120,7 +121,10 @@ func (d *DPoP) Again(resp *http.Response) bool {
 	if a.code == "" && len(resp.Header["Dpop-Nonce"]) == 0 && sent.Response == nil {
 		return false // nothing to learn
 	}
-	s := sending{nonce: func() string { return nonceOfProof(sent.Header.Get("DPoP")) }}
+	s := sending{
+		nonce: func() string { return nonceOfProof(sent.Header.Get("DPoP")) },
+		made:  func() time.Time { return timeOfProof(sent.Header.Get("DPoP")) },
+	}
 	if last := sent.Response; last != nil && last.StatusCode >= 400 {
 		s.own = nonceOf(last.Header)
 		s.last = proofError(last) != ""

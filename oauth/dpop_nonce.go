@@ -80,9 +80,10 @@ func (s *servers) offer(at place, nonce string) {
 
 // A sending is what is known of a proof that was sent.
 type sending struct {
-	nonce func() string // the nonce in it
-	own   string        // that nonce, if nobody else has it: it came with the response before
-	last  bool          // it was made because another was refused, so no other follows
+	nonce func() string    // the nonce in it
+	made  func() time.Time // the time in it
+	own   string           // that nonce, if nobody else has it: it came with the response before
+	last  bool             // it was made because another was refused, so no other follows
 }
 
 // An answer is how a server has answered a proof.
@@ -107,7 +108,7 @@ func (s *servers) answered(at place, sent sending, a answer) bool {
 		return nonce != "" && nonce != sent.nonce()
 	case a.code == errorInvalidProof:
 		used := sent.nonce()
-		other := s.learnClock(at, a.header)
+		other := s.learnClock(at, sent.made(), a.header)
 		switch {
 		case nonce != "":
 			other = other || nonce != used
@@ -129,22 +130,22 @@ func (s *servers) answered(at place, sent sending, a answer) bool {
 }
 
 // learnClock believes the clock of a server that has refused a proof, and reports whether
-// that is news.
-func (s *servers) learnClock(at place, h http.Header) bool {
+// a proof of its time is another. That its clock is known already does not count: requests
+// that were sent at once all have the time from before.
+func (s *servers) learnClock(at place, made time.Time, h http.Header) bool {
 	date, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
 		return false
 	}
 	skew := time.Until(date)
 	_, known := s.of(at)
-	if (skew - known).Abs() < leastSkew {
-		return false
+	if (skew - known).Abs() >= leastSkew {
+		if skew.Abs() < leastSkew {
+			skew = 0
+		}
+		s.set(at, func(k *server) { k.skew = skew })
 	}
-	if skew.Abs() < leastSkew {
-		skew = 0
-	}
-	s.set(at, func(k *server) { k.skew = skew })
-	return true
+	return date.Sub(made).Abs() >= leastSkew
 }
 
 // nonceOf returns the nonce that a response gives, or "" (RFC 9449 section 8.1).

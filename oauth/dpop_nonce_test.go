@@ -3,6 +3,7 @@ package oauth_test
 import (
 	"fmt"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,6 +60,24 @@ func TestTheClockOfAServerThatRefusesAProofIsBelieved(t *testing.T) {
 	tr := signedInWith(t, api, &oauth.DPoP{Key: edKey}, nil)
 	assert.Equal(t, http.StatusUnauthorized, statusOf(t, tr, get(t, apiURL)))
 	assert.Len(t, api.proofs(), 1)
+}
+
+// All requests that were sent before the first refusal have the time from before.
+func TestRequestsAtOnceAreSentAgainWithTheClockOfTheServer(t *testing.T) {
+	for _, ahead := range []time.Duration{-time.Hour, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			api := &proofServer{ahead: ahead, latency: 5 * time.Millisecond}
+			tr := signedInWith(t, api, &oauth.DPoP{Key: edKey}, nil)
+			var wg sync.WaitGroup
+			for range 20 {
+				wg.Go(func() { assert.Equal(t, http.StatusOK, statusOf(t, tr, get(t, apiURL+`?,"iat":1,`))) })
+			}
+			wg.Wait()
+			assert.Len(t, api.proofs(), 40)
+			assert.Equal(t, http.StatusOK, statusOf(t, tr, get(t, apiURL)))
+			assert.Len(t, api.proofs(), 41)
+		})
+	}
 }
 
 func TestNoncesAreKeptApartByOrigin(t *testing.T) {

@@ -118,6 +118,10 @@ type claims struct {
 // nonceFirst begins the payload of every proof with a nonce.
 const nonceFirst = `{"nonce":"`
 
+// beforeTime is what stands before the time of a proof. No claim has it within it, because
+// a quotation mark is escaped there.
+const beforeTime = `,"iat":`
+
 // prove returns a new proof for one attempt of req.
 func (p *prover) prove(req *http.Request, c claims) (string, error) {
 	payload := make([]byte, 0, 512)
@@ -139,7 +143,7 @@ func (p *prover) prove(req *http.Request, c claims) (string, error) {
 	payload = appendJSON(payload, method)
 	payload = append(payload, `,"htu":`...)
 	payload = appendTarget(payload, req)
-	payload = append(payload, `,"iat":`...)
+	payload = append(payload, beforeTime...)
 	payload = strconv.AppendInt(payload, time.Now().Add(c.skew).Unix(), 10)
 	if c.ath != "" {
 		payload = append(payload, `,"ath":"`...)
@@ -269,13 +273,29 @@ func isPlain(s []byte) bool {
 
 // nonceOfProof returns the nonce in a proof that prove has made.
 func nonceOfProof(proof string) string {
-	_, rest, _ := strings.Cut(proof, ".")
-	payload, _, _ := strings.Cut(rest, ".")
-	text, err := encoding.DecodeString(payload)
-	after, ok := strings.CutPrefix(string(text), nonceFirst)
-	if err != nil || !ok {
+	after, ok := strings.CutPrefix(payloadOfProof(proof), nonceFirst)
+	if !ok {
 		return ""
 	}
 	nonce, _, _ := strings.Cut(after, `"`)
 	return nonce
+}
+
+// timeOfProof returns the time in a proof that prove has made.
+func timeOfProof(proof string) time.Time {
+	payload := payloadOfProof(proof)
+	i := strings.LastIndex(payload, beforeTime)
+	if i < 0 {
+		return time.Time{}
+	}
+	digits := payload[i+len(beforeTime):]
+	seconds, _ := strconv.ParseInt(digits[:strings.IndexAny(digits+"}", ",}")], 10, 64)
+	return time.Unix(seconds, 0)
+}
+
+func payloadOfProof(proof string) string {
+	_, rest, _ := strings.Cut(proof, ".")
+	payload, _, _ := strings.Cut(rest, ".")
+	text, _ := encoding.DecodeString(payload)
+	return string(text)
 }

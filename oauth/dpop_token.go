@@ -39,12 +39,13 @@ func (r *Refresher) postToken(ctx context.Context, target string, form url.Value
 		if p.first, err = key.prove(req, p.claims); err != nil {
 			return nil, err
 		}
+		made := time.Now().Add(skew)
 		a, err := r.post(ctx, p.client(r.Client), target, form, append(slices.Clip(secrets), p.first))
 		if err != nil {
 			return nil, err
 		}
 		code := proofCode(a)
-		sent := sending{nonce: func() string { return p.claims.nonce }, own: own, last: demanded}
+		sent := sending{nonce: func() string { return p.claims.nonce }, made: func() time.Time { return made }, own: own, last: demanded}
 		other := r.DPoP.servers.answered(at, sent, answer{a.Status, a.Header, code})
 		switch {
 		case code == errorUseNonce && other && !demanded:
