@@ -262,7 +262,9 @@ func (w *world) hearHalf(p *process, c *call, r *reply) {
 	defer w.mu.Unlock()
 	if c != nil && r.heard != nil {
 		c.halted = true
-		w.login.hear(p, c, &r.heard.hearing)
+		h := r.heard.hearing
+		h.kept = false // no other proof follows
+		w.login.hear(p, c, &h)
 	}
 }
 
