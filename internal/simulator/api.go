@@ -52,6 +52,7 @@ func (a apiWire) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, errUnreachable
 	}
 	if w.strikes(d, apiAnswersEarly) {
+		at.early = true
 		body.readBehind()
 	} else if err := body.read(); err != nil {
 		return nil, err
@@ -193,6 +194,7 @@ type attempt struct {
 	unknown     bool // its 401 is about a token that the API has not learned of yet
 	trusted     bool // the endpoint had accepted this token before, and no other any since
 
+	early      bool    // it was answered before its body was read
 	hearing    hearing // of its proof
 	otherMayDo bool    // another proof might have done
 }

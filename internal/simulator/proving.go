@@ -141,7 +141,7 @@ func (w *world) judgeVerdict(o *op, at *attempt) {
 		invalid = invalid || b.hearing.verdict == invalidProof
 	}
 	switch {
-	case !refused && at.otherMayDo && (o.upload == nil || o.upload.again):
+	case !refused && at.otherMayDo && (o.upload == nil || o.upload.again && !at.early):
 		w.violatedLocked(ruleNextProof, o.p, o.session, "%s: %s", o.name, h.verdict)
 	case refused && h.verdict == useNonce:
 		w.judgeWant(o.p, o.session, h, first.sent, invalid, o.name)

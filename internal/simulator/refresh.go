@@ -319,6 +319,7 @@ func (tw tokenWire) RoundTrip(req *http.Request) (*http.Response, error) {
 			w.hearHalf(p, c, r)
 		case update && r.half:
 			w.lose(&visit{p: p, session: reauth.SessionFromContext(ctx)}, r, "the function of an Update has to have all of it")
+			w.hearHalf(p, c, r)
 		default:
 			w.deliver(p, reauth.SessionFromContext(ctx), presented, r, c)
 		}
