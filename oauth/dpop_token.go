@@ -15,8 +15,8 @@ import (
 )
 
 // postToken sends a token request, with a proof if there is a DPoP: once more with the nonce
-// that the server demands, and once more with a fresh proof if the proof or, for good, the
-// refresh token is refused. Each time the Grant is asked and the client authenticates anew,
+// that the server demands, and once more with a fresh proof, which may need a nonce of its
+// own, if the proof or, for good, the refresh token is refused. Each time the Grant is asked and the client authenticates anew,
 // because a demand for a nonce spends their assertions too.
 //
 // A server that refuses a proof does not always say so. One whose jti it has seen, and one
@@ -33,7 +33,7 @@ func (r *Refresher) postToken(ctx context.Context, target string, form url.Value
 	at := placeOf(req)
 	nonce, skew := r.DPoP.servers.of(at)
 	own := ""                        // the nonce, if it came with the answer before
-	demanded, proved := false, false // what has been done once
+	demanded, proved := false, false // what the proof is another for
 	for {
 		p := &proving{key: key, claims: claims{nonce: nonce, skew: skew}}
 		if p.first, err = key.prove(req, p.claims); err != nil {
@@ -51,7 +51,7 @@ func (r *Refresher) postToken(ctx context.Context, target string, form url.Value
 		case code == errorUseNonce && other && !demanded:
 			demanded = true
 		case !proved && (code == errorInvalidProof || code == "" && a.Refused && again.isFinal(a)):
-			proved = true
+			proved, demanded = true, false // the next proof may need another nonce, too
 		default:
 			return a, nil
 		}

@@ -69,6 +69,7 @@ func TestAnswersOfTokenEndpointsToProofs(t *testing.T) {
 	grant := reply{400, `{"error":"invalid_grant","error_description":"grant request is invalid"}`, ""}
 	grantWithNonce := reply{400, grant.body, "n2"}
 	demand := reply{400, `{"error":"use_dpop_nonce","error_description":"nonce is required in the DPoP proof"}`, "n1"}
+	demand2 := reply{400, demand.body, "n2"}
 	invalid := reply{400, `{"error":"invalid_dpop_proof","error_description":"DPoP nonces are not supported"}`, ""}
 	good := reply{200, bound, ""}
 	for name, tc := range map[string]struct {
@@ -97,6 +98,8 @@ func TestAnswersOfTokenEndpointsToProofs(t *testing.T) {
 		"invalid_grant with a nonce":            {"n0", []reply{grantWithNonce}, []string{"n0", "n2"}, "invalid_grant", true, "n2"},
 		"invalid_grant after a demand":          {"", []reply{demand, grant}, []string{"", "n1", "n1"}, "invalid_grant", true, "n1"},
 		"a demand after an invalid_grant":       {"", []reply{grant, demand, good}, []string{"", "", "n1"}, "", false, "n1"},
+		"one-time nonces, and invalid_grant":    {"", []reply{demand, grant, demand2, grant}, []string{"", "n1", "n1", "n2"}, "invalid_grant", true, "n2"},
+		"one-time nonces, and an invalid proof": {"", []reply{demand, invalid, demand2, good}, []string{"", "n1", "", "n2"}, "", false, "n2"},
 		"a nonce beside another error":          {"", []reply{{400, `{"error":"invalid_scope"}`, "n1"}}, []string{""}, "invalid_scope", false, "n1"},
 		"a nonce beside a failure":              {"", []reply{{500, ``, "n1"}}, []string{""}, "", false, "n1"},
 		"too many requests":                     {"", []reply{{429, grant.body, ""}}, []string{""}, "invalid_grant", false, ""},

@@ -174,9 +174,8 @@ type call struct {
 	update bool      // it is made by the function of an Update
 	halted bool      // something other than an answer has ended it
 
-	demands int  // answers with useNonce
-	proofs  int  // refusals that may have been the proof's fault
-	invalid bool // one of them said so
+	demands int // answers with useNonce
+	proofs  int // refusals that may have been the proof's fault
 }
 
 // An answered request is one of a call.

@@ -239,7 +239,7 @@ func (w *world) hearRefresh(p *process, session string, c *call, r *reply) {
 		c.demands++
 	case h.verdict == invalidProof, h.final:
 		c.proofs++
-		c.invalid = c.invalid || !h.final
+		c.demands = 0 // the proof after it may need another nonce, too
 	}
 	w.note(p.name, session, "has an answer to its proof%v", h.hearing)
 	w.login.hear(p, c, &h.hearing)
@@ -280,7 +280,7 @@ func (w *world) judgeCall(p *process, session string, c *call) {
 	what := "a refresh"
 	switch {
 	case h.verdict == useNonce && c.demands > 1:
-		w.judgeWant(p, session, &h.hearing, c.asked, c.invalid, what)
+		w.judgeWant(p, session, &h.hearing, c.asked, false, what)
 	case h.verdict == useNonce && h.otherMayDo(), h.verdict != useNonce && c.proofs == 1:
 		w.violatedLocked(ruleNextProof, p, session, "%s: %s", what, strings.TrimSpace(h.verdict))
 	}
