@@ -283,13 +283,9 @@ func nonceOfProof(proof string) string {
 
 // timeOfProof returns the time in a proof that prove has made.
 func timeOfProof(proof string) time.Time {
-	payload := payloadOfProof(proof)
-	i := strings.LastIndex(payload, beforeTime)
-	if i < 0 {
-		return time.Time{}
-	}
-	digits := payload[i+len(beforeTime):]
-	seconds, _ := strconv.ParseInt(digits[:strings.IndexAny(digits+"}", ",}")], 10, 64)
+	_, after, _ := strings.Cut(payloadOfProof(proof), beforeTime)
+	digits, _, _ := strings.Cut(strings.TrimSuffix(after, "}"), ",")
+	seconds, _ := strconv.ParseInt(digits, 10, 64)
 	return time.Unix(seconds, 0)
 }
 

@@ -3163,6 +3163,13 @@ var mutants = []mutant{
 		tests:  "TheClockOfAServer",
 	},
 	{
+		name:   "DPoP: of the requests that were sent at once, one believes the server's clock",
+		file:   "oauth/dpop_nonce.go",
+		line:   "return date.Sub(made).Abs() >= leastSkew",
+		broken: "return (skew - known).Abs() >= leastSkew",
+		tests:  "RequestsAtOnce",
+	},
+	{
 		name:   "DPoP: all origins share a nonce",
 		file:   "oauth/dpop_nonce.go",
 		line:   "return place{req.URL.Scheme, host}",
@@ -3202,6 +3209,13 @@ var mutants = []mutant{
 		file:   "oauth/dpop_token.go",
 		line:   "code == errorUseNonce && other && !demanded",
 		broken: "code == errorUseNonce && other",
+		tests:  "AnswersOfTokenEndpoints",
+	},
+	{
+		name:   "DPoP: the second proof of a token request gets no nonce of its own",
+		file:   "oauth/dpop_token.go",
+		line:   "proved, demanded = true, false",
+		broken: "proved = true",
 		tests:  "AnswersOfTokenEndpoints",
 	},
 	{

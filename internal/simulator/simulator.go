@@ -8,6 +8,9 @@
 // know the promises of the library watch the run from outside, and every excuse for a
 // lost session is counted.
 //
+// In a part of the worlds sessions are bound to keys (RFC 9449). The API and the token server
+// then verify each proof, and may demand nonces that end soon, or at once.
+//
 // A seed decides the same every time, since no decision depends on the order in
 // which goroutines arrive at it: each is derived from the seed, from who asks, and
 // from how many times that one has asked before. Two things are left open, which
@@ -46,6 +49,7 @@ type Report struct {
 	Tally      Tally
 
 	trace *trace
+	dpop  bool // Options.DPoP
 }
 
 // A Violation is a promise that was not kept.
@@ -83,7 +87,7 @@ func (r *Report) String() string {
 	for _, v := range r.Violations {
 		fmt.Fprintf(&b, "  %s\n", v)
 	}
-	fmt.Fprintf(&b, "again: go test ./internal/simulator -run TestSimulation -seed=%d -v\n", r.Seed)
+	fmt.Fprintf(&b, "again: go test ./internal/simulator -run TestSimulation -seed=%d%s -v\n", r.Seed, map[bool]string{true: " -dpop"}[r.dpop])
 	return b.String()
 }
 
@@ -93,7 +97,7 @@ func (r *Report) String() string {
 func Run(t *testing.T, seed uint64, o Options) (r *Report) {
 	t.Helper()
 	w := newWorld(seed, o)
-	r = &Report{Seed: seed, World: w.plan.String()}
+	r = &Report{Seed: seed, World: w.plan.String(), dpop: o.DPoP}
 	defer func() {
 		r.Violations, r.trace = w.violations, w.trace
 		r.Tally = w.tally.read()
