@@ -61,9 +61,10 @@ func (p *plan) nonces(d *dice) noncePlan {
 		grace:   pick(d, 0, time.Second, 5*time.Second),
 		success: d.below(3), onErrors: d.percent(50), onFaults: d.percent(50),
 	}
-	if p.told != toldExactly && p.told != toldAsText {
-		// Only a refusal shows that a token has expired. If the nonce that was demanded for that
-		// request had ended with it, and nothing brought another, no request could ever succeed.
+	if p.told != toldExactly && p.told != toldAsText || p.late > 0 {
+		// Only a refusal shows that a token has expired, or that the API does not know it yet. If
+		// the nonce that was demanded for that request had ended with it, and nothing brought
+		// another, no request could ever succeed.
 		n.onErrors, n.period = true, max(n.period, time.Second)
 	}
 	return n
