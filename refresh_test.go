@@ -142,10 +142,6 @@ func TestARefusedTokenIsComparedWithTheStoredOne(t *testing.T) {
 			tok.AccessToken = w.Issue().AccessToken
 			return &tok
 		}, adopted},
-		"another refresh token only": {false, func(_ *testworld.World, tok reauth.Token) *reauth.Token {
-			tok.RefreshToken = "theirs"
-			return &tok
-		}, adopted},
 		"another one, which has expired": {false, func(*testworld.World, reauth.Token) *reauth.Token {
 			return &reauth.Token{AccessToken: "theirs", RefreshToken: "theirs", Expiry: time.Now()}
 		}, refreshed("theirs")},

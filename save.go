@@ -32,7 +32,9 @@ func (f *flight) adoption(tok Token, kind EventKind) *outcome {
 			f.elsewhere = true
 			st.turn(g, nil)
 		} else {
+			was := *st
 			st.settle(g)
+			st.ages(g, &was)
 		}
 	}}
 	if kind != 0 {
@@ -294,13 +296,19 @@ func (s *cachedSession) keptLease() *lease {
 	})
 }
 
-// keeps makes g, which an Update of from brought, no newer than the generation before it, if
-// that has the same access token, and no more refreshable.
-func (st *state) keeps(g *generation, from Token, was *state) {
+// ages makes g no newer than the generation before it, if that has the same access token:
+// only the refresh token has been exchanged, here or in another process.
+func (st *state) ages(g *generation, was *state) {
 	if cur := was.current; cur != nil && cur.tok.sendsSame(g.tok) {
 		g.fetched, g.obtained, g.number = cur.fetched, cur.obtained, cur.number
 		st.settled, st.previous = cur.number, was.previous
 	}
+}
+
+// keeps makes g, which an Update of from brought, no newer than the generation before it, if
+// that has the same access token, and no more refreshable.
+func (st *state) keeps(g *generation, from Token, was *state) {
+	st.ages(g, was)
 	if was.rejected != nil && was.rejected.from.same(g.tok) {
 		st.rejected = was.rejected
 	}

@@ -597,3 +597,24 @@ func TestOfSeveralProcessesOneBringsTheFirstTokenIn(t *testing.T) {
 		assert.Equal(t, 1, w.MostSpent())
 	})
 }
+
+// Another process has exchanged the refresh token alone, as an Update for a second audience
+// does. The access token that it has left is the one that is refused, so adopting it is no
+// answer, and it is not new either.
+func TestARefusedAccessTokenThatAnotherProcessHasLeftIsRefreshed(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		w.MustGet(t, http.StatusOK)
+		_, err := w.Beside(t).Transport.Update(t.Context(), func(ctx context.Context, old reauth.Token) (reauth.Token, error) {
+			next, err := w.Authority.Refresh(ctx, old)
+			old.RefreshToken = next.RefreshToken
+			return old, err
+		})
+		require.NoError(t, err)
+		w.Revoke()
+		w.MustGet(t, http.StatusOK)
+		assert.Equal(t, 2, w.Refreshes(), "that of the Update, and one that is needed")
+		assert.Equal(t, 1, w.MostSpent())
+		assert.Equal(t, 1, w.Events.Count(reauth.EventAdopted))
+	})
+}

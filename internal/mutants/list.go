@@ -3399,5 +3399,10 @@ var mutants = []mutant{
 		line:   "!origin.Same(r, target) || ",
 		broken: "",
 		tests:  "Resource",
+		name:   "adopt: an access token that another process has left counts as new",
+		file:   "save.go",
+		line:   "\t\t\tst.ages(g, &was)\n",
+		broken: "\t\t\t_ = was\n",
+		tests:  "ThatAnotherProcessHasLeft",
 	},
 }
