@@ -216,7 +216,8 @@ func TestABodyArrivesWholeInEachOfThreeAttempts(t *testing.T) {
 }
 
 func TestWhereTheBodyCannotBeSentAgainTheDemandIsHandedOver(t *testing.T) {
-	stepped(t, &nonces{}, func(t *testing.T, w *testworld.World, _ *stepping) {
+	c := &nonces{}
+	stepped(t, c, func(t *testing.T, w *testworld.World, _ *stepping) {
 		body := &closes{Reader: strings.NewReader(strings.Repeat("x", 300<<10))}
 		req := testworld.Request(t, http.MethodPost, testworld.APIURL, body)
 		resp, err := w.Transport.RoundTrip(req)
@@ -229,6 +230,8 @@ func TestWhereTheBodyCannotBeSentAgainTheDemandIsHandedOver(t *testing.T) {
 		kept := w.Events.Of(reauth.EventRefusalKept)
 		require.Len(t, kept, 1)
 		assert.ErrorIs(t, kept[0].Err, reauth.ErrRefusalKept)
+		assert.Equal(t, []int{401, 401}, c.answers, "it is told that no other attempt follows")
+		assert.Equal(t, []bool{false, true}, c.before)
 	}, demand)
 }
 

@@ -43,7 +43,9 @@ import (
 // [Config.Refused]. resp.Request is the request as Apply has left it, and resp.Body is
 // empty. Again returns true to have the request sent once more with the same token, as where
 // the API demands a nonce. That happens once for each request. If the request's body can't
-// be sent again, the caller gets the response. Again must not keep resp.
+// be sent again, the caller gets the response, and Again is called with it a second time,
+// with resp.Request.Response set to it, so that what no other attempt of this request will
+// use can serve other requests. Again must not keep resp.
 //
 // All are called concurrently. A struct that embeds a Credential has these methods too. So
 // one that embeds a [HeaderCredential] and has an Apply of its own also needs a HeaderValue

@@ -112,6 +112,7 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 // A passage is what the attempts of one request share.
 type passage struct {
 	kept  body.Replayable // nil: there is no body
+	sent  *http.Request   // the last attempt, as Again was shown it
 	last  *http.Response  // to the attempt before; nil for the first
 	wants bool            // what Again said of the last attempt
 	asked bool            // Again has had its attempt
@@ -150,6 +151,7 @@ func (t *Transport) deliver(req *http.Request, session string, g *generation, fi
 	next, ok := p.again(req, t.replayBuffer, false)
 	if !ok {
 		p.over = true
+		t.asksAgain(p.sent, resp, resp)
 		return resp, nil
 	}
 	body.Drain(req.Context(), resp)
@@ -208,7 +210,8 @@ func (t *Transport) send(req *http.Request, session string, g *generation, body 
 		return nil, fmt.Errorf("reauth: the base transport, a %T, returned neither a response nor an error", t.base)
 	}
 	if t.again != nil && g != nil {
-		p.wants, p.last = t.asksAgain(clone, resp, p.last), resp
+		p.wants = t.asksAgain(clone, resp, p.last)
+		p.sent, p.last = clone, resp
 	}
 	resp.Request = req
 	return resp, nil

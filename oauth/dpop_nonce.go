@@ -83,7 +83,7 @@ type sending struct {
 	nonce func() string    // the nonce in it
 	made  func() time.Time // the time in it
 	own   string           // that nonce, if nobody else has it: it came with the response before
-	last  bool             // it was made because another was refused, so no other follows
+	last  bool             // it was made because another was refused, or can't be sent again, so no other follows
 }
 
 // An answer is how a server has answered a proof.
@@ -112,6 +112,9 @@ func (s *servers) answered(at place, sent sending, a answer) bool {
 		switch {
 		case nonce != "":
 			other = other || nonce != used
+			if sent.last {
+				s.offer(at, nonce)
+			}
 		case used != "": // a server that has no nonces any more refuses each
 			s.set(at, func(k *server) {
 				if k.nonce == used {

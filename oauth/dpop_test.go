@@ -212,6 +212,30 @@ func TestAPOSTIsSentAgainWithTheNonceThatWasDemanded(t *testing.T) {
 	})
 }
 
+// A nonce that a request can't use, because its body can't be sent again, is for the next
+// one. Otherwise a program that does nothing but upload would never have one.
+func TestAnUploadLeavesTheNonceThatItWasRefusedFor(t *testing.T) {
+	for _, code := range []string{"use_dpop_nonce", "invalid_dpop_proof"} {
+		proofs := &proofServer{nonces: "a"}
+		api := testworld.RoundTripper(func(req *http.Request) (*http.Response, error) {
+			resp, err := proofs.RoundTrip(req)
+			if err == nil && resp.StatusCode == http.StatusUnauthorized {
+				resp.Header.Set("WWW-Authenticate", "DPoP error="+code)
+				resp.Header.Set("DPoP-Nonce", "a")
+			}
+			return resp, err
+		})
+		tr := signedInWith(t, api, &oauth.DPoP{Key: ecKey}, nil)
+		upload := func() int {
+			long := io.MultiReader(strings.NewReader(strings.Repeat("x", 1<<20)))
+			return statusOf(t, tr, testworld.Request(t, http.MethodPost, apiURL, long))
+		}
+		assert.Equal(t, http.StatusUnauthorized, upload(), code)
+		assert.Equal(t, http.StatusOK, upload(), code)
+		assert.Len(t, proofs.proofs(), 2, code)
+	}
+}
+
 func TestATokenOfAnotherTypeIsNotSent(t *testing.T) {
 	strict, lenient := &oauth.DPoP{Key: edKey}, &oauth.DPoP{Key: edKey, AllowBearer: true}
 	for tokenType, want := range map[string][2]string{
