@@ -107,11 +107,10 @@ func (s *servers) answered(at place, sent sending, a answer) bool {
 		}
 		return nonce != "" && nonce != sent.nonce()
 	case a.code == errorInvalidProof:
+		s.learnClock(at, sent.made(), a.header, sent.last)
 		used := sent.nonce()
-		other := s.learnClock(at, sent.made(), a.header)
 		switch {
 		case nonce != "":
-			other = other || nonce != used
 			if sent.last {
 				s.offer(at, nonce)
 			}
@@ -121,9 +120,10 @@ func (s *servers) answered(at place, sent sending, a answer) bool {
 					k.nonce = ""
 				}
 			})
-			other = true
 		}
-		return other
+		// Whatever was wrong with this proof, another has a jti that nobody has seen:
+		// net/http may have sent this one twice.
+		return true
 	case nonce == "":
 		s.offer(at, sent.own) // it was good, so it stays
 	case a.status != http.StatusUnauthorized:
@@ -133,22 +133,31 @@ func (s *servers) answered(at place, sent sending, a answer) bool {
 }
 
 // learnClock believes the clock of a server that has refused a proof, and reports whether
-// a proof of its time is another. That its clock is known already does not count: requests
-// that were sent at once all have the time from before.
-func (s *servers) learnClock(at place, made time.Time, h http.Header) bool {
+// another proof may have a better time. A proof that had that time already was refused for
+// something else, or the Date is that of a proxy: then the next attempt, unless this was the
+// last, goes by the local clock again. That the clock is known already does not count:
+// requests that were sent at once all have the time from before.
+func (s *servers) learnClock(at place, made time.Time, h http.Header, last bool) bool {
 	date, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
 		return false
 	}
 	skew := time.Until(date)
 	_, known := s.of(at)
+	if date.Sub(made).Abs() < leastSkew {
+		if known == 0 || last {
+			return false
+		}
+		s.set(at, func(k *server) { k.skew = 0 })
+		return true
+	}
 	if (skew - known).Abs() >= leastSkew {
 		if skew.Abs() < leastSkew {
 			skew = 0
 		}
 		s.set(at, func(k *server) { k.skew = skew })
 	}
-	return date.Sub(made).Abs() >= leastSkew
+	return true
 }
 
 // nonceOf returns the nonce that a response gives, or "" (RFC 9449 section 8.1).

@@ -3,7 +3,9 @@ package oauth_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,7 +61,76 @@ func TestTheClockOfAServerThatRefusesAProofIsBelieved(t *testing.T) {
 	api := &proofServer{jkt: "another key's"}
 	tr := signedInWith(t, api, &oauth.DPoP{Key: edKey}, nil)
 	assert.Equal(t, http.StatusUnauthorized, statusOf(t, tr, get(t, apiURL)))
-	assert.Len(t, api.proofs(), 1)
+	assert.Len(t, api.proofs(), 2)
+}
+
+// Keycloak answers invalid_request to every proof that it refuses (keycloak/keycloak#52747).
+func TestTheClockOfAServerThatCallsAProofAnInvalidRequestIsBelieved(t *testing.T) {
+	for ahead, sends := range map[time.Duration]int{time.Hour: 2, 0: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			server := testworld.AnsweringWith(func(req *http.Request) (*http.Response, error) {
+				p, err := readProof(req.Header)
+				require.NoError(t, err)
+				resp := testworld.Respond(req, 400, `{"error":"invalid_request","error_description":"DPoP proof is not active"}`)
+				if p.IAT > time.Now().Add(time.Minute).Unix() {
+					resp = testworld.Respond(req, 200, bound)
+				}
+				resp.Header.Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+				return resp, nil
+			})
+			r := &oauth.Refresher{TokenURL: testworld.TokenURL, DPoP: &oauth.DPoP{Key: edKey}, Client: server.Client()}
+			_, err := r.Refresh(t.Context(), dpopToken)
+			assert.Equal(t, ahead != 0, err == nil, "%v", err)
+			assert.NotErrorIs(t, err, reauth.ErrSignInRequired)
+			assert.Len(t, server.Requests(), sends)
+		})
+	}
+}
+
+// The Date of a proxy whose clock is off is believed no longer than until the next refusal.
+func TestTheClockOfAProxyIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refuse := 1 // for another reason, such as a jti that it has seen
+		inner := &proofServer{}
+		api := testworld.RoundTripper(func(req *http.Request) (*http.Response, error) {
+			resp, err := inner.RoundTrip(req)
+			if refuse--; refuse >= 0 {
+				resp = testworld.Respond(req, http.StatusUnauthorized, "")
+				resp.Header.Set("WWW-Authenticate", `DPoP error="invalid_dpop_proof"`)
+			}
+			resp.Header.Set("Date", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))
+			return resp, err
+		})
+		tr := signedInWith(t, api, &oauth.DPoP{Key: edKey}, nil)
+		assert.Equal(t, http.StatusUnauthorized, statusOf(t, tr, get(t, apiURL)), "an hour ahead")
+		assert.Equal(t, http.StatusOK, statusOf(t, tr, get(t, apiURL)))
+		sends := len(inner.proofs())
+		assert.Equal(t, http.StatusOK, statusOf(t, tr, get(t, apiURL)))
+		assert.Len(t, inner.proofs(), sends+1)
+	})
+}
+
+// net/http sends a request again by itself if a connection that it has used before breaks.
+// The server may have seen the proof by then (hashgraph-online/hol-guard#1151).
+func TestAProofThatWasSentTwiceIsFollowedByAnother(t *testing.T) {
+	var seen sync.Map
+	var requests atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_, used := seen.LoadOrStore(req.Header.Get("DPoP"), true)
+		switch {
+		case requests.Add(1) == 2:
+			panic(http.ErrAbortHandler)
+		case used:
+			w.Header().Set("WWW-Authenticate", `DPoP error="invalid_dpop_proof"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	t.Cleanup(server.Close)
+	tr := signedInWith(t, server.Client().Transport, &oauth.DPoP{Key: ecKey}, nil)
+	for range 2 {
+		assert.Equal(t, http.StatusOK, statusOf(t, tr, get(t, server.URL)))
+	}
+	assert.EqualValues(t, 4, requests.Load(), "good, broken off, sent again by net/http, with another proof")
 }
 
 // All requests that were sent before the first refusal have the time from before.

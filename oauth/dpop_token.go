@@ -50,7 +50,7 @@ func (r *Refresher) postToken(ctx context.Context, target string, form url.Value
 		switch {
 		case code == errorUseNonce && other && !demanded:
 			demanded = true
-		case !proved && (code == errorInvalidProof || code == "" && a.Refused && again.isFinal(a)):
+		case !proved && (code == errorInvalidProof || code == "" && a.Refused && (again.isFinal(a) || r.DPoP.offClock(at, sent, a))):
 			proved, demanded = true, false // the next proof may need another nonce, too
 		default:
 			return a, nil
@@ -81,6 +81,13 @@ func proofCode(a *tokenserver.JSONAnswer) string {
 		}
 	}
 	return ""
+}
+
+// offClock reports whether a request may have been refused because the server's clock
+// differs, and learns it. Keycloak says invalid_request, whatever it does not like about a
+// proof.
+func (d *DPoP) offClock(at place, sent sending, a *tokenserver.JSONAnswer) bool {
+	return a.Status == http.StatusBadRequest && a.Code(nil) == "invalid_request" && d.servers.learnClock(at, sent.made(), a.Header, false)
 }
 
 // A proving is a base transport that adds proofs, one for each hop of a redirect, which has

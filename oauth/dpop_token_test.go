@@ -230,6 +230,28 @@ func TestATokenThatIsNotBoundIsAnError(t *testing.T) {
 	assert.ErrorContains(t, err, "the access token is of no type")
 }
 
+// The first refusal of a dead refresh token has spent a nonce that is good for one proof, and
+// brings no other. So the proof that settles it needs a nonce of its own.
+func TestADeadRefreshTokenIsFoundOutWithNoncesThatAreGoodOnce(t *testing.T) {
+	good := ""
+	server := testworld.AnsweringWith(func(req *http.Request) (*http.Response, error) {
+		p, err := readProof(req.Header)
+		require.NoError(t, err)
+		if p.Nonce != "" && p.Nonce == good {
+			good = ""
+			return testworld.Respond(req, 400, `{"error":"invalid_grant"}`), nil
+		}
+		good = p.JTI + "-nonce"
+		resp := testworld.Respond(req, 400, `{"error":"use_dpop_nonce"}`)
+		resp.Header.Set("DPoP-Nonce", good)
+		return resp, nil
+	})
+	r := &oauth.Refresher{TokenURL: testworld.TokenURL, DPoP: &oauth.DPoP{Key: edKey}, Client: server.Client()}
+	_, err := r.Refresh(t.Context(), dpopToken)
+	require.ErrorIs(t, err, reauth.ErrSignInRequired)
+	assert.Len(t, server.Requests(), 4)
+}
+
 // A session from before is bound by its next refresh.
 func TestABearerSessionIsBoundByItsNextRefresh(t *testing.T) {
 	server := replying(reply{200, bound, ""})

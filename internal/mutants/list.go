@@ -3399,6 +3399,8 @@ var mutants = []mutant{
 		line:   "!origin.Same(r, target) || ",
 		broken: "",
 		tests:  "Resource",
+	},
+	{
 		name:   "dpop: the nonce that an upload was refused for is lost",
 		file:   "transport.go",
 		line:   "\t\tt.asksAgain(p.sent, resp, resp)\n",
@@ -3411,6 +3413,34 @@ var mutants = []mutant{
 		line:   "\t\t\tif sent.last {\n",
 		broken: "\t\t\tif false {\n",
 		tests:  "LeavesTheNonce",
+	},
+	{
+		name:   "dpop: a dead refresh token is not found out with one-time nonces",
+		file:   "oauth/dpop_token.go",
+		line:   "proved, demanded = true, false",
+		broken: "proved = true",
+		tests:  "NoncesThatAreGoodOnce",
+	},
+	{
+		name:   "dpop: an invalid request is never about the clock",
+		file:   "oauth/dpop_token.go",
+		line:   "(again.isFinal(a) || r.DPoP.offClock(at, a))",
+		broken: "again.isFinal(a)",
+		tests:  "CallsAProofAnInvalidRequest",
+	},
+	{
+		name:   "dpop: the clock of a proxy is believed for ever",
+		file:   "oauth/dpop_nonce.go",
+		line:   "case same && (known == 0 || last):",
+		broken: "case same:",
+		tests:  "ClockOfAProxy",
+	},
+	{
+		name:   "dpop: a proof that was sent twice is a failure",
+		file:   "oauth/dpop_nonce.go",
+		line:   "\t\treturn true\n\tcase nonce",
+		broken: "\t\treturn nonce != used\n\tcase nonce",
+		tests:  "SentTwiceIsFollowed",
 	},
 	{
 		name:   "adopt: an access token that another process has left counts as new",
