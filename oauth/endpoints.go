@@ -64,15 +64,28 @@ func (r *Refresher) unanswered(status int) {
 var discoveries sync.Map
 
 func (r *Refresher) discovery() *discovery {
-	key := weak.Make(r)
-	if d, ok := discoveries.Load(key); ok {
+	if d, ok := discoveries.Load(weak.Make(r)); ok {
 		return d.(*discovery)
 	}
-	d, loaded := discoveries.LoadOrStore(key, &discovery{turn: make(chan struct{}, 1)})
+	return r.keepDiscovery(&discovery{turn: make(chan struct{}, 1)})
+}
+
+// shareDiscovery makes r, which is new, discover together with another Refresher.
+func (r *Refresher) shareDiscovery(with *Refresher) {
+	if r.discovers() {
+		r.keepDiscovery(with.discovery())
+	}
+}
+
+// keepDiscovery keeps a discovery for as long as r is used, and returns the one that is
+// kept.
+func (r *Refresher) keepDiscovery(d *discovery) *discovery {
+	key := weak.Make(r)
+	kept, loaded := discoveries.LoadOrStore(key, d)
 	if !loaded {
 		runtime.AddCleanup(r, func(key weak.Pointer[Refresher]) { discoveries.Delete(key) }, key)
 	}
-	return d.(*discovery)
+	return kept.(*discovery)
 }
 
 // A discovery is the Metadata that the callers of a Refresher share.

@@ -99,12 +99,9 @@ func (r *Resource) Refresh(ctx context.Context, _ reauth.Token) (reauth.Token, e
 	if err := r.Validate(); err != nil {
 		return reauth.Token{}, err
 	}
-	asking, err := r.asking(ctx)
-	if err != nil {
-		return reauth.Token{}, err
-	}
+	asking := r.asking()
 	var brought atomic.Pointer[reauth.Token] // fn may outlive an Update that has given up
-	_, err = r.session(ctx).Update(ctx, func(ctx context.Context, main reauth.Token) (reauth.Token, error) {
+	_, err := r.session(ctx).Update(ctx, func(ctx context.Context, main reauth.Token) (reauth.Token, error) {
 		tok, err := asking.Refresh(ctx, main)
 		if err != nil {
 			return tok, err // a refresh token that came with it is kept
@@ -143,15 +140,12 @@ func (r *Resource) session(ctx context.Context) *reauth.Session {
 	return r.Transport.Session(reauth.SessionFromContext(ctx))
 }
 
-// asking returns the Refresher that asks for this API. It has the endpoints that were
-// discovered, because what a copy discovers is lost.
-func (r *Resource) asking(ctx context.Context) (*Refresher, error) {
-	target, _, err := r.Refresher.endpoints(ctx)
-	if err != nil {
-		return nil, err
-	}
+// asking returns the Refresher that asks for this API. What it discovers, and that an
+// endpoint does not answer, it shares with the one it is a copy of.
+func (r *Resource) asking() *Refresher {
 	asking := *r.Refresher
-	asking.TokenURL, asking.Grant, asking.Scopes = target, nil, r.Scopes
+	asking.Grant, asking.Scopes = nil, r.Scopes
+	asking.shareDiscovery(r.Refresher)
 	asking.Params = maps.Clone(r.Refresher.Params)
 	if asking.Params == nil {
 		asking.Params = make(url.Values)
@@ -162,5 +156,5 @@ func (r *Resource) asking(ctx context.Context) (*Refresher, error) {
 	if r.Audience != "" {
 		asking.Params.Set("audience", r.Audience)
 	}
-	return &asking, nil
+	return &asking
 }

@@ -239,6 +239,38 @@ func TestAResourceOfOneUserIsNotThatOfAnother(t *testing.T) {
 	assert.Equal(t, http.StatusOK, status)
 }
 
+// An endpoint that is not there any more is looked up again, whoever has found that out.
+func TestAResourceFindsAnEndpointThatHasMoved(t *testing.T) {
+	at, discovered := "/token", 0
+	server := testworld.AnsweringWith(func(req *http.Request) (*http.Response, error) {
+		switch {
+		case strings.HasPrefix(req.URL.Path, "/.well-known/"):
+			discovered++
+			return testworld.Respond(req, 200, `{"issuer":"https://id.example.com","token_endpoint":"https://id.example.com`+at+`"}`), nil
+		case req.URL.Path != at:
+			return testworld.Respond(req, 404, ""), nil
+		}
+		return testworld.Respond(req, 200, `{"access_token":"secret-access","token_type":"DPoP","expires_in":60}`), nil
+	})
+	dpop := &oauth.DPoP{Key: edKey}
+	refresher := &oauth.Refresher{Issuer: "https://id.example.com", ClientID: "cli", DPoP: dpop, Client: server.Client()}
+	main, err := reauth.New(reauth.Config{Refresher: refresher, Credential: dpop, Origins: []string{reauth.AnyOrigin}})
+	require.NoError(t, err)
+	require.NoError(t, main.SignIn(t.Context(), dpopToken))
+	orders := &oauth.Resource{Transport: main, Refresher: refresher, Audience: "orders"}
+	for range 2 {
+		_, err = orders.Refresh(t.Context(), reauth.Token{})
+		require.NoError(t, err)
+	}
+	assert.Equal(t, 1, discovered)
+	at = "/v2/token"
+	_, err = orders.Refresh(t.Context(), reauth.Token{})
+	require.ErrorContains(t, err, "404")
+	_, err = orders.Refresh(t.Context(), reauth.Token{})
+	require.NoError(t, err)
+	assert.Equal(t, 2, discovered)
+}
+
 func TestAResourceIsCheckedBeforeItIsSent(t *testing.T) {
 	tr, err := reauth.New(reauth.Config{Refresher: &oauth.Refresher{TokenURL: "https://id.example.com/token"}, Origins: []string{reauth.AnyOrigin}})
 	require.NoError(t, err)
