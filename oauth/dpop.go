@@ -51,7 +51,7 @@ type DPoP struct {
 	//
 	// Nil means that each session has a key of its own, which is kept with its token; see
 	// [BindKey]. A session without one gets a P-256 key when it is first refreshed.
-	Key crypto.Signer
+	Key crypto.Signer `json:"-"` // a log in JSON would show it
 
 	// AllowBearer accepts access tokens of the type Bearer, which are sent without a proof:
 	// for servers that bind refresh tokens alone (section 5), and while sessions from

@@ -279,6 +279,7 @@ func TestDPoPIsPrintedWithoutItsKey(t *testing.T) {
 	r := &oauth.Refresher{TokenURL: testworld.TokenURL, DPoP: d}
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("", "dpop", d, "refresher", r)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("", "inside", struct{ D *oauth.DPoP }{d})
 	texts := []string{log.String()}
 	for _, v := range []any{d, r, struct{ D *oauth.DPoP }{d}, []*oauth.DPoP{d}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x", "%q"} {
