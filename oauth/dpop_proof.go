@@ -30,7 +30,8 @@ type prover struct {
 var encoding = base64.RawURLEncoding
 
 // newProver returns the prover of a key. Its errors don't say whose key it is.
-func newProver(signer crypto.Signer) (*prover, error) {
+func newProver(signer crypto.Signer) (_ *prover, err error) {
+	defer incomplete(&err)
 	edwards, ok := signer.(ed25519.PrivateKey)
 	if v := reflect.ValueOf(signer); v.Kind() == reflect.Pointer && v.IsNil() || ok && len(edwards) != ed25519.PrivateKeySize {
 		return nil, fmt.Errorf("is an empty %T", signer)
@@ -39,6 +40,9 @@ func newProver(signer crypto.Signer) (*prover, error) {
 	jwk, algorithm, err := jwkOf(public)
 	if err != nil {
 		return nil, err
+	}
+	if private, ok := signer.(*ecdsa.PrivateKey); ok {
+		_, _ = private.Bytes() // panics if that part is missing
 	}
 	header := `{"typ":"dpop+jwt","alg":"` + algorithm + `","jwk":` + jwk + `}`
 	return &prover{
@@ -52,6 +56,7 @@ func newProver(signer crypto.Signer) (*prover, error) {
 // jwkOf returns a public key as a JWK with its required members alone, in the order of
 // their names, which is what a thumbprint is taken of (RFC 7638 section 3).
 func jwkOf(public crypto.PublicKey) (jwk, algorithm string, err error) {
+	defer incomplete(&err)
 	switch key := public.(type) {
 	case *ecdsa.PublicKey:
 		if key == nil || *key == (ecdsa.PublicKey{Curve: key.Curve}) {
@@ -73,6 +78,14 @@ func jwkOf(public crypto.PublicKey) (jwk, algorithm string, err error) {
 		return `{"crv":"Ed25519","kty":"OKP","x":"` + encoding.EncodeToString(key) + `"}`, "EdDSA", nil
 	}
 	return "", "", fmt.Errorf("has a public key that is a %T, and must be one on P-256 or an Ed25519 key", public)
+}
+
+// incomplete turns a panic into an error: with a key that lacks a part the standard library
+// panics, where it is first used.
+func incomplete(err *error) {
+	if recover() != nil {
+		*err = errors.New("is incomplete")
+	}
 }
 
 // Thumbprint returns the JWK SHA-256 thumbprint of a public key for [DPoP] (RFC 7638), as

@@ -159,6 +159,8 @@ func TestKeysThatDPoPDoesNotTake(t *testing.T) {
 		"is an empty ECDSA key":          new(ecdsa.PrivateKey),
 		"is an empty ECDSA":              &ecdsa.PrivateKey{PublicKey: ecdsa.PublicKey{Curve: elliptic.P256()}},
 		"is an empty Ed25519 key":        emptyEdwards{},
+		"is incomplete":                  &ecdsa.PrivateKey{PublicKey: ecKey.PublicKey},
+		": is incomplete":                &ecdsa.PrivateKey{PublicKey: ecdsa.PublicKey{X: ecKey.X, Y: ecKey.Y}, D: ecKey.D},
 	} {
 		d := &oauth.DPoP{Key: key}
 		_, err := reauth.New(reauth.Config{
@@ -168,8 +170,10 @@ func TestKeysThatDPoPDoesNotTake(t *testing.T) {
 		assert.ErrorContains(t, err, "oauth: DPoP.Key [redacted]: ", want)
 		assert.ErrorContains(t, err, want)
 		req := get(t, "https://api.example.com/")
-		assert.ErrorContains(t, d.Apply(req, dpopToken), want)
+		assert.ErrorContains(t, d.Apply(req, dpopToken), strings.TrimPrefix(want, ": "))
 		assert.Empty(t, req.Header)
+		_, err = oauth.BindKey(dpopToken, key)
+		assert.Error(t, err, want)
 	}
 	assert.ErrorContains(t, (*oauth.DPoP)(nil).Validate(), "is a nil pointer")
 }
