@@ -15,7 +15,8 @@ import (
 // (RFC 6750 section 3.1), insufficient_user_authentication (RFC 9470 section 3),
 // use_dpop_nonce or invalid_dpop_proof (RFC 9449 section 7.1). The first two are about the
 // user's permissions and how the user signed in, the others about the proof beside the
-// token. A refresh changes none of that. A 403 never means refused.
+// token, and don't count if a challenge beside them says invalid_token. A refresh changes
+// none of that. A 403 never means refused.
 //
 // It looks only at the status and the header.
 func DefaultRefused(resp *http.Response) bool {
@@ -41,7 +42,12 @@ func RefusedStatus(codes ...int) func(*http.Response) bool {
 // beyondRefresh reports whether a challenge says that a new access token would be refused
 // like the old one.
 func beyondRefresh(h http.Header) bool {
-	return challenged(h, "insufficient_scope", "insufficient_user_authentication", "use_dpop_nonce", "invalid_dpop_proof")
+	if challenged(h, "insufficient_scope", "insufficient_user_authentication") {
+		return true
+	}
+	// An API that takes both schemes may challenge for a proof beside the answer to a Bearer
+	// token, or to the token of a proof.
+	return challenged(h, "use_dpop_nonce", "invalid_dpop_proof") && !challenged(h, "invalid_token")
 }
 
 // challenged reports whether a Bearer or DPoP challenge has one of these error codes.

@@ -52,6 +52,9 @@ func TestChallengesThatARefreshCannotCure(t *testing.T) {
 		{[]string{`Bearer realm="x"`, `DPoP error="insufficient_user_authentication", acr_values="mfa", max_age="60"`}, false},
 		{[]string{`DPoP error="use_dpop_nonce", error_description="a nonce, please"`}, false},
 		{[]string{`DPoP algs="ES256 EdDSA", error="invalid_dpop_proof"`}, false},
+		{[]string{`Bearer error="invalid_token"`, `DPoP algs="ES256", error="use_dpop_nonce"`}, true},
+		{[]string{`DPoP error="invalid_dpop_proof"`, `Bearer error="invalid_token"`}, true},
+		{[]string{`Bearer error="invalid_token"`, `DPoP error="insufficient_user_authentication"`}, false},
 	} {
 		assert.Equal(t, tc.cured, reauth.DefaultRefused(response(401, tc.challenges...)), "%q", tc.challenges)
 		assert.Equal(t, tc.cured, reauth.RefusedStatus(403)(response(403, tc.challenges...)), "%q", tc.challenges)
