@@ -32,8 +32,9 @@ import (
 //
 // The Transport with the Resource needs no Config.Store, because its access tokens can be
 // had again. If it has one, that must not be the one of Transport, where the names are
-// taken. The program signs in and out at Transport. After a sign-out, SignOut of the other
-// ends the use of the access token that is left.
+// taken. The program signs in and out at Transport. After a sign-out, or before somebody else
+// signs in under the same name, call SignOut of the other too: it ends the use of the access
+// token that is left, and no request that it was refused for is sent again.
 //
 // Its methods may be called concurrently; its fields must not be changed after the first
 // call.

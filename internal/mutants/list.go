@@ -3165,8 +3165,8 @@ var mutants = []mutant{
 	{
 		name:   "DPoP: of the requests that were sent at once, one believes the server's clock",
 		file:   "oauth/dpop_nonce.go",
-		line:   "return date.Sub(made).Abs() >= leastSkew",
-		broken: "return (skew - known).Abs() >= leastSkew",
+		line:   "if date.Sub(made).Abs() < leastSkew {",
+		broken: "if (skew - known).Abs() < leastSkew {",
 		tests:  "RequestsAtOnce",
 	},
 	{
@@ -3200,8 +3200,8 @@ var mutants = []mutant{
 	{
 		name:   "DPoP: a refused refresh token is final at once",
 		file:   "oauth/dpop_token.go",
-		line:   "code == \"\" && a.Refused && again.isFinal(a)",
-		broken: "false",
+		line:   "(again.isFinal(a) || ",
+		broken: "(",
 		tests:  "AnswersOfTokenEndpoints",
 	},
 	{
@@ -3405,7 +3405,7 @@ var mutants = []mutant{
 		file:   "transport.go",
 		line:   "\t\tt.asksAgain(p.sent, resp, resp)\n",
 		broken: "",
-		tests:  "LeavesTheNonce|WhereTheBodyCannotBeSentAgain",
+		tests:  "WhereTheBodyCannotBeSentAgain",
 	},
 	{
 		name:   "dpop: the nonce beside an invalid proof is lost",
@@ -3424,15 +3424,15 @@ var mutants = []mutant{
 	{
 		name:   "dpop: an invalid request is never about the clock",
 		file:   "oauth/dpop_token.go",
-		line:   "(again.isFinal(a) || r.DPoP.offClock(at, a))",
+		line:   "(again.isFinal(a) || r.DPoP.offClock(at, sent, a))",
 		broken: "again.isFinal(a)",
 		tests:  "CallsAProofAnInvalidRequest",
 	},
 	{
 		name:   "dpop: the clock of a proxy is believed for ever",
 		file:   "oauth/dpop_nonce.go",
-		line:   "case same && (known == 0 || last):",
-		broken: "case same:",
+		line:   "if known == 0 || last {",
+		broken: "if true {",
 		tests:  "ClockOfAProxy",
 	},
 	{
@@ -3441,6 +3441,41 @@ var mutants = []mutant{
 		line:   "\t\treturn true\n\tcase nonce",
 		broken: "\t\treturn nonce != used\n\tcase nonce",
 		tests:  "SentTwiceIsFollowed",
+	},
+	{
+		name:   "dpop: a log in JSON shows the key",
+		file:   "oauth/dpop.go",
+		line:   "Key crypto.Signer `json:\"-\"`",
+		broken: "Key crypto.Signer",
+		tests:  "PrintedWithoutItsKey",
+	},
+	{
+		name:   "dpop: a key that lacks a part is a panic",
+		file:   "oauth/dpop_proof.go",
+		line:   "\tif recover() != nil {",
+		broken: "\tif false {",
+		tests:  "KeysThatDPoPDoesNotTake",
+	},
+	{
+		name:   "dpop: a key without its private part is taken",
+		file:   "oauth/dpop_proof.go",
+		line:   "_, _ = private.Bytes()",
+		broken: "_ = private",
+		tests:  "KeysThatDPoPDoesNotTake",
+	},
+	{
+		name:   "resource: each request discovers by itself",
+		file:   "oauth/resource.go",
+		line:   "\tasking.shareDiscovery(r.Refresher)\n",
+		broken: "",
+		tests:  "FindsAnEndpointThatHasMoved",
+	},
+	{
+		name:   "refused: a demand for a proof hides that a Bearer token is not valid",
+		file:   "refused.go",
+		line:   ` && !challenged(h, "invalid_token")`,
+		broken: "",
+		tests:  "ChallengesThatARefreshCannotCure",
 	},
 	{
 		name:   "adopt: an access token that another process has left counts as new",
