@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,6 +80,7 @@ func (a *app) start(ctx context.Context, opts options, log *slog.Logger) error {
 		clientSecret:  demoClientSecret,
 		store:         store.Store,
 		secure:        opts.tls || opts.secure,
+		clientTime:    opts.clientTime,
 		log:           log,
 	})
 	if err != nil {
@@ -87,7 +89,7 @@ func (a *app) start(ctx context.Context, opts options, log *slog.Logger) error {
 	if store.shared != nil {
 		a.watch(store.shared)
 	}
-	server := &http.Server{Handler: a.backend.handler()}
+	server := &http.Server{Handler: a.backend.handler(), ReadHeaderTimeout: opts.clientTime}
 	scheme := "http://"
 	if opts.tls {
 		scheme = "https://"
@@ -124,7 +126,7 @@ func (a *app) watch(store watched) {
 // serve serves until stop.
 func (a *app) serve(listener net.Listener, server *http.Server, log *slog.Logger) {
 	// There is no limit for a whole request or answer, because both may stream.
-	server.ReadHeaderTimeout = 10 * time.Second
+	server.ReadHeaderTimeout = cmp.Or(server.ReadHeaderTimeout, clientTime)
 	server.IdleTimeout = 2 * time.Minute
 	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug) // errors of clients
 	go func() {                                                         // ends with the server

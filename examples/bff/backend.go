@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"html/template"
 	"io/fs"
 	"net/http"
+	"strings"
 
 	"golang.org/x/oauth2"
 
@@ -38,20 +40,21 @@ func newBackend(cfg config) (*backend, error) {
 	}, nil
 }
 
-func (b *backend) handler() http.Handler {
-	own := http.NewServeMux()
-	own.HandleFunc("GET /{$}", b.showPage)
-	own.HandleFunc("GET /sign-in", b.showSignIn)
-	own.HandleFunc("POST /sign-in", b.signIn)
-	own.HandleFunc("POST /sign-out", b.signOut)
-	own.Handle("GET /events", b.requireSession(http.HandlerFunc(b.serveEvents)))
-	own.Handle("GET /static/", http.FileServerFS(assets))
+// apiPath is where the API is, for browsers.
+const apiPath = "/api"
 
+func (b *backend) handler() http.Handler {
 	all := http.NewServeMux()
-	all.Handle("/", withHeaders(own))
-	all.Handle("/api/", http.StripPrefix("/api", b.requireSession(newProxy(b.api, b.transport, b.log))))
+	all.HandleFunc("GET /{$}", b.showPage)
+	all.HandleFunc("GET /sign-in", b.showSignIn)
+	all.HandleFunc("POST /sign-in", b.signIn)
+	all.HandleFunc("POST /sign-out", b.signOut)
+	all.Handle("GET /events", b.requireSession(http.HandlerFunc(b.serveEvents)))
+	all.Handle("GET /static/", http.StripPrefix("/static/", http.FileServerFS(filesOnly{static})))
+	all.Handle(apiPath+"/", http.StripPrefix(apiPath, b.requireSession(newProxy(b.api, b.transport, b.log))))
 	// A POST that another site makes a browser send is refused, including a sign-in.
-	return http.NewCrossOriginProtection().Handler(all)
+	own := http.NewCrossOriginProtection().Handler(all)
+	return withBodyDeadline(cmp.Or(b.clientTime, clientTime), withHeaders(own))
 }
 
 // requireSession passes only requests of browsers that are signed in. A forged cookie
@@ -76,13 +79,11 @@ func (b *backend) requireSession(next http.Handler) http.Handler {
 // withHeaders restricts the pages to content from this server.
 func withHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "+
-			"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "same-origin")
-		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		h.Set("Cache-Control", "no-store")
+		policy := pagePolicy
+		if strings.HasPrefix(r.URL.Path, apiPath+"/") {
+			policy = dataPolicy
+		}
+		secure(w.Header(), policy)
 		next.ServeHTTP(w, r)
 	})
 }
@@ -92,8 +93,18 @@ var web embed.FS
 
 var (
 	pages     = template.Must(template.ParseFS(web, "web/*.html"))
-	assets, _ = fs.Sub(web, "web") // fails only if the name is not a valid path
+	static, _ = fs.Sub(web, "web/static") // fails only if the name is not a valid path
 )
+
+// A filesOnly has no folders, which an http.FileServer would list.
+type filesOnly struct{ fs.FS }
+
+func (f filesOnly) Open(name string) (fs.File, error) {
+	if info, err := fs.Stat(f.FS, name); err != nil || info.IsDir() {
+		return nil, fs.ErrNotExist
+	}
+	return f.FS.Open(name)
+}
 
 // showPage shows the page of a signed-in user.
 func (b *backend) showPage(w http.ResponseWriter, r *http.Request) {

@@ -50,6 +50,8 @@ type options struct {
 	demoAddr string
 	lifetime time.Duration
 	once     bool
+
+	clientTime time.Duration // see the constant; 0 means that
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {

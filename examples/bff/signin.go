@@ -39,15 +39,12 @@ func (b *backend) writeSignIn(w http.ResponseWriter, r *http.Request, status int
 
 // signIn signs a user in, and gives the browser the cookie of a new session.
 func (b *backend) signIn(w http.ResponseWriter, r *http.Request) {
-	// The request of a user who is not signed in must be short and quick.
+	// The request of a user who is not signed in must be short, and so it is quick, too.
 	r.Body = http.MaxBytesReader(w, r.Body, 8<<10)
-	reading := http.NewResponseController(w)
-	_ = reading.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if err := r.ParseForm(); err != nil {
 		http.Error(w, "This form cannot be read.", http.StatusBadRequest)
 		return
 	}
-	_ = reading.SetReadDeadline(time.Time{})
 	user := r.PostForm.Get("user")
 	again := func(status int, problem string) {
 		b.writeSignIn(w, r, status, signInPage{User: user, Problem: problem})

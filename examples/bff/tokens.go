@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/oauth"
@@ -18,7 +19,8 @@ type config struct {
 	tokenURL, revocationURL string
 	clientID, clientSecret  string
 	store                   reauth.Store
-	secure                  bool // the browser uses HTTPS
+	secure                  bool          // the browser uses HTTPS
+	clientTime              time.Duration // see withBodyDeadline; 0 means the default
 	log                     *slog.Logger
 }
 
