@@ -15,34 +15,46 @@ import (
 func readPassword(ctx context.Context, stdin *os.File, stderr io.Writer, prompt string) (string, error) {
 	terminal := int(stdin.Fd())
 	if !term.IsTerminal(terminal) {
-		line, err := bufio.NewReader(stdin).ReadString('\n')
-		if err != nil && err != io.EOF {
-			return "", err
+		line, err := readLine(stdin)
+		if err == io.EOF {
+			err = nil
 		}
-		return strings.TrimRight(line, "\r\n"), nil
+		return line, err
 	}
-	before, err := term.GetState(terminal)
+	ask := func() { fmt.Fprint(stderr, prompt) }
+	show, err := hide(terminal, ask)
 	if err != nil {
 		return "", err
 	}
+	defer func() {
+		show()
+		fmt.Fprintln(stderr)
+	}()
 	type typed struct {
-		text []byte
+		text string
 		err  error
 	}
 	read := make(chan typed, 1)
-	fmt.Fprint(stderr, prompt)
+	ask() // nothing typed from now on is shown
 	go func() {
-		text, err := term.ReadPassword(terminal)
+		text, err := readHidden(stdin)
 		read <- typed{text, err}
 	}()
-	defer fmt.Fprintln(stderr)
 	select {
 	case t := <-read:
-		return string(t.text), t.err
+		return t.text, t.err
 	case <-ctx.Done():
 		// Nothing can interrupt a read from a terminal, so it is abandoned, but the echo
 		// is restored.
-		_ = term.Restore(terminal, before)
 		return "", context.Cause(ctx)
 	}
+}
+
+// readLine returns io.EOF only for a line of nothing.
+func readLine(r io.Reader) (string, error) {
+	line, err := bufio.NewReader(r).ReadString('\n')
+	if err == io.EOF && line != "" {
+		err = nil
+	}
+	return strings.TrimRight(line, "\r\n"), err
 }
