@@ -4,11 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -33,6 +36,11 @@ func signIn(ctx context.Context, conf *oauth2.Config, listen string, show func(u
 	here.RedirectURL = "http://" + listener.Addr().String() + callbackPath
 	state, verifier := rand.Text(), oauth2.GenerateVerifier()
 	params := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(verifier)}
+	var nonce string
+	if slices.Contains(conf.Scopes, "openid") {
+		nonce = rand.Text()
+		params = append(params, oauth2.SetAuthURLParam("nonce", nonce))
+	}
 	if slices.Contains(conf.Scopes, "offline_access") {
 		params = append(params, oauth2.SetAuthURLParam("prompt", "consent")) // OpenID Connect Core section 11
 	}
@@ -63,10 +71,51 @@ func signIn(ctx context.Context, conf *oauth2.Config, listen string, show func(u
 		if err != nil {
 			return nil, fmt.Errorf("the code could not be exchanged for a token: %w", err)
 		}
+		if nonce != "" {
+			if err := checkIDToken(tok, nonce, conf.ClientID); err != nil {
+				return nil, err
+			}
+		}
 		return tok, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("nobody has signed in: %w", context.Cause(ctx))
 	}
+}
+
+// checkIDToken refuses an ID token of another sign-in or for another client (OpenID Connect
+// Core section 3.1.3.7). Its signature does not matter, because it came directly from the
+// token endpoint. The errors do not repeat it.
+func checkIDToken(tok *oauth2.Token, nonce, clientID string) error {
+	text, _ := tok.Extra("id_token").(string)
+	if text == "" {
+		return errors.New("the provider gave no ID token; if it is no OpenID provider, leave openid out of -scopes")
+	}
+	parts := strings.Split(text, ".")
+	if len(parts) != 3 {
+		return errors.New("the ID token cannot be read")
+	}
+	var claims struct {
+		Nonce    string          `json:"nonce"`
+		Audience json.RawMessage `json:"aud"` // a text or an array
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(payload, &claims) != nil {
+		return errors.New("the ID token cannot be read")
+	}
+	if subtle.ConstantTimeCompare([]byte(claims.Nonce), []byte(nonce)) != 1 {
+		return errors.New("the ID token does not belong to this sign-in: its nonce is another")
+	}
+	var one string
+	var many []string
+	if json.Unmarshal(claims.Audience, &one) == nil {
+		many = []string{one}
+	} else if json.Unmarshal(claims.Audience, &many) != nil {
+		return errors.New("the ID token cannot be read")
+	}
+	if !slices.Contains(many, clientID) {
+		return errors.New("the ID token is for another client")
+	}
+	return nil
 }
 
 // An answer holds the parameters of the provider's redirect.

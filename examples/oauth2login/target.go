@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -57,7 +58,9 @@ func (t *target) complete(ctx context.Context) error {
 	if err != nil {
 		return errors.New("-issuer cannot be read")
 	}
-	resp, err := http.DefaultClient.Do(req)
+	// A redirect could lead to a document that anybody on the way can change.
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("the issuer does not answer: %w", err)
 	}
@@ -78,6 +81,14 @@ func (t *target) complete(ctx context.Context) error {
 	if found.Issuer != t.issuer {
 		return fmt.Errorf("the issuer %q calls itself %q", t.issuer, found.Issuer)
 	}
+	// They get the user's password, the code and the tokens.
+	for name, endpoint := range map[string]string{
+		"authorization": found.AuthURL, "token": found.TokenURL, "revocation": found.RevocationURL, "userinfo": found.APIURL,
+	} {
+		if endpoint != "" && isHTTPS(t.issuer) && !isHTTPS(endpoint) {
+			return fmt.Errorf("the %s endpoint of the issuer is not at https://, as the issuer is", name)
+		}
+	}
 	t.authURL = cmp.Or(t.authURL, found.AuthURL)
 	t.tokenURL = cmp.Or(t.tokenURL, found.TokenURL)
 	t.revocationURL = cmp.Or(t.revocationURL, found.RevocationURL)
@@ -91,4 +102,9 @@ func (t *target) complete(ctx context.Context) error {
 		return errors.New("-api-url is missing: the issuer has no userinfo endpoint")
 	}
 	return nil
+}
+
+func isHTTPS(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Scheme == "https" && u.Host != ""
 }
