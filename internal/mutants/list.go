@@ -2990,8 +2990,8 @@ var mutants = []mutant{
 	{
 		name:   "the credential is not shown the response to the attempt before",
 		file:   "transport.go",
-		line:   "p.wants, p.last = t.asksAgain(clone, resp, p.last), resp",
-		broken: "p.wants = t.asksAgain(clone, resp, p.last)",
+		line:   "p.sent, p.last = clone, resp",
+		broken: "p.sent = clone",
 		tests:  "AgainSendsTheRequestOnceMore",
 	},
 	{
@@ -3011,8 +3011,8 @@ var mutants = []mutant{
 	{
 		name:   "a refused proof is answered with a refresh",
 		file:   "refused.go",
-		line:   `"insufficient_user_authentication", "use_dpop_nonce", "invalid_dpop_proof")`,
-		broken: `"insufficient_user_authentication")`,
+		line:   `return challenged(h, "use_dpop_nonce", "invalid_dpop_proof") && `,
+		broken: `return false && `,
 		tests:  "ChallengesThatARefresh",
 	},
 	{
