@@ -1,0 +1,26 @@
+module github.com/reauth-go/reauth/examples/accounts
+
+go 1.26.0
+
+require (
+	github.com/jackc/pgx/v5 v5.12.0
+	github.com/reauth-go/reauth v0.0.0
+	github.com/reauth-go/reauth/sqlstore v0.0.0
+	golang.org/x/oauth2 v0.37.0
+)
+
+require (
+	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
+	github.com/stretchr/testify v1.12.1 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/sync v0.24.0 // indirect
+	golang.org/x/text v0.41.0 // indirect
+)
+
+replace (
+	github.com/reauth-go/reauth => ../../
+	github.com/reauth-go/reauth/sqlstore => ../../sqlstore
+)
