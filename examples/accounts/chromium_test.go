@@ -84,18 +84,30 @@ func (w *window) do(steps ...chromedp.Action[chromedp.Void]) {
 	require.NoError(w.t, chromedp.Do(ctx, steps...))
 }
 
-func click(selector string) chromedp.Action[chromedp.Void] {
-	return chromedp.Click(chromedp.CSS(selector))
+// click clicks as soon as the element stays for long enough: the page may just be loaded
+// again, and its table is replaced while the worker is busy.
+func (w *window) click(selector string) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx, patience)
+	defer cancel()
+	for {
+		err := chromedp.Do(ctx, chromedp.Click(chromedp.CSS(selector)))
+		if err == nil {
+			return
+		}
+		require.ErrorContains(w.t, err, "node with given id") // and nothing was clicked
+		require.NoError(w.t, ctx.Err())
+	}
 }
 
-// wait waits until an expression of JavaScript is true, on whatever page.
+// wait waits until an expression of JavaScript is true, on whatever page, once it is loaded.
 func (w *window) wait(expression string) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx, patience)
 	defer cancel()
 	for tick := time.Tick(20 * time.Millisecond); ; {
 		// Between two pages there is nobody to ask.
-		if is, err := chromedp.Run(ctx, chromedp.Evaluate[bool](expression)); err == nil && is {
+		if is, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.readyState === "complete" && (`+expression+`)`)); err == nil && is {
 			return
 		}
 		select {

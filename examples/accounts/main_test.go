@@ -84,12 +84,23 @@ func TestADisconnectStopsWorkInProgressInAnotherProcess(t *testing.T) {
 	assert.Equal(t, disconnecting, w.mustRead("ann").State)
 }
 
-func TestThreeProcesses(t *testing.T) {
+func TestTheProgramInOneProcessAndInThree(t *testing.T) {
+	t.Run("one", func(t *testing.T) {
+		testProgram(t, func(opts options, flags ...string) output { return program(t, opts, flags...) })
+	})
+	t.Run("three", func(t *testing.T) {
+		testProgram(t, func(opts options, flags ...string) output {
+			program(t, opts, append([]string{"provider"}, flags...)...)
+			program(t, opts, append([]string{"worker"}, flags...)...)
+			return program(t, opts, append([]string{"web"}, flags...)...)
+		})
+	})
+}
+
+func testProgram(t *testing.T, start func(opts options, flags ...string) output) {
+	t.Helper()
 	opts := options{database: newDatabase(t), keys: strings.Repeat("0f", 32), url: "http://" + freeAddress(t), provider: "http://" + freeAddress(t)}
-	flags := []string{"-addr", strings.TrimPrefix(opts.url, "http://"), "-provider", opts.provider, "-every", "50ms", "-lifetime", "1s"}
-	program(t, opts, append([]string{"provider"}, flags...)...)
-	program(t, opts, append([]string{"worker"}, flags...)...)
-	web := program(t, opts, append([]string{"web"}, flags...)...)
+	web := start(opts, "-addr", strings.TrimPrefix(opts.url, "http://"), "-provider", opts.provider, "-every", "50ms", "-lifetime", "1s")
 	awaitLine(t, web, "open "+opts.url)
 	w := &world{t: t, opts: opts}
 	b := w.browser()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -93,6 +94,26 @@ func TestWorkersShareTheWork(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 4*len(people)*3, calls, "three pages for each account, once")
+}
+
+func TestAClaimDoesNotWaitForAnother(t *testing.T) {
+	w := newWorld(t, newDatabase(t))
+	b := w.browser()
+	first, second := b.connect("ann"), b.connect("bob")
+	other, err := w.web.db.BeginTx(t.Context(), nil) // a claim that has not ended
+	require.NoError(t, err)
+	defer func() { require.NoError(t, other.Rollback()) }()
+	_, err = other.ExecContext(t.Context(), "SELECT FROM accounts WHERE id = $1 FOR UPDATE", first.ID)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	a, ok, err := w.web.claim(ctx, time.Hour)
+	require.NoError(t, err)
+	assert.True(t, ok)
+	assert.Equal(t, second.ID, a.ID)
+	_, ok, err = w.web.claim(ctx, time.Hour)
+	require.NoError(t, err)
+	assert.False(t, ok)
 }
 
 func TestAFailureThatPassesDisconnectsNobody(t *testing.T) {

@@ -3,8 +3,10 @@
 const table = () => document.getElementById("accounts");
 
 async function update() {
-	if (document.hidden || table().contains(document.activeElement)) {
-		return; // a button that has the focus must not be replaced
+	// A button that has the focus must not be replaced, nor a form be interrupted that is sent.
+	const busy = () => document.hidden || document.activeElement instanceof HTMLButtonElement;
+	if (busy()) {
+		return;
 	}
 	const answer = await fetch("/", { headers: { Accept: "text/html" } });
 	if (!answer.ok) {
@@ -13,12 +15,12 @@ async function update() {
 	const page = new DOMParser().parseFromString(await answer.text(), "text/html");
 	const now = page.getElementById("accounts");
 	const empty = (section) => section.querySelector("table") === null;
-	if (now === null || now.innerHTML === table().innerHTML) {
+	if (busy() || now === null || now.innerHTML === table().innerHTML) {
 		return;
 	}
 	if (empty(now) !== empty(table())) {
 		location.reload(); // the button above the table comes and goes with it
-	} else if (!table().contains(document.activeElement)) {
+	} else {
 		table().replaceWith(now);
 	}
 }
