@@ -240,6 +240,7 @@ func (w *world) endAttempt(o *op, at *attempt, resp *http.Response) {
 	defer w.mu.Unlock()
 	at.answered, at.status = time.Now(), resp.StatusCode
 	if h := &at.hearing; h.proof != nil {
+		h.over = !o.repeatable(at)
 		w.api.hear(o.p, o, h)
 		at.otherMayDo = h.otherMayDo()
 	}

@@ -153,6 +153,7 @@ type hearing struct {
 	date    time.Time // by the server's clock; zero: it does not say
 	kept    bool      // given is for the next proof of its owner
 	again   bool      // its proof followed another that was refused
+	over    bool      // what was sent can't be sent again for certain
 	own     bool      // its proof has the nonce of the answer before
 }
 
@@ -162,7 +163,8 @@ func (g *gate) hear(p *process, owner any, h *hearing) {
 	if h.given != nil {
 		h.given.heard[p] = now
 		if h.kept && h.given.once {
-			h.given.owner, h.given.freed = owner, h.verdict == useNonce && h.again // then no other proof follows
+			noOther := h.verdict != "" && h.again || h.over // no other proof may follow
+			h.given.owner, h.given.freed = owner, noOther
 		}
 	}
 	if h.own {

@@ -63,6 +63,11 @@ func (o *op) before(at *attempt) *attempt {
 	return nil
 }
 
+// repeatable reports whether o can be sent again after at for certain.
+func (o *op) repeatable(at *attempt) bool {
+	return o.upload == nil || o.upload.again && !at.early
+}
+
 // judged returns the attempt before at whose token the API has judged, if it was of the same
 // hop.
 func (o *op) judged(at *attempt) *attempt {
@@ -141,7 +146,7 @@ func (w *world) judgeVerdict(o *op, at *attempt) {
 		invalid = invalid || b.hearing.verdict == invalidProof
 	}
 	switch {
-	case !refused && at.otherMayDo && (o.upload == nil || o.upload.again && !at.early):
+	case !refused && at.otherMayDo && o.repeatable(at):
 		w.violatedLocked(ruleNextProof, o.p, o.session, "%s: %s", o.name, h.verdict)
 	case refused && h.verdict == useNonce:
 		w.judgeWant(o.p, o.session, h, first.sent, invalid, o.name)
