@@ -160,7 +160,7 @@ func TestKeysThatDPoPDoesNotTake(t *testing.T) {
 		"is an empty ECDSA":              &ecdsa.PrivateKey{PublicKey: ecdsa.PublicKey{Curve: elliptic.P256()}},
 		"is an empty Ed25519 key":        emptyEdwards{},
 		"is incomplete":                  &ecdsa.PrivateKey{PublicKey: ecKey.PublicKey},
-		": is incomplete":                &ecdsa.PrivateKey{PublicKey: ecdsa.PublicKey{X: ecKey.X, Y: ecKey.Y}, D: ecKey.D},
+		": is incomplete":                withoutCurve(),
 	} {
 		d := &oauth.DPoP{Key: key}
 		_, err := reauth.New(reauth.Config{
@@ -176,6 +176,12 @@ func TestKeysThatDPoPDoesNotTake(t *testing.T) {
 		assert.Error(t, err, want)
 	}
 	assert.ErrorContains(t, (*oauth.DPoP)(nil).Validate(), "is a nil pointer")
+}
+
+func withoutCurve() crypto.Signer {
+	key := *ecKey
+	key.Curve = nil
+	return &key
 }
 
 type emptyEdwards struct{ crypto.Signer }
