@@ -3202,8 +3202,6 @@ var mutants = []mutant{
 		file:   "oauth/dpop_token.go",
 		line:   "(again.isFinal(a) || ",
 		broken: "(",
-		line:   "again.isFinal(a) ||",
-		broken: "",
 		tests:  "AnswersOfTokenEndpoints",
 	},
 	{
