@@ -15,7 +15,8 @@
 //
 //   - "not_asked", for a refresh that failed before the Refresher was called, because the
 //     store failed or the session could not be locked
-//   - the error code of the token server, if an RFC defines it, such as "invalid_grant"
+//   - the error code of the token server, if an RFC or OpenID Connect defines it, such as
+//     "invalid_grant"
 //   - the status of the token server's response, such as "503"
 //   - "timeout", if there was no response in time
 //   - "no_response", if the request failed without a response otherwise

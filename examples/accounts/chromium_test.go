@@ -149,11 +149,11 @@ func (w *window) assertFits() {
 	assert.Empty(w.t, wrong)
 }
 
-// shoot writes a picture of the whole page to the folder BFF_SCREENSHOTS, or else
+// shoot writes a picture of the whole page to the folder REAUTH_SCREENSHOTS, or else
 // to where the test keeps its artifacts.
 func (w *window) shoot(name string) {
 	w.t.Helper()
-	dir := os.Getenv("BFF_SCREENSHOTS")
+	dir := os.Getenv("REAUTH_SCREENSHOTS")
 	if dir == "" {
 		dir = w.t.ArtifactDir()
 	}

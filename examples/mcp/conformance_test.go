@@ -20,7 +20,7 @@ import (
 )
 
 // cannotPass has the scenarios that fail whatever the client does, and why. One that passes
-// fails the test. README.md has the same table.
+// fails the test.
 var cannotPass = map[string]string{}
 
 // leastRuns is the number of runs of the suite's version that package.json names, so that a
