@@ -112,3 +112,28 @@ func TestASpentRefreshTokenInOtherHandsRequiresSignInOnce(t *testing.T) {
 	assert.Equal(t, 1, w.counts(t).Refreshes-before.Refreshes)
 	assert.Equal(t, 1, w.heard(reauth.EventSignInRequired))
 }
+
+// A part of what was granted can be asked for, and the rest is not lost by that. More than
+// that is refused, and costs nothing.
+func TestScopesOfARefresh(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, oidcProvider)
+	tok := w.mustSignIn(t)
+	refresh := func(scopes ...string) error {
+		r := *w.refresher.(*oauth.Refresher)
+		r.Scopes = scopes
+		next, err := r.Refresh(t.Context(), tok)
+		if err == nil {
+			tok = next
+		}
+		return err
+	}
+	require.NoError(t, refresh("openid"))
+	assert.Equal(t, "openid", tok.Extra["scope"])
+	require.NoError(t, refresh())
+	assert.Equal(t, "openid offline_access", tok.Extra["scope"])
+	err := refresh("openid", "admin")
+	require.ErrorContains(t, err, "invalid_scope")
+	require.NotErrorIs(t, err, reauth.ErrSignInRequired)
+	require.NoError(t, refresh())
+}
