@@ -188,6 +188,7 @@ func TestAClientCertificateMayBeReplaced(t *testing.T) {
 			assert.EqualValues(t, 2, refreshes.Load())
 			close(s.hold)
 			slow.Wait()
+			get("/") // so that it is the last endpoint that is known to accept the token
 
 			base.use(newCert(t, "another-program", &authority))
 			_, err = (&http.Client{Transport: tr}).Get(s.URL + "/")

@@ -54,7 +54,10 @@ func TestALongUploadThatIsRefusedCanBeBegunAgainAtOnce(t *testing.T) {
 	rpc := w.client(t)
 	w.ExpireAccess()
 	const more = 300 << 10 // than gRPC keeps
-	assert.Equal(t, codes.Unauthenticated, status.Code(upload(t.Context(), rpc, 1, more)))
+	// The refusal may come before gRPC has let go of the beginning.
+	if err := upload(t.Context(), rpc, 1, more); err != nil {
+		assert.Equal(t, codes.Unauthenticated, status.Code(err))
+	}
 	assert.Equal(t, 1, w.Counts().Refreshes)
 	assert.NoError(t, upload(t.Context(), rpc, 1, more))
 	assert.Equal(t, 1, w.Counts().APIRefused)
