@@ -256,9 +256,9 @@ func (s *cachedSession) take(ctx context.Context, rule func(*state, time.Duratio
 func (s *cachedSession) refused(ctx context.Context, a attempt) (step, *flight) {
 	next, f := s.take(ctx, func(st *state, now time.Duration) step {
 		next := st.refused(now, a, s.owner.refreshPause)
-		if cur := st.current; next.own == errOtherSignIn && cur != nil && now < cur.expires && s.wasFor(a.gen, cur) {
-			// Those whose refusal came before the end of the sign-in are sent again too.
-			return step{use: cur}
+		if cur := st.current; next.own == errOtherSignIn && cur != nil && now < cur.expires &&
+			s.signing.brought(cur.tok.SignInID) && s.signing.epoch == a.gen.epoch {
+			return step{use: cur} // as those whose refusal came before the end of Config.SignIn
 		}
 		return next
 	})

@@ -83,7 +83,7 @@ var upwards = map[string]string{
 	"cached.go: depart":        "a rule asks for a flight, which is started with the lock held",
 	"sessions.go: depart":      "Wait starts the flight that saves what is pending",
 	"cached.go: stillHas":      "a pending save keeps its lease",
-	"cached.go: wasFor":        "a refusal may have come after the sign-in of Config.SignIn that it needed",
+	"cached.go: brought":       "a refusal may have come after the sign-in of Config.SignIn that it needed",
 	"cached.go: releaseLocked": "a pending save that is gone gives its lease back",
 }
 

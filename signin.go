@@ -284,14 +284,13 @@ type signing struct {
 func (s *cachedSession) brought(signInID string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.signing != nil && s.signing.over && s.signing.id == signInID
+	return s.signing.brought(signInID)
 }
 
-// wasFor reports whether Config.SignIn has brought g because of before, or of another token of
-// its sign-in. It needs s.mu.
-func (s *cachedSession) wasFor(before, g *generation) bool {
-	run := s.signing
-	return run != nil && run.over && run.epoch == before.epoch && run.id == g.tok.SignInID
+// brought reports whether run is over and its sign-in is the one with this ID. It needs
+// session.mu.
+func (run *signing) brought(signInID string) bool {
+	return run != nil && run.over && run.id == signInID
 }
 
 // signInAgain runs Config.SignIn for a request or call whose session needs a sign-in, as

@@ -64,7 +64,7 @@ func DiscoverResourceAt(ctx context.Context, at, target string, client *http.Cli
 	if why != "" {
 		return nil, resourceError(target, errors.New("it "+why))
 	}
-	if !isURL(at, "https") && (wanted.Scheme == "https" || !isURL(at, "http")) {
+	if !mayName(wanted.Scheme, at) {
 		return nil, resourceError(target, fmt.Errorf("its metadata is said to be at %s, which is not an https URL", shown(at)))
 	}
 	return resourceAt(ctx, at, target, wanted.Scheme, func(found string) string {
@@ -104,11 +104,17 @@ func resourceAt(ctx context.Context, target, resource, scheme string, fault func
 		Members:                       members,
 	}
 	for _, named := range append(slices.Clone(m.AuthorizationServers), m.JWKSURI) {
-		if named != "" && !isURL(named, "https") && (scheme == "https" || !isURL(named, "http")) {
+		if named != "" && !mayName(scheme, named) {
 			return nil, resourceError(resource, fmt.Errorf("GET %s: it names %s, which is not an https URL", redact.URL(target), shown(named)))
 		}
 	}
 	return m, nil
+}
+
+// mayName reports whether a resource of the given scheme may name a URL: an https resource
+// has nothing at http.
+func mayName(scheme, raw string) bool {
+	return isURL(raw, "https") || scheme != "https" && isURL(raw, "http")
 }
 
 func resourceError(resource string, err error) error {

@@ -95,12 +95,8 @@ func (d *DPoP) Apply(req *http.Request, tok reauth.Token) error {
 	}
 	at := placeOf(req)
 	nonce, skew := d.servers.of(at)
-	// The nonce of a refusal belongs to the request that was refused.
 	if last := req.Response; last != nil && last.StatusCode >= 400 {
-		own := nonceOf(last.Header)
-		if own != "" || proofError(last) == errorInvalidProof {
-			nonce = own
-		}
+		nonce, _, skew = d.servers.after(at, answer{last.StatusCode, last.Header, proofError(last)})
 	}
 	hashed := d.hash(tok.AccessToken)
 	proof, err := key.prove(req, claims{nonce: nonce, ath: hashed.ath, skew: skew})

@@ -54,6 +54,16 @@ func (s *servers) of(at place) (nonce string, skew time.Duration) {
 	return known.nonce, known.skew
 }
 
+// after is of for the proof that follows a refused one. The nonce of a refusal belongs to the
+// request that was refused, which is then reported as own.
+func (s *servers) after(at place, a answer) (nonce, own string, skew time.Duration) {
+	nonce, skew = s.of(at)
+	if own = nonceOf(a.header); own != "" || a.code == errorInvalidProof {
+		nonce = own
+	}
+	return nonce, own, skew
+}
+
 func (s *servers) set(at place, change func(*server)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

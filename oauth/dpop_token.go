@@ -46,7 +46,8 @@ func (r *Refresher) postToken(ctx context.Context, target string, form url.Value
 		}
 		code := proofCode(a)
 		sent := sending{nonce: func() string { return p.claims.nonce }, made: func() time.Time { return made }, own: own, last: demanded}
-		other := r.DPoP.servers.answered(at, sent, answer{a.Status, a.Header, code})
+		given := answer{a.Status, a.Header, code}
+		other := r.DPoP.servers.answered(at, sent, given)
 		switch {
 		case code == errorUseNonce && other && !demanded:
 			demanded = true
@@ -58,11 +59,7 @@ func (r *Refresher) postToken(ctx context.Context, target string, form url.Value
 		if form, secrets, err = again.form(); err != nil {
 			return nil, err
 		}
-		own = nonceOf(a.Header)
-		nonce, skew = r.DPoP.servers.of(at)
-		if own != "" || code == errorInvalidProof {
-			nonce = own
-		}
+		nonce, own, skew = r.DPoP.servers.after(at, given)
 	}
 }
 
@@ -166,6 +163,6 @@ func (r *Refresher) proverFor(old reauth.Token) (key *prover, sessionKey string,
 	if sessionKey, err = r.DPoP.sessionKey(old); err != nil {
 		return nil, "", err
 	}
-	key, err = r.DPoP.keyOf(reauth.Token{Extra: map[string]string{extraKey: sessionKey}})
+	key, err = r.DPoP.keyOf(withKey(reauth.Token{}, sessionKey))
 	return key, sessionKey, err
 }

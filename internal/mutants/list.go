@@ -2878,8 +2878,8 @@ var mutants = []mutant{
 	{
 		name:   "discovery: an https resource names an http server",
 		file:   "oauth/discover_resource.go",
-		line:   `(scheme == "https" || !isURL(named, "http"))`,
-		broken: `!isURL(named, "http")`,
+		line:   `scheme != "https" && isURL(raw, "http")`,
+		broken: `isURL(raw, "http")`,
 		tests:  "WhatAnHTTPSResource",
 	},
 	{
@@ -3045,9 +3045,9 @@ var mutants = []mutant{
 	},
 	{
 		name:   "DPoP: a retry takes the nonce that all have",
-		file:   "oauth/dpop.go",
-		line:   "if own != \"\" || proofError",
-		broken: "if proofError",
+		file:   "oauth/dpop_nonce.go",
+		line:   `own != "" || a.code == errorInvalidProof`,
+		broken: "a.code == errorInvalidProof",
 		tests:  "ANonceOfARefusal|AStormWithCold",
 	},
 	{
@@ -3375,15 +3375,15 @@ var mutants = []mutant{
 	{
 		name:   "a refusal that comes after Config.SignIn is kept",
 		file:   "cached.go",
-		line:   "&& s.wasFor(a.gen, cur) {",
-		broken: "&& false {",
+		line:   "s.signing.brought(cur.tok.SignInID) &&",
+		broken: "false &&",
 		tests:  "ARefusalThatComesAfterTheSignIn",
 	},
 	{
 		name:   "a refused request is sent again under a sign-in of the program",
 		file:   "cached.go",
-		line:   "&& s.wasFor(a.gen, cur) {",
-		broken: "{",
+		line:   "\t\t\ts.signing.brought(cur.tok.SignInID) && s.signing.epoch == a.gen.epoch {",
+		broken: "\t\t\ttrue {",
 		tests:  "ARefusalThatComesAfterTheSignIn",
 	},
 	{
