@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,7 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
 
-	"github.com/reauth-go/reauth/internal/needs"
+	pg "github.com/reauth-go/reauth/internal/postgres"
 	"github.com/reauth-go/reauth/sqlstore"
 )
 
@@ -66,7 +65,7 @@ func ownServer(tb testing.TB) *server {
 
 func newServer(tb testing.TB, settings string) *server {
 	tb.Helper()
-	s := &server{guarded: newGuarded(tb, "sqlstore-postgres-"), bin: postgresPrograms(tb)}
+	s := &server{guarded: newGuarded(tb, "sqlstore-postgres-"), bin: pg.Programs(tb)}
 	password := filepath.Join(s.dir, "password")
 	require.NoError(tb, os.WriteFile(password, []byte(s.password), 0o644)) // read by another user
 	out, err := s.command(tb, nil, filepath.Join(s.bin, "initdb"), "-D", filepath.Join(s.dir, "data"), "-U", "reauth",
@@ -80,31 +79,6 @@ func newServer(tb testing.TB, settings string) *server {
 	require.NoError(tb, conf.Close())
 	s.launch(tb, func() error { return s.start(tb) })
 	return s
-}
-
-// postgresPrograms returns the folder with the programs of the newest installed
-// PostgreSQL.
-func postgresPrograms(tb testing.TB) string {
-	tb.Helper()
-	candidates, _ := filepath.Glob("/usr/lib/postgresql/*/bin") // Debian keeps them off the PATH
-	if path, err := exec.LookPath("initdb"); err == nil {
-		candidates = append(candidates, filepath.Dir(path))
-	}
-	if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
-		candidates = append(candidates, strings.TrimSpace(string(out)))
-	}
-	for i := len(candidates) - 1; i >= 0; i-- {
-		complete := true
-		for _, program := range []string{"initdb", "pg_ctl", "postgres"} {
-			_, err := os.Stat(filepath.Join(candidates[i], program))
-			complete = complete && err == nil
-		}
-		if complete {
-			return candidates[i]
-		}
-	}
-	needs.Skip(tb, "PostgreSQL is not installed; apt-get install postgresql")
-	return ""
 }
 
 // start returns when the server accepts connections.

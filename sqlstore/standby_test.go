@@ -15,6 +15,7 @@ import (
 
 	"github.com/reauth-go/reauth/internal/cutproxy"
 	"github.com/reauth-go/reauth/internal/needs"
+	pg "github.com/reauth-go/reauth/internal/postgres"
 	"github.com/reauth-go/reauth/sqlstore"
 )
 
@@ -26,7 +27,7 @@ type pair struct {
 
 func newPair(tb testing.TB) pair {
 	tb.Helper()
-	program := filepath.Join(postgresPrograms(tb), "pg_basebackup")
+	program := filepath.Join(pg.Programs(tb), "pg_basebackup")
 	if _, err := os.Stat(program); err != nil {
 		needs.Skip(tb, "pg_basebackup is not installed; apt-get install postgresql-client")
 	}

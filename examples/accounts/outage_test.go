@@ -15,14 +15,14 @@ import (
 
 func TestARestartOfTheDatabaseDisconnectsNobody(t *testing.T) {
 	server := newPostgres(t)
-	w := newWorld(t, server.newDatabase(t))
-	t.Cleanup(func() { server.stop(t, "") })
+	w := newWorld(t, newDatabaseOn(t, server))
+	t.Cleanup(func() { server.Stop(t) })
 	b, worker := w.browser(), w.open()
 	a := b.connect("ann")
 	require.NoError(t, worker.sync(t.Context(), a))
 	eve := b.connect("eve")
 
-	server.stop(t, "immediate")
+	server.Crash(t)
 	assert.Equal(t, http.StatusServiceUnavailable, b.get("/").status)
 	assert.Equal(t, http.StatusServiceUnavailable, b.disconnect(a).status)
 	assert.Equal(t, http.StatusServiceUnavailable, b.post("/connect", nil).status)
@@ -32,7 +32,7 @@ func TestARestartOfTheDatabaseDisconnectsNobody(t *testing.T) {
 	assert.Error(t, worker.call(t.Context(), a.ID), "it cannot be renewed without the lock")
 	assert.Zero(t, w.party.Counts().Refreshes)
 
-	server.start(t)
+	server.Start(t)
 	require.Eventually(t, func() bool { return worker.sync(t.Context(), a) == nil }, patience, 20*time.Millisecond)
 	require.Eventually(t, func() bool { return b.get("/").status == http.StatusOK }, patience, 20*time.Millisecond)
 	assert.Equal(t, []string{"Connected", "Connected"}, b.chips())
