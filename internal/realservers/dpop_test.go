@@ -9,8 +9,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/url"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,35 +91,14 @@ func TestDPoPStormWithColdNoncesAndAnExpiredToken(t *testing.T) {
 }
 
 func TestDPoPSoakLosesNoRequest(t *testing.T) {
-	const (
-		duration = 5 * time.Second
-		workers  = 8
-	)
+	const duration = 5 * time.Second
 	eachDPoP(t, eachMode, func(t *testing.T, p *program, public bool) {
 		w := newWorldOn(t, dpopServer(new(oauth.DPoP), public), p, nil) // a key for each session
 		w.mustSignIn(t)
-		var sent atomic.Int64
-		var wg sync.WaitGroup
-		began := time.Now()
-		for worker := range workers {
-			wg.Go(func() {
-				pace := time.NewTicker(40 * time.Millisecond)
-				defer pace.Stop()
-				for i := worker; time.Since(began) < duration; i++ {
-					sent.Add(1)
-					if i%2 == 0 {
-						assert.NoError(t, w.get(t.Context()), "%s after the start", time.Since(began))
-					} else {
-						assert.NoError(t, w.post(t.Context(), []byte("a small body"), false), "%s after the start", time.Since(began))
-					}
-					<-pace.C
-				}
-			})
-		}
-		wg.Wait()
+		sent := w.soak(t, duration, 40*time.Millisecond)
 		c := w.counts(t)
-		t.Logf("%d requests, %d attempts without a good nonce, %d refreshes", sent.Load(), c.Nonces, c.Refreshes)
-		assert.Equal(t, c.Requests, int(sent.Load())+c.Refused)
+		t.Logf("%d requests, %d attempts without a good nonce, %d refreshes", sent, c.Nonces, c.Refreshes)
+		assert.Equal(t, c.Requests, sent+c.Refused)
 		assert.Equal(t, c.Refreshes, c.Refreshed, "every refresh succeeds")
 		assert.Equal(t, 1, c.MostSpent, "a refresh token was presented more than once")
 		assert.Zero(t, c.BadProofs)

@@ -3,8 +3,6 @@ package realservers_test
 import (
 	"bytes"
 	"math"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,38 +51,18 @@ func TestAStormOnAnExpiredTokenIsAnsweredAfterOneRefresh(t *testing.T) {
 }
 
 func TestASoakLosesNoRequest(t *testing.T) {
-	const (
-		duration = 15 * time.Second
-		workers  = 8
-	)
+	const duration = 15 * time.Second
 	eachServer(t, func(t *testing.T, w *world) {
 		w.mustSignIn(t)
-		var sent atomic.Int64
-		var wg sync.WaitGroup
 		began := time.Now()
-		for worker := range workers {
-			wg.Go(func() {
-				pace := time.NewTicker(20 * time.Millisecond)
-				defer pace.Stop()
-				for i := worker; time.Since(began) < duration; i++ {
-					sent.Add(1)
-					if i%2 == 0 {
-						assert.NoError(t, w.get(t.Context()), "%s after the start", time.Since(began))
-					} else {
-						assert.NoError(t, w.post(t.Context(), []byte("a small body"), false), "%s after the start", time.Since(began))
-					}
-					<-pace.C
-				}
-			})
-		}
-		wg.Wait()
+		sent := w.soak(t, duration, 20*time.Millisecond)
 		elapsed := time.Since(began)
 		c := w.counts(t)
 		early := lifetime / 10 // the default
 		limit := int(math.Ceil(float64(elapsed)/float64(lifetime-early))) + 2
 		t.Logf("%d requests in %s, %d of them refused and sent again; %d refreshes, at most %d allowed",
-			sent.Load(), elapsed.Round(time.Millisecond), c.Refused, c.Refreshes, limit)
-		assert.Equal(t, c.Requests, int(sent.Load())+c.Refused)
+			sent, elapsed.Round(time.Millisecond), c.Refused, c.Refreshes, limit)
+		assert.Equal(t, c.Requests, sent+c.Refused)
 		assert.LessOrEqual(t, c.Refreshes, limit)
 		assert.Equal(t, c.Refreshes, c.Refreshed, "every refresh succeeds")
 		assert.Equal(t, 1, c.MostSpent, "a refresh token was presented more than once")

@@ -10,9 +10,11 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
@@ -145,6 +147,33 @@ func (w *world) ask(req *http.Request, into any) error {
 		return fmt.Errorf("%s %s: %s %s", req.Method, req.URL.Path, resp.Status, resp.Header.Get("Www-Authenticate"))
 	}
 	return json.Unmarshal(text, into)
+}
+
+// soak has eight workers send a request each pace for so long, and returns how many that
+// were. Each must be answered.
+func (w *world) soak(t *testing.T, duration, pace time.Duration) int {
+	t.Helper()
+	const workers = 8
+	var sent atomic.Int64
+	var wg sync.WaitGroup
+	began := time.Now()
+	for worker := range workers {
+		wg.Go(func() {
+			ticks := time.NewTicker(pace)
+			defer ticks.Stop()
+			for i := worker; time.Since(began) < duration; i++ {
+				sent.Add(1)
+				if i%2 == 0 {
+					assert.NoError(t, w.get(t.Context()), "%s after the start", time.Since(began))
+				} else {
+					assert.NoError(t, w.post(t.Context(), []byte("a small body"), false), "%s after the start", time.Since(began))
+				}
+				<-ticks.C
+			}
+		})
+	}
+	wg.Wait()
+	return int(sent.Load())
 }
 
 // storm calls send n times at once and returns the errors.
