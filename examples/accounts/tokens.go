@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -105,18 +106,17 @@ func withBackend(ctx context.Context, opts options, log *slog.Logger, use func(*
 	if err != nil {
 		return err
 	}
-	watched := make(chan error, 1)
+	var watching sync.WaitGroup
 	ctx, unwatch := context.WithCancel(ctx)
-	go func() { // ends with unwatch
+	watching.Go(func() { // ends with unwatch
 		err := b.store.Watch(ctx, b.transport.Forget, b.transport.ForgetAll)
 		if ctx.Err() == nil {
 			log.Error("other processes' changes are noticed late", "error", err)
 		}
-		watched <- nil
-	}()
+	})
 	err = use(b)
 	unwatch()
-	<-watched
+	watching.Wait()
 	return errors.Join(err, b.close())
 }
 
