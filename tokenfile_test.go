@@ -212,30 +212,23 @@ func TestATokenFileThatIsReplacedInTwoStepsIsReadAgain(t *testing.T) {
 func TestATokenFileThatIsNoneIsATemporaryFailureThatShowsNothing(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "file"), "x")
-	for name, tc := range map[string]struct {
-		path, text string // "-": there is nothing to write
-		want       string
-	}{
-		"absent":        {"absent", "-", "no such file"},
-		"unreadable":    {filepath.Join("file", "token"), "-", ""},
-		"a folder":      {"", "-", "not a regular file"},
-		"empty":         {"empty", "", "the file is empty"},
-		"two lines":     {"lines", "SECRET\nSECRET", "holds no token"},
-		"a private key": {"key", "-----BEGIN PRIVATE KEY-----\nSECRET\n-----END PRIVATE KEY-----\n", "holds no token"},
-		"JSON":          {"json", `{"access_token":"SECRET"}`, "holds no token"},
-		"UTF-16":        {"utf16", "\xff\xfeS\x00E\x00", "holds no token"},
-		"large":         {"large", strings.Repeat("SECRET", 200_000), "larger than 1048576 bytes"},
-	} {
+	wants := map[string]string{ // by what is below dir
+		"absent":                       "no such file",
+		filepath.Join("file", "token"): "", // which can't be read
+		"":                             "not a regular file",
+	}
+	for name, no := range testworld.NoTokens {
+		write(t, filepath.Join(dir, name), no.Text)
+		wants[name] = no.Want
+	}
+	for name, want := range wants {
 		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(dir, tc.path)
-			if tc.text != "-" {
-				write(t, path, tc.text)
-			}
+			path := filepath.Join(dir, name)
 			testworld.Run(t, func(t *testing.T, w *testworld.World) {
 				began := time.Now()
 				_, err := w.Get(t.Context())
 				testworld.AssertTemporary(t, err)
-				require.ErrorContains(t, err, tc.want)
+				require.ErrorContains(t, err, want)
 				assert.ErrorContains(t, err, fmt.Sprintf("token file %q: ", path))
 				assert.Equal(t, 1, strings.Count(err.Error(), dir), "it names the path once")
 				assert.NotContains(t, err.Error(), "SECRET")
@@ -247,29 +240,13 @@ func TestATokenFileThatIsNoneIsATemporaryFailureThatShowsNothing(t *testing.T) {
 }
 
 func TestATokenFileIsReadWhileItsLinkIsSwapped(t *testing.T) {
-	p := testworld.NewProjection(t, "v1")
-	r := reauth.TokenFile(p.Path())
-	stop := make(chan struct{})
-	done := make(chan error, 1)
-	go func() { // ends when stop is closed
-		for {
-			if got, err := r.Refresh(t.Context(), reauth.Token{}); err != nil || !strings.HasPrefix(got.AccessToken, "v") {
-				done <- fmt.Errorf("%q %w", got.AccessToken, err)
-				return
-			}
-			select {
-			case <-stop:
-				done <- nil
-				return
-			default:
-			}
+	testworld.AssertReadWhileSwapped(t, func(path string) func(context.Context) (string, error) {
+		r := reauth.TokenFile(path)
+		return func(ctx context.Context) (string, error) {
+			tok, err := r.Refresh(ctx, reauth.Token{})
+			return tok.AccessToken, err
 		}
-	}()
-	for n := 2; n < 300; n++ {
-		p.Replace(fmt.Sprint("v", n))
-	}
-	close(stop)
-	assert.NoError(t, <-done)
+	})
 }
 
 func TestATokenFileNeedsAPath(t *testing.T) {

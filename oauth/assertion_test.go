@@ -162,32 +162,8 @@ func TestAssertionFileFollowsALinkThatIsSwapped(t *testing.T) {
 	}
 }
 
-// A program that reads at the moment of the swap sees no file, for as long as the old
-// folder is gone and the new link not yet followed.
 func TestAssertionFileIsReadWhileTheLinkIsSwapped(t *testing.T) {
-	p := testworld.NewProjection(t, "v1")
-	read := oauth.AssertionFile(p.Path())
-	stop := make(chan struct{})
-	done := make(chan error, 1)
-	go func() { // ends when stop is closed
-		for {
-			if got, err := read(t.Context()); err != nil || !strings.HasPrefix(got, "v") {
-				done <- fmt.Errorf("%q %w", got, err)
-				return
-			}
-			select {
-			case <-stop:
-				done <- nil
-				return
-			default:
-			}
-		}
-	}()
-	for n := 2; n < 300; n++ {
-		p.Replace(fmt.Sprint("v", n))
-	}
-	close(stop)
-	assert.NoError(t, <-done)
+	testworld.AssertReadWhileSwapped(t, oauth.AssertionFile)
 }
 
 func TestAssertionFileThatIsReplacedInTwoStepsIsReadAgain(t *testing.T) {
@@ -221,37 +197,24 @@ func TestAssertionFileIsTrimmed(t *testing.T) {
 
 func TestAssertionFileErrorsNameThePathAndShowNothing(t *testing.T) {
 	dir := t.TempDir()
-	for name, tc := range map[string]struct {
-		text string // "-": there is no file
-		want string
-		is   error
-	}{
-		"absent":        {"-", "no such file", fs.ErrNotExist},
-		"empty":         {"", "the file is empty", nil},
-		"blank":         {" \r\n\t", "the file is empty", nil},
-		"two lines":     {"SECRET\nSECRET", "holds no token", nil},
-		"a private key": {"-----BEGIN PRIVATE KEY-----\nSECRET\n-----END PRIVATE KEY-----\n", "holds no token", nil},
-		"JSON":          {`{"access_token":"SECRET"}`, "holds no token", nil},
-		"UTF-16":        {"\xff\xfeS\x00E\x00", "holds no token", nil},
-		"large":         {strings.Repeat("SECRET", 200_000), "larger than 1048576 bytes", nil},
-	} {
+	wants := map[string]string{"absent": "no such file"}
+	for name, no := range testworld.NoTokens {
+		write(t, filepath.Join(dir, name), no.Text)
+		wants[name] = no.Want
+	}
+	for name, want := range wants {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(dir, name)
-			if tc.text != "-" {
-				write(t, path, tc.text)
-			}
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
 				got, err := oauth.AssertionFile(path)(t.Context())
 				assert.Empty(t, got)
-				require.ErrorContains(t, err, tc.want)
+				require.ErrorContains(t, err, want)
 				assert.ErrorContains(t, err, fmt.Sprintf("oauth: assertion file %q: ", path))
 				assert.Equal(t, 1, strings.Count(err.Error(), dir), "it names the path once")
 				assert.NotContains(t, err.Error(), "SECRET")
 				assert.NotErrorIs(t, err, reauth.ErrSignInRequired)
-				if tc.is != nil {
-					assert.ErrorIs(t, err, tc.is)
-				}
+				assert.Equal(t, name == "absent", errors.Is(err, fs.ErrNotExist))
 				assert.LessOrEqual(t, time.Since(began), 80*time.Millisecond) // in virtual time
 			})
 		})

@@ -1,11 +1,15 @@
 package testworld
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -47,4 +51,49 @@ func (p *Projection) Replace(content string) {
 		require.NoError(p.t, os.RemoveAll(filepath.Join(p.dir, before)))
 	}
 	p.Content = content
+}
+
+// AssertReadWhileSwapped checks that what open returns for a file finds one content or the
+// next while the file is replaced. A program that reads at the moment of the swap sees no
+// file, for as long as the old folder is gone and the new link not yet followed.
+func AssertReadWhileSwapped(t *testing.T, open func(path string) func(context.Context) (string, error)) {
+	t.Helper()
+	p := NewProjection(t, "v1")
+	read := open(p.Path())
+	stop := make(chan struct{})
+	done := make(chan error, 1)
+	go func() { // ends when stop is closed
+		for {
+			if got, err := read(t.Context()); err != nil || !strings.HasPrefix(got, "v") {
+				done <- fmt.Errorf("%q %w", got, err)
+				return
+			}
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+		}
+	}()
+	for n := 2; n < 300; n++ {
+		p.Replace(fmt.Sprint("v", n))
+	}
+	close(stop)
+	assert.NoError(t, <-done)
+}
+
+// A NoToken is a file that holds no token, and a part of the error about it. No error may
+// show SECRET.
+type NoToken struct{ Text, Want string }
+
+// NoTokens are files that hold no token, by what they are.
+var NoTokens = map[string]NoToken{
+	"empty":         {"", "the file is empty"},
+	"blank":         {" \r\n\t", "the file is empty"},
+	"two lines":     {"SECRET\nSECRET", "holds no token"},
+	"a private key": {"-----BEGIN PRIVATE KEY-----\nSECRET\n-----END PRIVATE KEY-----\n", "holds no token"},
+	"JSON":          {`{"access_token":"SECRET"}`, "holds no token"},
+	"UTF-16":        {"\xff\xfeS\x00E\x00", "holds no token"},
+	"large":         {strings.Repeat("SECRET", 200_000), "larger than 1048576 bytes"},
 }
