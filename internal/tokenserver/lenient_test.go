@@ -362,11 +362,11 @@ func under(name, body string) []string {
 			}
 			var key, value string
 			rest, isMember := strings.CutPrefix(strings.TrimLeft(text[at+match[1]:], " \t\r\n"), ":")
-			if !isMember || json.Unmarshal([]byte(text[at:at+match[1]]), &key) != nil || key != name {
+			if !isMember || !unquote(text[at:at+match[1]], &key) || key != name {
 				continue
 			}
 			rest = strings.TrimLeft(rest, " \t\r\n")
-			if v := stringRE.FindStringIndex(rest); v != nil && v[0] == 0 && json.Unmarshal([]byte(rest[:v[1]]), &value) == nil {
+			if v := stringRE.FindStringIndex(rest); v != nil && v[0] == 0 && unquote(rest[:v[1]], &value) {
 				found = append(found, value)
 			}
 		}
@@ -380,6 +380,13 @@ func under(name, body string) []string {
 		}
 	}
 	return found
+}
+
+// unquote reads one string. Line ends and tabs in it are text, as they are to the reader of
+// answers.
+func unquote(text string, into *string) bool {
+	text = strings.NewReplacer("\t", `\t`, "\r", `\r`, "\n", `\n`).Replace(text)
+	return json.Unmarshal([]byte(text), into) == nil
 }
 
 func escapeControls(text string) string {
@@ -402,6 +409,7 @@ func FuzzOnlyWhatHasTheNameBecomesAToken(f *testing.F) {
 		"\ufeff" + `{"refresh_token":"r"} x`, `refresh_token=r&access_token=a`, `"{\"refresh_token\":\"r\"}"`, inUTF16(`{"refresh_token":"r"}`, binary.BigEndian),
 		`{"x":"\"refresh_token\":\"evil\""}`, `{"x":{"refresh_token":"evil"},"y":[`, "w\n{\"refresh_token\":\"r\"}", "{\"access_token\":\"a\nb\",\"refresh_token\":\"r\"}",
 		`{"refresh\u005ftoken":"\u0072"`, `{"error":{},"refresh_token":"r","access_token":7}`, `<a href="?refresh_token=evil">`,
+		"{\"refresh_token\":\"0\r,\"\x00\x01\x00\x00\":", "{\"refresh_token\":\"a\tb\nc\",",
 	} {
 		f.Add(200, []byte(body), false)
 		f.Add(201, []byte(body), true)
