@@ -525,20 +525,26 @@ func TestATokenThatComesAfterAnEarlierSignOutIsNotStored(t *testing.T) {
 		<-a.Entered // a refresh is in progress
 		require.NoError(t, a.Transport.SignOut(t.Context()))
 		saves := a.Store.Count("Save")
-		looks, free := make(chan struct{}, 2), make(chan struct{})
+		first, second := make(chan struct{}), make(chan struct{}) // until when a look lasts
+		looks, looking := make(chan chan struct{}, 2), make(chan struct{}, 2)
+		looks <- first
+		looks <- second
 		a.Store.On(func(_ context.Context, call string) error {
 			if call == "Load" {
-				looks <- struct{}{}
-				<-free
+				looking <- struct{}{}
+				until := <-looks
+				<-until
 			}
 			return testworld.ErrFault
 		})
 		close(a.Gate)
-		<-looks // of what would be stored for the sign-out to delete
+		<-looking // for what would be stored for the sign-out to delete
 		again := make(chan error, 1)
 		go func() { again <- a.Transport.SignOut(t.Context()) }()
 		synctest.Wait()
-		close(free)
+		close(first)
+		synctest.Wait() // the token has come while the other sign-out is in progress
+		close(second)
 		require.Error(t, <-again)
 		a.Store.On(nil)
 		require.NoError(t, a.Transport.SignOut(t.Context()))
