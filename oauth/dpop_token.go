@@ -16,8 +16,9 @@ import (
 
 // postToken sends a token request, with a proof if there is a DPoP: once more with the nonce
 // that the server demands, and once more with a fresh proof, which may need a nonce of its
-// own, if the proof or, for good, the refresh token is refused. Each time the Grant is asked and the client authenticates anew,
-// because a demand for a nonce spends their assertions too.
+// own, if the proof or, for good, the refresh token is refused. Each time the Grant is asked
+// and the client authenticates anew, because a demand for a nonce spends their assertions
+// too.
 //
 // A server that refuses a proof does not always say so. One whose jti it has seen, and one
 // of a key that is not the session's, may get the same invalid_grant as a refresh token that
@@ -55,6 +56,10 @@ func (r *Refresher) postToken(ctx context.Context, target string, form url.Value
 			proved, demanded = true, false // the next proof may need another nonce, too
 		default:
 			return a, nil
+		}
+		// A client that ignores ctx may bring the answer when another refresh has begun.
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
 		}
 		if form, secrets, err = again.form(); err != nil {
 			return nil, err

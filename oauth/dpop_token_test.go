@@ -199,6 +199,26 @@ func TestEachProofIsSentWithAGrantOfItsOwn(t *testing.T) {
 	assert.ErrorContains(t, err, "the second is not to be had")
 }
 
+// A client that ignores the context may bring its answer when the session is refreshed by
+// another call. The token must not be sent beside that.
+func TestNoOtherProofIsSentOnceTheContextHasEnded(t *testing.T) {
+	for _, code := range []string{"use_dpop_nonce", "invalid_dpop_proof", "invalid_grant"} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		enough := errors.New("enough")
+		server := testworld.AnsweringWith(func(req *http.Request) (*http.Response, error) {
+			cancel(enough)
+			resp := testworld.Respond(req, 400, `{"error":"`+code+`"}`)
+			resp.Header.Set("DPoP-Nonce", "n1")
+			return resp, nil
+		})
+		r := &oauth.Refresher{TokenURL: testworld.TokenURL, DPoP: &oauth.DPoP{Key: edKey}, Client: server.Client()}
+		_, err := r.Refresh(ctx, dpopToken)
+		assert.ErrorIs(t, err, enough)
+		assert.NotErrorIs(t, err, reauth.ErrSignInRequired, code)
+		assert.Len(t, server.Requests(), 1, code)
+	}
+}
+
 func TestATokenThatIsNotBoundIsAnError(t *testing.T) {
 	for tokenType, want := range map[string]string{
 		`,"token_type":"Bearer"`: "the access token is of the type Bearer, so the server has not bound it",

@@ -3240,6 +3240,13 @@ var mutants = []mutant{
 		tests:  "ARedirectWithinTheOrigin",
 	},
 	{
+		name:   "DPoP: another proof is sent though the context has ended",
+		file:   "oauth/dpop_token.go",
+		line:   "\t\tif ctx.Err() != nil {\n\t\t\treturn nil, context.Cause(ctx)\n\t\t}\n",
+		broken: "",
+		tests:  "OnceTheContextHasEnded",
+	},
+	{
 		name:   "DPoP: the second proof goes with the grant of the first",
 		file:   "oauth/dpop_token.go",
 		line:   "if form, secrets, err = again.form(); err != nil {",
