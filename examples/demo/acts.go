@@ -11,8 +11,9 @@ import (
 )
 
 // actStorm expires the access token and has n requests refused at the same time.
-func actStorm(ctx context.Context, n int, out *page) (tally, error) {
-	api, err := serve(reauthtest.Options{APILatency: 20 * time.Millisecond, RefreshLatency: 150 * time.Millisecond})
+func actStorm(ctx context.Context, on stage) (tally, error) {
+	n, out := on.n, on.out
+	api, err := on.serve(reauthtest.Options{APILatency: 20 * time.Millisecond, RefreshLatency: 150 * time.Millisecond})
 	if err != nil {
 		return tally{}, err
 	}
@@ -22,7 +23,7 @@ func actStorm(ctx context.Context, n int, out *page) (tally, error) {
 	api.gather(ctx, n)
 
 	out.act("ACT ONE", fmt.Sprintf("The storm: %s at once with an expired token", plural(n, "request")))
-	w := newWatch(base(), n, refused)
+	w := newWatch(api.base(), n, refused)
 	if err := storm(ctx, to, n, w); err != nil {
 		return tally{}, err
 	}
@@ -37,8 +38,9 @@ func actStorm(ctx context.Context, n int, out *page) (tally, error) {
 }
 
 // actLate has a refusal arrive after the refresh for that token is done.
-func actLate(ctx context.Context, _ int, out *page) (tally, error) {
-	api, err := serve(reauthtest.Options{APILatency: 20 * time.Millisecond, RefreshLatency: 100 * time.Millisecond})
+func actLate(ctx context.Context, on stage) (tally, error) {
+	out := on.out
+	api, err := on.serve(reauthtest.Options{APILatency: 20 * time.Millisecond, RefreshLatency: 100 * time.Millisecond})
 	if err != nil {
 		return tally{}, err
 	}
@@ -46,7 +48,7 @@ func actLate(ctx context.Context, _ int, out *page) (tally, error) {
 	to := api.target()
 
 	out.act("ACT TWO", "The straggler: a 401 that comes after the refresh")
-	w := newWatch(base(), 2, refused)
+	w := newWatch(api.base(), 2, refused)
 	client, transport, err := connect(ctx, to, w)
 	if err != nil {
 		return tally{}, err
@@ -85,8 +87,9 @@ const (
 
 // actRollover keeps up a steady load while tokens expire. They are refreshed before
 // they expire, so no request waits.
-func actRollover(ctx context.Context, _ int, out *page) (tally, error) {
-	api, err := serve(reauthtest.Options{
+func actRollover(ctx context.Context, on stage) (tally, error) {
+	out := on.out
+	api, err := on.serve(reauthtest.Options{
 		AccessLifetime: lifetime, APILatency: 5 * time.Millisecond, RefreshLatency: 150 * time.Millisecond,
 	})
 	if err != nil {
@@ -97,7 +100,7 @@ func actRollover(ctx context.Context, _ int, out *page) (tally, error) {
 	to.earlyRefresh = early
 
 	out.act("ACT THREE", fmt.Sprintf("The rollover: tokens live %v, %d requests a second", lifetime, time.Second/between))
-	w := newWatch(base(), 50, refused)
+	w := newWatch(api.base(), 50, refused)
 	client, transport, err := connect(ctx, to, w)
 	if err != nil {
 		return tally{}, err

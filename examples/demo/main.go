@@ -103,7 +103,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if opts.url != "" {
 		err = visit(ctx, opts, out, stderr)
 	} else {
-		err = play(ctx, opts.n, out)
+		err = play(ctx, stage{opts.n, out, onLoopback})
 	}
 	if err != nil {
 		complain(stderr, err)
@@ -120,18 +120,18 @@ func complain(stderr io.Writer, err error) {
 }
 
 // play performs the three acts against the servers of this program.
-func play(ctx context.Context, n int, out *page) error {
-	out.title("reauth", "one refresh for all who need it")
+func play(ctx context.Context, on stage) error {
+	on.out.title("reauth", "one refresh for all who need it")
 	var total tally
-	for _, act := range []func(context.Context, int, *page) (tally, error){actStorm, actLate, actRollover} {
-		t, err := act(ctx, n, out)
+	for _, act := range []func(context.Context, stage) (tally, error){actStorm, actLate, actRollover} {
+		t, err := act(ctx, on)
 		if err != nil {
 			return err
 		}
 		total.add(t)
 	}
-	out.act("CURTAIN", "All three acts together")
-	out.sum(total)
+	on.out.act("CURTAIN", "All three acts together")
+	on.out.sum(total)
 	return total.verdict()
 }
 

@@ -15,23 +15,42 @@ import (
 // slowPath is answered only after letGo.
 const slowPath = "/report"
 
-// An embedded is an API and a token server on a port of this machine. Both speak
+// A stage is what an act is played on.
+type stage struct {
+	n      int // requests of the storm
+	out    *page
+	listen func() (net.Listener, dialer, error)
+}
+
+// A dialer connects to a listener.
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+// onLoopback listens on a port of this machine.
+func onLoopback() (net.Listener, dialer, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	return listener, new(net.Dialer).DialContext, err
+}
+
+// An embedded is an API and a token server at one address. Both speak
 // HTTP/2 without TLS, so that thousands of requests share a few connections.
 type embedded struct {
 	*reauthtest.Server
 	http    *http.Server
+	dial    dialer
 	arrived chan struct{} // closed when a request for slowPath has arrived
 	arrive  func()
 	gate    chan struct{}
 	letGo   func()
 }
 
-func serve(opts reauthtest.Options) (*embedded, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func (s stage) serve(opts reauthtest.Options) (*embedded, error) {
+	listener, dial, err := s.listen()
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen: %w", err)
 	}
-	e := &embedded{Server: reauthtest.New(opts), arrived: make(chan struct{}), gate: make(chan struct{})}
+	e := &embedded{
+		Server: reauthtest.New(opts), dial: dial, arrived: make(chan struct{}), gate: make(chan struct{}),
+	}
 	e.URL = "http://" + listener.Addr().String()
 	e.arrive = sync.OnceFunc(func() { close(e.arrived) })
 	e.letGo = sync.OnceFunc(func() { close(e.gate) })
@@ -77,8 +96,10 @@ func (e *embedded) close() {
 	_ = e.http.Close()
 }
 
-// base returns a transport that reaches an embedded.
-func base() *http.Transport { return &http.Transport{Protocols: protocols()} }
+// base returns a transport that reaches e.
+func (e *embedded) base() *http.Transport {
+	return &http.Transport{Protocols: protocols(), DialContext: e.dial}
+}
 
 func protocols() *http.Protocols {
 	p := new(http.Protocols)
