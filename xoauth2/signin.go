@@ -21,14 +21,15 @@ import (
 //
 // If the token server has refused the code, the error wraps reauth.ErrSignInRequired: begin
 // again. Any other error is a temporary one. None shows a secret. If the session could not
-// be stored, the token is lost, and the user signs in once more.
+// be stored, the token is lost, and the user signs in once more. No redirect to another
+// origin is followed.
 func SignIn(ctx context.Context, session interface {
 	SignIn(context.Context, reauth.Token) error
 }, cfg *oauth2.Config, code, verifier string, opts ...oauth2.AuthCodeOption) error {
 	if verifier != "" {
 		opts = append(opts, oauth2.VerifierOption(verifier))
 	}
-	tok, err := cfg.Exchange(ctx, code, opts...)
+	tok, err := cfg.Exchange(withClient(ctx), code, opts...)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return fmt.Errorf("xoauth2: sign-in: %w", context.Cause(ctx))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"testing"
 	"time"
@@ -70,6 +71,20 @@ func TestARefusedCodeMeansThatTheSignInBeginsAgain(t *testing.T) {
 	signedIn, err := tr.SignedIn(t.Context())
 	require.NoError(t, err)
 	assert.False(t, signedIn)
+}
+
+// It would take the code, the verifier and the client's secret along.
+func TestASignInFollowsNoRedirectToAnotherOrigin(t *testing.T) {
+	stranger := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it has come") }))
+	defer stranger.Close()
+	a := newAuthority(t)
+	cfg := a.config()
+	tr := a.transport(t, xoauth2.ClientCredentials(a.clientCredentials()))
+	for _, client := range []*http.Client{nil, {}, a.Client()} {
+		a.answer(answering(307, "", "Location", stranger.URL+"/token"))
+		ctx := context.WithValue(t.Context(), oauth2.HTTPClient, client)
+		assert.Error(t, xoauth2.SignIn(ctx, tr, cfg, "code", a.begin(t, cfg)))
+	}
 }
 
 func TestASignInThatFailsOtherwiseIsATemporaryFailure(t *testing.T) {
