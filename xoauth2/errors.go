@@ -3,11 +3,13 @@ package xoauth2
 import (
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -20,11 +22,11 @@ import (
 // with keys in them. So neither is kept.
 func failureOf(err error, secrets ...string) *reauth.RefreshError {
 	if from, ok := errors.AsType[*reauth.RefreshError](err); ok { // of a source that is a session
-		return &reauth.RefreshError{RetryAfter: from.RetryAfter, Err: errors.New(readable(from.Error(), secrets))}
+		return &reauth.RefreshError{RetryAfter: from.RetryAfter, Err: unanswered(err, readable(from.Error(), secrets))}
 	}
 	answer, ok := errors.AsType[*oauth2.RetrieveError](err)
 	if !ok {
-		out := &reauth.RefreshError{Err: errors.New(readable(err.Error(), secrets))}
+		out := &reauth.RefreshError{Err: unanswered(err, readable(err.Error(), secrets))}
 		if found := statusRE.FindStringSubmatch(err.Error()); found != nil {
 			out.StatusCode, _ = strconv.Atoi(found[1])
 		}
@@ -53,6 +55,31 @@ func failureOf(err error, secrets ...string) *reauth.RefreshError {
 	}
 	return out
 }
+
+// unanswered returns an error with that text. Of the chain of err it keeps what tells a
+// request without an answer from other failures: that it is a net.Error, and a timeout.
+func unanswered(err error, text string) error {
+	late, _ := errors.AsType[interface {
+		error
+		Timeout() bool
+	}](err)
+	isLate := late != nil && late.Timeout()
+	failed, ok := errors.AsType[net.Error](err)
+	if _, ofSystem := failed.(syscall.Errno); isLate || ok && !ofSystem { // such as that of a file
+		return silence{text, isLate}
+	}
+	return errors.New(text)
+}
+
+// A silence is a net.Error that shows nothing but its text.
+type silence struct {
+	text    string
+	timeout bool
+}
+
+func (s silence) Error() string { return s.text }
+func (s silence) Timeout() bool { return s.timeout }
+func (silence) Temporary() bool { return false }
 
 // saysSo reports whether a status goes with an error code that can be believed. 408, 425,
 // 429 and 5xx mean that the server can't answer now, whatever they say.

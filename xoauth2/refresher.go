@@ -65,7 +65,8 @@ func ClientCredentials(cfg *clientcredentials.Config) reauth.Refresher {
 // A refresh token that comes with a token is dropped, because it is the source's own. No
 // error is final: what ails the credentials of a program ends when somebody replaces them,
 // and not with a sign-in. Errors have the status and the error code of the token server, and
-// nothing else of its answer.
+// nothing else of its answer. Those of a request without an answer are a net.Error, but not
+// of package oauth2/jwt, which drops it.
 func Source(fn func(context.Context) (oauth2.TokenSource, error)) reauth.Refresher {
 	return sourceRefresher(fn)
 }
@@ -83,7 +84,11 @@ func (fn sourceRefresher) Refresh(ctx context.Context, _ reauth.Token) (reauth.T
 		tok, err = src.Token()
 	}
 	if err != nil {
-		return reauth.Token{}, failureOf(err)
+		failure := failureOf(err)
+		if end, ok := ctx.Deadline(); ok && failure.StatusCode == 0 && !time.Now().Before(end) {
+			failure.Err = silence{failure.Err.Error(), true} // package oauth2/jwt doesn't wrap what tells
+		}
+		return reauth.Token{}, failure
 	}
 	out := FromToken(tok)
 	out.RefreshToken = ""

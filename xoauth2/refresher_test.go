@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -140,13 +144,35 @@ func TestATokenServerThatHangsIsGivenUp(t *testing.T) {
 			defer close(release)
 			tr := a.transport(t, xoauth2.Source(tc.source), func(c *reauth.Config) { c.RefreshTimeout = 200 * time.Millisecond })
 			_, err := a.get(t, tr)
-			_, ok := errors.AsType[*reauth.RefreshError](err)
+			failure, ok := errors.AsType[*reauth.RefreshError](err)
 			require.True(t, ok, "%v", err)
 			assert.NotErrorIs(t, err, context.DeadlineExceeded)
+			silent, ok := errors.AsType[net.Error](failure)
+			assert.True(t, ok && silent.Timeout(), "%v", err)
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
 			require.NoError(t, tr.Wait(ctx), "its request has not ended, and no other refresh can start")
 		})
+	}
+}
+
+func TestARequestWithoutAnAnswerIsANetError(t *testing.T) {
+	a := newAuthority(t)
+	a.answer(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	_, err := xoauth2.ClientCredentials(a.clientCredentials()).Refresh(t.Context(), reauth.Token{})
+	silent, ok := errors.AsType[net.Error](err)
+	require.True(t, ok, "%v", err)
+	assert.False(t, silent.Timeout())
+	_, leaks := errors.AsType[*url.Error](err)
+	assert.False(t, leaks, "it has the URL")
+
+	for name, fails := range map[string]func() error{
+		"a key file that is absent": func() error { _, err := os.ReadFile(filepath.Join(t.TempDir(), "key.json")); return err },
+		"an answer":                 func() error { return &oauth2.RetrieveError{Response: &http.Response{StatusCode: 500}} },
+	} {
+		_, err := xoauth2.Source(func(context.Context) (oauth2.TokenSource, error) { return nil, fails() }).Refresh(t.Context(), reauth.Token{})
+		_, ok := errors.AsType[net.Error](err)
+		assert.False(t, ok, name)
 	}
 }
 
