@@ -20,7 +20,8 @@ type Event struct {
 	// Took is a duration, for events that end something: of the refresh for EventRefreshed
 	// and EventRefreshFailed, from the refusal to the second response for EventReplayed,
 	// of the wait for EventWaited and EventLocked, and since the save first failed for
-	// EventSavedLate.
+	// EventSavedLate. Of an EventRefreshFailed it is 0 exactly if the refresher was not
+	// called.
 	Took time.Duration
 }
 

@@ -132,8 +132,9 @@ func (f *flight) end(o *outcome) {
 	events := append(f.late, o.events...)
 	f.late = nil
 	for _, e := range events {
-		// Don't report a sign-out that a newer sign-in has superseded.
-		if e.Kind != EventSignInRequired || !f.isPast() {
+		// Don't report a sign-out or a pending save that a newer sign-in or sign-out has
+		// superseded.
+		if e.Kind != EventSignInRequired && e.Kind != EventSaveFailed || !f.isPast() {
 			f.emit(e)
 		}
 	}
@@ -217,6 +218,10 @@ func (f *flight) leave() {
 		s.release(lease)
 	}
 }
+
+// took is the time since the refresher was called. It is not 0, which would mean that it was
+// not: a clock can be coarse.
+func (f *flight) took() time.Duration { return max(time.Since(f.asked), 1) }
 
 func (f *flight) emit(e Event) { f.session.owner.emit(f.ctx, f.session.name, e) }
 
@@ -315,7 +320,7 @@ func (f *flight) failure(cause error) *outcome {
 			if !f.told {
 				e := Event{Kind: EventRefreshFailed, Err: err}
 				if !f.asked.IsZero() {
-					e.Took = time.Since(f.asked)
+					e.Took = f.took()
 				}
 				o.events = append(o.events, e)
 			}
@@ -335,7 +340,7 @@ func (f *flight) refusal(l *lease, from, stored Token, ok bool, cause error) *ou
 	err := refreshError(s.name, cause, f.secrets...)
 	o := &outcome{landing: landing{err: err}}
 	if !f.asked.IsZero() { // otherwise it has been reported before
-		o.events = []Event{{Kind: EventRefreshFailed, Err: err, Took: time.Since(f.asked)}}
+		o.events = []Event{{Kind: EventRefreshFailed, Err: err, Took: f.took()}}
 	}
 
 	signedOutElsewhere := from.isZero() // which counts at once

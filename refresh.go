@@ -247,7 +247,7 @@ func (f *flight) glance(cur *generation) *outcome {
 func (f *flight) notUpdated(err error) *outcome {
 	o := &outcome{landing: landing{again: true, fault: harmless(err, f.secrets)}}
 	if !f.asked.IsZero() {
-		o.events = []Event{{Kind: EventRefreshFailed, Err: refreshError(f.session.name, err, f.secrets...), Took: time.Since(f.asked)}}
+		o.events = []Event{{Kind: EventRefreshFailed, Err: refreshError(f.session.name, err, f.secrets...), Took: f.took()}}
 	}
 	return o
 }

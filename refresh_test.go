@@ -847,6 +847,34 @@ func TestEventsTellHowLongItTook(t *testing.T) {
 	})
 }
 
+// No time passes here. On a clock that is coarse, little does.
+func TestARefreshThatFailedTookNoTimeOnlyIfItsRefresherWasNotAsked(t *testing.T) {
+	update := func(t *testing.T, w *testworld.World) error {
+		_, err := w.Transport.Update(t.Context(), func(context.Context, reauth.Token) (reauth.Token, error) { return reauth.Token{}, testworld.ErrFault })
+		return err
+	}
+	get := func(t *testing.T, w *testworld.World) error { _, err := w.Get(t.Context()); return err }
+	for name, tc := range map[string]struct {
+		fails func(*testworld.World)
+		call  func(*testing.T, *testworld.World) error
+		asked bool
+	}{
+		"for now":  {func(w *testworld.World) { w.Answer(testworld.Failing(testworld.ErrFault)) }, get, true},
+		"for good": {func(w *testworld.World) { w.Answer(testworld.Failing(testworld.ErrFinal)) }, get, true},
+		"Update":   {func(*testworld.World) {}, update, true},
+		"the lock": {func(w *testworld.World) { w.Store.Fail("Lock") }, get, false},
+	} {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			signedInAndRefused(t, w)
+			tc.fails(w)
+			require.Error(t, tc.call(t, w))
+			failed := w.Events.Of(reauth.EventRefreshFailed)
+			require.Len(t, failed, 1)
+			assert.Equal(t, tc.asked, failed[0].Took != 0)
+		})
+	}
+}
+
 func TestAStoreThatDoesNotLockReportsNoLock(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)

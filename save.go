@@ -47,7 +47,7 @@ func (f *flight) adoption(tok Token, kind EventKind) *outcome {
 // stored is what the store held.
 func (f *flight) keepNew(l *lease, stored, from, tok Token) *outcome {
 	s := f.session
-	took := time.Since(f.asked)
+	took := f.took()
 	g := s.newGeneration(tok, f.asked, true)
 	g.claimed = f.claims != ""
 	if from.isZero() && f.update == nil {

@@ -214,6 +214,27 @@ func TestASignInIsNotFollowedByTheNewsThatOneIsRequired(t *testing.T) {
 	})
 }
 
+// Who counts what is pending would count this one for ever.
+func TestASignInOrSignOutIsNotFollowedByTheNewsOfAPendingSave(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *testworld.World){
+		"sign-in":  func(t *testing.T, w *testworld.World) { w.SignIn(t) },
+		"sign-out": func(t *testing.T, w *testworld.World) { assert.NoError(t, w.Transport.SignOut(t.Context())) },
+	} {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			signedInAndRefused(t, w)
+			w.Store.Fail("Save")
+			w.Events.OnKind(reauth.EventRefreshed, func(context.Context) {
+				w.Store.On(nil)
+				end(t, w)
+			})
+			_, _ = w.Get(t.Context())
+			w.Wait(t)
+			assert.Equal(t, 1, w.Events.Count(reauth.EventRefreshed))
+			assert.Zero(t, w.Events.Count(reauth.EventSaveFailed), "%v", w.Events.Kinds())
+		})
+	}
+}
+
 func TestNoRequestGoesOutWithATokenThatWasSignedOutMeanwhile(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Events.OnKind(reauth.EventRefreshed, func(context.Context) { time.Sleep(time.Second) })

@@ -633,9 +633,23 @@ var mutants = []mutant{
 	{
 		name:   "P6 the news that a sign-in is required follows a sign-in",
 		file:   "flight.go",
-		line:   "if e.Kind != EventSignInRequired || !f.isPast() {",
-		broken: "if true {",
+		line:   "if e.Kind != EventSignInRequired && e.Kind != EventSaveFailed || !f.isPast() {",
+		broken: "if e.Kind != EventSaveFailed || !f.isPast() {",
 		tests:  "ASignInIsNotFollowed",
+	},
+	{
+		name:   "the news of a pending save follows a sign-out",
+		file:   "flight.go",
+		line:   "if e.Kind != EventSignInRequired && e.Kind != EventSaveFailed || !f.isPast() {",
+		broken: "if e.Kind != EventSignInRequired || !f.isPast() {",
+		tests:  "IsNotFollowedByTheNews",
+	},
+	{
+		name:   "a refresh that fails at once looks as if nobody was asked",
+		file:   "flight.go",
+		line:   "return max(time.Since(f.asked), 1)",
+		broken: "return time.Since(f.asked)",
+		tests:  "TookNoTimeOnlyIf",
 	},
 	{
 		name:   "P6 a final answer does not give up the current token",
