@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"syscall"
 
 	"github.com/reauth-go/reauth"
 )
@@ -43,8 +44,11 @@ func errorType(err error) string {
 	if e, ok := errors.AsType[timeout](err); ok && e.Timeout() {
 		return timedOut
 	}
-	if _, ok := errors.AsType[net.Error](err); ok {
-		return noResponse
+	if e, ok := errors.AsType[net.Error](err); ok {
+		// That of a file has the methods too.
+		if _, ofSystem := e.(syscall.Errno); !ofSystem {
+			return noResponse
+		}
 	}
 	if errors.Is(err, reauth.ErrSignInRequired) {
 		return "sign_in_required"

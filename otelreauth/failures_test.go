@@ -1,10 +1,12 @@
 package otelreauth_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
 	"net/http"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -47,7 +49,8 @@ func TestFailuresAreToldApart(t *testing.T) {
 	refresher := func(f func(context.Context) (reauth.Token, error)) reauth.Refresher {
 		return reauth.RefresherFunc(func(ctx context.Context, _ reauth.Token) (reauth.Token, error) { return f(ctx) })
 	}
-	for want, in := range map[string]struct {
+	for name, in := range map[string]struct {
+		want      string // if not the name
 		failure   *reauthtest.Failure
 		refresher reauth.Refresher
 		away      bool
@@ -62,8 +65,10 @@ func TestFailuresAreToldApart(t *testing.T) {
 		"sign_in_required": {refresher: refresher(func(context.Context) (reauth.Token, error) { return reauth.Token{}, reauth.ErrSignInRequired })},
 		"_OTHER":           {refresher: refresher(func(context.Context) (reauth.Token, error) { panic("with a secret") }), inSpan: "panic"},
 		"not_asked":        {away: true, inSpan: "none"},
+		"no file":          {want: "_OTHER", refresher: reauth.TokenFile(filepath.Join(t.TempDir(), "token"))},
 	} {
-		t.Run(want, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
+			want := cmp.Or(in.want, name)
 			tel, server := newTelemetry(t), reauthtest.NewServer(t, reauthtest.Options{})
 			store := &fullStore{}
 			tr := tel.transport(server, reauth.Config{Refresher: in.refresher, Store: store, RefreshTimeout: time.Second})
