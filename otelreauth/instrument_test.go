@@ -135,6 +135,22 @@ func TestATokenBesideAnErrorIsPassedOn(t *testing.T) {
 	assert.Contains(t, attributesOf(tel.span("reauth.refresh").Attributes()), "error.type=_OTHER")
 }
 
+func TestAConfigThatIsInstrumentedAlreadyIsAnError(t *testing.T) {
+	tel := newTelemetry(t)
+	for _, r := range []reauth.Refresher{&whole{}, reauth.RefresherFunc(nil)} {
+		_, err := otelreauth.Instrument(tel.instrument(reauth.Config{Refresher: r}))
+		assert.EqualError(t, err, "otelreauth: the Config is instrumented already")
+	}
+}
+
+func TestANilProviderIsTheGlobalOne(t *testing.T) {
+	cfg, err := otelreauth.Instrument(reauth.Config{Refresher: &whole{}}, otelreauth.WithMeterProvider(nil), otelreauth.WithTracerProvider(nil))
+	require.NoError(t, err)
+	cfg.OnEvent(t.Context(), reauth.Event{Kind: reauth.EventAdopted})
+	_, err = cfg.Refresher.Refresh(t.Context(), reauth.Token{})
+	require.NoError(t, err)
+}
+
 // Without an SDK, OpenTelemetry's API does nothing.
 func TestTheGlobalProvidersAreTheDefault(t *testing.T) {
 	cfg, err := otelreauth.Instrument(reauth.Config{Refresher: &whole{}, Origins: []string{"https://a.test"}})

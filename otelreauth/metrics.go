@@ -166,13 +166,13 @@ func (m *metrics) trackPending(ctx context.Context, e reauth.Event, with func(..
 	switch e.Kind {
 	case reauth.EventSaveFailed:
 		if !pending {
-			m.pending[e.Session] = struct{}{}
 			m.pendingSaves.Add(ctx, 1, with())
+			m.pending[e.Session] = struct{}{}
 		}
 	case reauth.EventSavedLate, reauth.EventRefreshed, reauth.EventAdopted, reauth.EventSignedIn, reauth.EventSignedOut, reauth.EventSignInRequired:
 		if pending {
-			delete(m.pending, e.Session)
 			m.pendingSaves.Add(ctx, -1, with())
+			delete(m.pending, e.Session)
 		}
 	}
 }

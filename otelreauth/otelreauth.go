@@ -50,6 +50,7 @@ package otelreauth
 
 import (
 	"context"
+	"errors"
 	"reflect"
 
 	"go.opentelemetry.io/otel"
@@ -69,8 +70,16 @@ const scope = "github.com/reauth-go/reauth/otelreauth"
 // is one and cfg names no other.
 //
 // Call it once for each Transport, and after the providers are set, if they are the global
-// ones. The error is that of a MeterProvider that can't make an instrument.
+// ones. The error is that of a MeterProvider that can't make an instrument, or says that cfg
+// is instrumented already, so that everything would count twice.
+//
+// A panic of a meter, a tracer, a span processor or the function of an option reaches neither
+// a request nor a refresh. [otel.Handle] is told of it, without its value.
 func Instrument(cfg reauth.Config, opts ...Option) (reauth.Config, error) {
+	switch cfg.Refresher.(type) {
+	case *refresher, *revoker:
+		return reauth.Config{}, errors.New("otelreauth: the Config is instrumented already")
+	}
 	set := settings{meters: otel.GetMeterProvider(), tracers: otel.GetTracerProvider()}
 	for _, opt := range opts {
 		opt(&set)
@@ -83,8 +92,8 @@ func Instrument(cfg reauth.Config, opts ...Option) (reauth.Config, error) {
 
 	next := cfg.OnEvent
 	cfg.OnEvent = func(ctx context.Context, e reauth.Event) {
-		m.count(ctx, e)
-		s.mark(ctx, e)
+		contained(func() { m.count(ctx, e) })
+		contained(func() { s.mark(ctx, e) })
 		if next != nil {
 			next(ctx, e)
 		}
@@ -113,15 +122,25 @@ type settings struct {
 	ofMetrics, ofSpans func(session string) []attribute.KeyValue
 }
 
-// WithMeterProvider sets the provider of the metrics, in place of the global one.
+// WithMeterProvider sets the provider of the metrics, in place of the global one. If p is nil
+// that stays.
 func WithMeterProvider(p metric.MeterProvider) Option {
-	return func(s *settings) { s.meters = p }
+	return func(s *settings) {
+		if p != nil {
+			s.meters = p
+		}
+	}
 }
 
 // WithTracerProvider sets the provider of the spans of refreshes, in place of the global one.
-// Events go to the span that the context of the request has, whatever its provider.
+// If p is nil that stays. Events go to the span that the context of the request has, whatever
+// its provider.
 func WithTracerProvider(p trace.TracerProvider) Option {
-	return func(s *settings) { s.tracers = p }
+	return func(s *settings) {
+		if p != nil {
+			s.tracers = p
+		}
+	}
 }
 
 // WithMetricAttributes adds to each measurement what f returns for the name of the session,
@@ -154,6 +173,17 @@ func attributesOf(f func(string) []attribute.KeyValue, session string, more ...a
 		}
 	}
 	return append(all, more...)
+}
+
+// contained calls what reports. A panic of that must not cost a token that has just been
+// brought. Its value may hold a secret.
+func contained(report func()) {
+	defer func() {
+		if recover() != nil {
+			otel.Handle(errors.New("otelreauth: a meter, a tracer or the function of an option panicked"))
+		}
+	}()
+	report()
 }
 
 func isNilPointer(v any) bool {

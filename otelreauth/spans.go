@@ -7,6 +7,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/reauth-go/reauth"
 )
@@ -37,17 +38,31 @@ func (s *spans) mark(ctx context.Context, e reauth.Event) {
 }
 
 // start starts the span of a refresh that the request with ctx has caused.
-func (s *spans) start(ctx context.Context) (context.Context, trace.Span) {
-	caller := trace.SpanFromContext(ctx)
-	ctx, span := s.tracer.Start(ctx, "reauth.refresh",
-		trace.WithNewRoot(),
-		trace.WithLinks(trace.LinkFromContext(ctx)), // the SDK drops the link if there is no span
-		trace.WithSpanKind(trace.SpanKindInternal),
-		trace.WithAttributes(attributesOf(s.attributes, reauth.SessionFromContext(ctx), triggerOf(ctx))...))
-	if own := span.SpanContext(); own.IsValid() && !own.Equal(caller.SpanContext()) {
-		caller.AddLink(trace.Link{SpanContext: own})
-	}
-	return ctx, span
+func (s *spans) start(ctx context.Context) (below context.Context, span trace.Span) {
+	below, span = ctx, noop.Span{}
+	contained(func() {
+		caller := trace.SpanFromContext(ctx)
+		below, span = s.tracer.Start(ctx, "reauth.refresh",
+			trace.WithNewRoot(),
+			trace.WithLinks(trace.LinkFromContext(ctx)), // the SDK drops the link if there is no span
+			trace.WithSpanKind(trace.SpanKindInternal),
+			trace.WithAttributes(attributesOf(s.attributes, reauth.SessionFromContext(ctx), triggerOf(ctx))...))
+		if own := span.SpanContext(); own.IsValid() && !own.Equal(caller.SpanContext()) {
+			caller.AddLink(trace.Link{SpanContext: own})
+		}
+	})
+	return below, span
+}
+
+// end ends the span of a refresh. kind is its error.type, or empty.
+func end(span trace.Span, kind string) {
+	contained(func() {
+		if kind != "" {
+			span.SetAttributes(semconv.ErrorTypeKey.String(kind))
+			span.SetStatus(codes.Error, "")
+		}
+		span.End()
+	})
 }
 
 // A refresher puts a span around each call of another. It has the optional methods of a
@@ -63,13 +78,7 @@ func (r *refresher) Refresh(ctx context.Context, old reauth.Token) (tok reauth.T
 	kind := panicked
 	// End is not deferred itself: it would record the value of a panic, which may hold a
 	// secret.
-	defer func() {
-		if kind != "" {
-			span.SetAttributes(semconv.ErrorTypeKey.String(kind))
-			span.SetStatus(codes.Error, "")
-		}
-		span.End()
-	}()
+	defer func() { end(span, kind) }()
 	tok, err = r.Refresher.Refresh(ctx, old)
 	if kind = ""; err != nil {
 		kind = errorType(err)
