@@ -65,8 +65,11 @@ func (f *flight) keepNew(l *lease, stored, from, tok Token) *outcome {
 		}
 		was := *st
 		st.renew(g, early)
-		if f.update != nil {
+		switch {
+		case f.update != nil:
 			st.keeps(g, from, &was)
+		case early: // a look ahead that found nothing new, as TokenFile takes each minute
+			st.ages(g, &was)
 		}
 		if !early && f.update == nil && tok.same(from) && !from.renewedBy(tok) {
 			// A refresh that brings what was refused has not helped.

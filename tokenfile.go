@@ -27,7 +27,8 @@ const tokenFilePeriod = time.Minute
 //
 // It may be a symbolic link that is replaced. White space around the token and a byte order
 // mark are left out. A file that is absent or empty is read again for up to 80
-// milliseconds, since many writers don't replace it in one step.
+// milliseconds, since many writers don't replace it in one step. A token that is half written
+// passes for one: the API refuses it, and the file is read again after Config.RefreshPause.
 //
 // It is a temporary failure if the file stays absent or empty, can't be read, is larger than
 // one MiB, is no regular file, or holds something else, such as a private key or JSON.

@@ -116,6 +116,27 @@ func TestATokenFileIsLookedAtEachMinute(t *testing.T) {
 	}
 }
 
+// A look that finds the same token does not make it new, so that a refusal right after it is
+// not taken to be about permission.
+func TestATokenFileIsReadWhenItsTokenIsRefusedRightAfterALook(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	var good atomic.Value
+	good.Store("one")
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		write(t, path, "one")
+		w.MustGet(t, http.StatusOK)
+		time.Sleep(time.Minute + 15*time.Second)
+		w.MustGet(t, http.StatusOK) // which starts the look
+		w.Wait(t)
+		require.Equal(t, 2, w.Events.Count(reauth.EventRefreshed))
+		good.Store("two")
+		write(t, path, "two")
+		time.Sleep(time.Second)
+		testworld.AssertAllOK(t, w.Storm(t.Context(), 20))
+		assert.Equal(t, 3, w.Events.Count(reauth.EventRefreshed))
+	}, fromFile(path, func() string { return good.Load().(string) }))
+}
+
 // An API that refuses the very token that the file holds: a cluster that does not know it
 // any more, or an endpoint that answers 401 for want of permission.
 func TestATokenFileThatStillHoldsTheRefusedTokenCausesNoStorm(t *testing.T) {

@@ -3501,8 +3501,15 @@ var mutants = []mutant{
 	{
 		name:   "adopt: an access token that another process has left counts as new",
 		file:   "save.go",
-		line:   "\t\t\tst.ages(g, &was)\n",
-		broken: "\t\t\t_ = was\n",
+		line:   "\t\t\tst.ages(g, &was)\n\t\t}\n\t}}\n",
+		broken: "\t\t\t_ = was\n\t\t}\n\t}}\n",
 		tests:  "ThatAnotherProcessHasLeft",
+	},
+	{
+		name:   "a look at a token file makes the token new that it held before",
+		file:   "save.go",
+		line:   "\t\tcase early: // a look ahead that found nothing new, as TokenFile takes each minute\n",
+		broken: "\t\tcase false:\n",
+		tests:  "RefusedRightAfterALook",
 	},
 }
