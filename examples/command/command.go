@@ -25,6 +25,10 @@ type command struct {
 	args []string
 	pass []string  // variables of the environment that it gets besides those in environment
 	log  io.Writer // for its standard error; nil: nobody sees that, because it may show a token
+
+	// When it is done the program is ended too. A refresh goes on after the request that
+	// caused it. If not set, only the end of the refresh ends the program.
+	until context.Context
 }
 
 const (
@@ -45,6 +49,12 @@ func (c *command) Validate() error {
 
 // Refresh implements reauth.Refresher.
 func (c *command) Refresh(ctx context.Context, _ reauth.Token) (reauth.Token, error) {
+	if c.until != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(c.until, cancel)()
+	}
 	cmd := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
 	cmd.Env = c.environment()
 	cmd.WaitDelay = waitDelay

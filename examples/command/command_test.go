@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -136,6 +137,22 @@ func TestAProgramThatHangsIsKilledWithAllThatItHasStarted(t *testing.T) {
 	}
 }
 
+// The program has a process group of its own, so that a terminal does not interrupt it.
+func TestAProgramThatHangsEndsWithThisOne(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a process can't be interrupted there")
+	}
+	address, connected := programs(t)
+	this := exec.CommandContext(soon(t, time.Minute), self(t), "main", "-url", "http://127.0.0.1:9/", "-timeout", "10m", self(t), "fake", "hang with a child", address)
+	require.NoError(t, this.Start())
+	conns := []net.Conn{connected(), connected()}
+	require.NoError(t, this.Process.Signal(os.Interrupt))
+	assert.Error(t, this.Wait())
+	for _, conn := range conns {
+		assertEnded(t, conn)
+	}
+}
+
 // golang/go#23019: what a program leaves behind, such as an agent, has its output open.
 func TestAProgramThatLeavesAnotherBehindIsNotWaitedFor(t *testing.T) {
 	address, connected := programs(t)
@@ -149,8 +166,9 @@ func TestAProgramThatLeavesAnotherBehindIsNotWaitedFor(t *testing.T) {
 func TestAProgramThatFailsIsNotRunForEachRequest(t *testing.T) {
 	s := reauthtest.NewServer(t, reauthtest.Options{})
 	file := filepath.Join(t.TempDir(), "token") // which is not there
-	client, err := newClient(faking(t, "from", file), s.URL, time.Minute)
+	transport, err := newTransport(faking(t, "from", file), s.URL, time.Minute)
 	require.NoError(t, err)
+	client := &http.Client{Transport: transport}
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
@@ -169,8 +187,9 @@ func TestRequestsThatAreRefusedAtOnceShareOneRun(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
 	signIn := func() { require.NoError(t, os.WriteFile(file, []byte(s.SignIn("ann").AccessToken), 0o600)) }
 	signIn()
-	client, err := newClient(faking(t, "from", file), s.URL, time.Minute)
+	transport, err := newTransport(faking(t, "from", file), s.URL, time.Minute)
 	require.NoError(t, err)
+	client := &http.Client{Transport: transport}
 	for range 2 {
 		var wg sync.WaitGroup
 		for range 50 {

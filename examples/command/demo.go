@@ -40,10 +40,12 @@ func demo(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	client, err := newClient(&command{args: []string{self, printToken, tokens.URL + "/print"}}, tokens.APIURL("/me"), 30*time.Second)
+	transport, err := newTransport(&command{args: []string{self, printToken, tokens.URL + "/print"}, until: ctx}, tokens.APIURL("/me"), 30*time.Second)
 	if err != nil {
 		return err
 	}
+	defer func() { _ = transport.Wait(context.Background()) }()
+	client := &http.Client{Transport: transport}
 	answered := 0
 	for range 3 {
 		status, err := get(ctx, client, tokens.APIURL("/me"), io.Discard)

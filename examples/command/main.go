@@ -50,24 +50,25 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if *target == "" && flags.NArg() == 0 {
 		return demo(ctx, out)
 	}
-	c := &command{args: flags.Args(), pass: strings.FieldsFunc(*env, func(r rune) bool { return r == ',' })}
+	c := &command{args: flags.Args(), pass: strings.FieldsFunc(*env, func(r rune) bool { return r == ',' }), until: ctx}
 	if *verbose {
 		c.log = os.Stderr
 	}
-	client, err := newClient(c, *target, *timeout)
+	transport, err := newTransport(c, *target, *timeout)
 	if err != nil {
 		return err
 	}
-	status, err := get(ctx, client, *target, out)
+	status, err := get(ctx, &http.Client{Transport: transport}, *target, out)
+	_ = transport.Wait(context.Background()) // Ctrl-C reaches this program alone: the other has to be ended
 	if err == nil && status >= 400 {
 		err = fmt.Errorf("the API answered %d", status)
 	}
 	return err
 }
 
-// newClient returns a client for the origin of target. It needs no sign-in: the program that
-// c runs is signed in.
-func newClient(c *command, target string, timeout time.Duration) (*http.Client, error) {
+// newTransport returns a Transport for the origin of target. It needs no sign-in: the program
+// that c runs is signed in.
+func newTransport(c *command, target string, timeout time.Duration) (*reauth.Transport, error) {
 	u, err := url.Parse(target)
 	if err != nil {
 		return nil, err
@@ -75,13 +76,9 @@ func newClient(c *command, target string, timeout time.Duration) (*http.Client, 
 	if timeout <= 0 {
 		return nil, errors.New("-timeout must be more than 0")
 	}
-	transport, err := reauth.New(reauth.Config{
+	return reauth.New(reauth.Config{
 		Refresher: c, Origins: []string{u.Scheme + "://" + u.Host}, RefreshTimeout: timeout,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &http.Client{Transport: transport}, nil
 }
 
 // get copies an answer to out.

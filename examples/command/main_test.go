@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 		if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil {
 			os.Exit(1)
 		}
+	case len(os.Args) > 1 && os.Args[1] == "main":
+		os.Args = append(os.Args[:1], os.Args[2:]...)
+		main()
 	case len(os.Args) > 2 && os.Args[1] == "fake":
 		os.Exit(fake(os.Args[2], os.Args[3:]))
 	default:
