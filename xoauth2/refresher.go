@@ -45,7 +45,10 @@ func Refresher(cfg *oauth2.Config) (*oauth.Refresher, error) {
 // ClientCredentials returns a Refresher for the program itself, with the client credentials
 // grant of RFC 6749 section 4.4. It is [Source] of cfg's own sources. No SignIn is needed.
 func ClientCredentials(cfg *clientcredentials.Config) reauth.Refresher {
-	return Source(func(ctx context.Context) (oauth2.TokenSource, error) { return cfg.TokenSource(ctx), nil })
+	return &sourceRefresher{
+		source:  func(ctx context.Context) (oauth2.TokenSource, error) { return cfg.TokenSource(ctx), nil },
+		secrets: func() []string { return []string{cfg.ClientSecret} },
+	}
 }
 
 // Source returns a Refresher that calls fn for each refresh and takes one token from the
@@ -68,14 +71,17 @@ func ClientCredentials(cfg *clientcredentials.Config) reauth.Refresher {
 // nothing else of its answer. Those of a request without an answer are a net.Error, but not
 // of package oauth2/jwt, which drops it.
 func Source(fn func(context.Context) (oauth2.TokenSource, error)) reauth.Refresher {
-	return sourceRefresher(fn)
+	return &sourceRefresher{source: fn, secrets: func() []string { return nil }}
 }
 
-type sourceRefresher func(context.Context) (oauth2.TokenSource, error)
+type sourceRefresher struct {
+	source  func(context.Context) (oauth2.TokenSource, error)
+	secrets func() []string // that an error code may repeat
+}
 
-func (fn sourceRefresher) Refresh(ctx context.Context, _ reauth.Token) (reauth.Token, error) {
+func (r *sourceRefresher) Refresh(ctx context.Context, _ reauth.Token) (reauth.Token, error) {
 	ctx = withClient(ctx)
-	src, err := fn(ctx)
+	src, err := r.source(ctx)
 	if err == nil && src == nil {
 		err = errors.New("the function of Source returned neither a source nor an error")
 	}
@@ -84,7 +90,7 @@ func (fn sourceRefresher) Refresh(ctx context.Context, _ reauth.Token) (reauth.T
 		tok, err = src.Token()
 	}
 	if err != nil {
-		failure := failureOf(err)
+		failure := failureOf(err, r.secrets()...)
 		if end, ok := ctx.Deadline(); ok && failure.StatusCode == 0 && !time.Now().Before(end) {
 			failure.Err = silence{failure.Err.Error(), true} // package oauth2/jwt doesn't wrap what tells
 		}
@@ -96,8 +102,8 @@ func (fn sourceRefresher) Refresh(ctx context.Context, _ reauth.Token) (reauth.T
 }
 
 // Validate is called by reauth.New.
-func (fn sourceRefresher) Validate() error {
-	if fn == nil {
+func (r *sourceRefresher) Validate() error {
+	if r.source == nil {
 		return errors.New("xoauth2: the function of Source is required")
 	}
 	return nil

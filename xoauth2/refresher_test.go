@@ -247,6 +247,16 @@ func TestNoErrorOfASourceIsFinalOrShowsASecret(t *testing.T) {
 	}
 }
 
+func TestTheErrorCodeOfClientCredentialsDoesNotRepeatTheSecret(t *testing.T) {
+	a := newAuthority(t)
+	a.answer(answering(401, `{"error":"no client id:client-SECRET"}`))
+	_, err := xoauth2.ClientCredentials(a.clientCredentials()).Refresh(t.Context(), reauth.Token{})
+	failure, ok := errors.AsType[*reauth.RefreshError](err)
+	require.True(t, ok, "%v", err)
+	assert.Equal(t, 401, failure.StatusCode)
+	assert.NotContains(t, failure.Code+err.Error(), "SECRET")
+}
+
 // What packages of x/oauth2 say, with an answer or a URL in it (googleapis/google-api-go-client#548).
 func TestErrorsOfASourceAreReadableAndShowNoAnswerAndNoQuery(t *testing.T) {
 	for text, want := range map[string]string{
