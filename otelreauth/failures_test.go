@@ -71,7 +71,11 @@ func TestFailuresAreToldApart(t *testing.T) {
 			want := cmp.Or(in.want, name)
 			tel, server := newTelemetry(t), reauthtest.NewServer(t, reauthtest.Options{})
 			store := &fullStore{}
-			tr := tel.transport(server, reauth.Config{Refresher: in.refresher, Store: store, RefreshTimeout: time.Second})
+			timeout := time.Minute
+			if want == "timeout" {
+				timeout = time.Second
+			}
+			tr := tel.transport(server, reauth.Config{Refresher: in.refresher, Store: store, RefreshTimeout: timeout})
 			signIn(t, tr, server)
 			server.ExpireAccess()
 			if in.failure != nil {
