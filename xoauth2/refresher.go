@@ -112,10 +112,7 @@ func (r *sourceRefresher) Validate() error {
 // withClient returns ctx with an http.Client whose requests end with ctx and have its
 // values. Package oauth2/jwt, for one, sends requests without a context.
 func withClient(ctx context.Context) context.Context {
-	client := *http.DefaultClient
-	if c, ok := ctx.Value(oauth2.HTTPClient).(*http.Client); ok && c != nil {
-		client = *c
-	}
+	client := clientOf(ctx)
 	base := client.Transport
 	if base == nil {
 		base = http.DefaultTransport
@@ -127,10 +124,20 @@ func withClient(ctx context.Context) context.Context {
 			client.Timeout = left
 		}
 	}
+	return context.WithValue(ctx, oauth2.HTTPClient, &client)
+}
+
+// clientOf returns a copy of the http.Client of ctx, or of the default one, that follows no
+// redirect to another origin, unless it has a CheckRedirect of its own.
+func clientOf(ctx context.Context) http.Client {
+	client := *http.DefaultClient
+	if c, ok := ctx.Value(oauth2.HTTPClient).(*http.Client); ok && c != nil {
+		client = *c
+	}
 	if client.CheckRedirect == nil {
 		client.CheckRedirect = withinOrigin
 	}
-	return context.WithValue(ctx, oauth2.HTTPClient, &client)
+	return client
 }
 
 // valued gives requests the values of a context. By these a reauth.Transport below knows

@@ -29,7 +29,8 @@ func SignIn(ctx context.Context, session interface {
 	if verifier != "" {
 		opts = append(opts, oauth2.VerifierOption(verifier))
 	}
-	tok, err := cfg.Exchange(withClient(ctx), code, opts...)
+	client := clientOf(ctx)
+	tok, err := cfg.Exchange(context.WithValue(ctx, oauth2.HTTPClient, &client), code, opts...)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return fmt.Errorf("xoauth2: sign-in: %w", context.Cause(ctx))
