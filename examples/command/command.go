@@ -18,9 +18,10 @@ import (
 // A command is a Refresher that runs a program and takes what it prints as the token.
 //
 // The program is started without a shell, with no standard input, and with a few variables
-// of the environment. It ends, with the programs that it has started, when the refresh
-// does, which is bounded by reauth.Config.RefreshTimeout. No error shows what it has
-// printed, and none is final: after "gh auth login" requests go on by themselves.
+// of the environment. If it still runs when the refresh ends, which is bounded by
+// reauth.Config.RefreshTimeout, it is killed with the programs that it has started. No error
+// shows what it has printed, and none is final: after "gh auth login" requests go on by
+// themselves.
 type command struct {
 	args []string
 	pass []string  // variables of the environment that it gets besides those in environment
