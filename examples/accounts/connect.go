@@ -38,8 +38,11 @@ func (b *backend) callback(w http.ResponseWriter, r *http.Request) {
 		b.fail(w, r, err)
 	case !ok:
 		b.show(w, r, http.StatusBadRequest, "foreign")
-	case query.Get("error") != "":
+	case query.Get("error") == "access_denied":
 		http.Redirect(w, r, "/?notice=refused", http.StatusSeeOther)
+	case query.Get("error") != "" || query.Get("code") == "":
+		b.log.WarnContext(r.Context(), "the third party gave no code", "error", query.Get("error"))
+		http.Redirect(w, r, "/?notice=failed", http.StatusSeeOther)
 	default:
 		notice := "connected"
 		// The code is spent, so what follows is done even if the browser goes away.
@@ -48,17 +51,24 @@ func (b *backend) callback(w http.ResponseWriter, r *http.Request) {
 		if err := b.exchange(ctx, b.owner(w, r), query.Get("code"), verifier); err != nil {
 			b.log.WarnContext(ctx, "an account was not connected", "error", err)
 			notice = "failed"
+			if errors.Is(err, errDisconnected) {
+				notice = "meanwhile"
+			}
 		}
 		http.Redirect(w, r, "/?notice="+notice, http.StatusSeeOther)
 	}
 }
 
+var errDisconnected = errors.New("the account was disconnected meanwhile")
+
+// straight follows no redirect, which would carry code, verifier, secret or token along.
+var straight = &http.Client{
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
 // exchange gets the token, and asks whose it is. It is the token of a session from then on.
 func (b *backend) exchange(ctx context.Context, owner, code, verifier string) (err error) {
-	ctx = context.WithValue(ctx, oauth2.HTTPClient, &http.Client{
-		// A redirect would carry code, verifier and secret along.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	})
+	ctx = context.WithValue(ctx, oauth2.HTTPClient, straight)
 	got, err := b.signIn.Exchange(ctx, code, oauth2.VerifierOption(verifier))
 	if failed, ok := errors.AsType[*oauth2.RetrieveError](err); ok { // its text may repeat the request
 		return fmt.Errorf("the third party answered %d, error code %q", failed.Response.StatusCode, failed.ErrorCode)
@@ -66,10 +76,16 @@ func (b *backend) exchange(ctx context.Context, owner, code, verifier string) (e
 		return err
 	}
 	tok := reauth.Token{AccessToken: got.AccessToken, TokenType: got.TokenType, RefreshToken: got.RefreshToken, Expiry: got.Expiry}
+	// Giving the token up has a time of its own, because ctx may be what has ended.
+	giveUp := func(how func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		defer cancel()
+		return how(ctx)
+	}
 	signedIn := false
 	defer func() {
 		if !signedIn { // nobody knows of this token any more
-			err = errors.Join(err, b.refresher.Revoke(ctx, tok))
+			err = errors.Join(err, giveUp(func(ctx context.Context) error { return b.refresher.Revoke(ctx, tok) }))
 		}
 	}()
 	subject, name, err := b.whose(ctx, got)
@@ -90,7 +106,7 @@ func (b *backend) exchange(ctx context.Context, owner, code, verifier string) (e
 	case err != nil: // the worker will mark it
 		return err
 	case !ok:
-		return errors.Join(errors.New("the account was disconnected meanwhile"), session.SignOut(ctx))
+		return errors.Join(errDisconnected, giveUp(session.SignOut))
 	}
 	return nil
 }
@@ -103,7 +119,7 @@ func (b *backend) whose(ctx context.Context, tok *oauth2.Token) (subject, name s
 	}
 	tok.SetAuthHeader(req)
 	var me struct{ ID, Name string }
-	if err := getJSON(http.DefaultClient, req, &me); err != nil {
+	if err := getJSON(straight, req, &me); err != nil {
 		return "", "", err
 	}
 	if me.ID == "" {

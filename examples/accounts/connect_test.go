@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -67,6 +70,10 @@ func TestAStateIsGoodForOneUse(t *testing.T) {
 	assert.Equal(t, "/?notice=refused", b.get(refused).location)
 	assert.Equal(t, http.StatusBadRequest, b.get(refused).status)
 
+	for _, answer := range []string{"error=temporarily_unavailable", "code=", ""} { // nobody has refused
+		assert.Equal(t, "/?notice=failed", b.get("/callback?"+answer+"&state="+b.begin().Query().Get("state")).location)
+	}
+
 	asked = b.begin()
 	_, err := w.web.db.ExecContext(t.Context(), "UPDATE sign_ins SET begun_at = begun_at - interval '11 minutes'")
 	require.NoError(t, err)
@@ -100,6 +107,55 @@ func TestATokenThatCannotBeUsedIsRevoked(t *testing.T) {
 	_, ok := w.read("ann")
 	assert.False(t, ok)
 	w.assertNoSessions()
+}
+
+// What ends the sign-in must not end the revocation, too.
+func TestATokenThatCannotBeUsedInTimeIsRevoked(t *testing.T) {
+	w := newWorld(t, newDatabase(t))
+	b := w.browser()
+	callback, err := url.Parse(b.allow(b.begin(), "ann"))
+	require.NoError(t, err)
+	verifier, ok, err := w.web.takeSignIn(t.Context(), callback.Query().Get("state"), w.owner(b))
+	require.NoError(t, err)
+	require.True(t, ok)
+	ctx, end := context.WithCancel(t.Context())
+	w.party.set(func() {
+		w.party.asked = func(path string) {
+			if path == "/v1/me" {
+				end() // its time is over
+			}
+		}
+	})
+	assert.Error(t, w.web.exchange(ctx, w.owner(b), callback.Query().Get("code"), verifier))
+	assert.Equal(t, 1, w.party.Counts().SignIns)
+	assert.Equal(t, 1, w.party.Counts().SessionsRevoked)
+	w.assertNoSessions()
+}
+
+func TestATokenIsNotTakenElsewhere(t *testing.T) {
+	w := newWorld(t, newDatabase(t))
+	b := w.browser()
+	var seen atomic.Bool
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen.Store(true)
+		writeJSON(w, http.StatusOK, map[string]any{"id": "eve", "name": "Eve"})
+	}))
+	defer elsewhere.Close()
+	w.party.set(func() { w.party.away = map[string]string{"/v1/me": elsewhere.URL} })
+	assert.Equal(t, "/?notice=failed", b.get(b.allow(b.begin(), "ann")).location)
+	assert.False(t, seen.Load())
+	assert.Equal(t, 1, w.party.Counts().SessionsRevoked)
+}
+
+func TestOnlyAssetsAreServed(t *testing.T) {
+	w := newWorld(t, newDatabase(t))
+	b := w.browser()
+	for _, at := range []string{w.opts.url, w.opts.provider} {
+		assert.Equal(t, http.StatusOK, b.get(at+"/static/style.css").status)
+		for _, path := range []string{"/static/", "/static/..%2f", "/static/..%2faccounts.html", "/static/%2e%2e%2faccounts.html"} {
+			assert.Equal(t, http.StatusNotFound, b.get(at+path).status, "%s%s", at, path)
+		}
+	}
 }
 
 func TestAPostFromElsewhereIsRefused(t *testing.T) {

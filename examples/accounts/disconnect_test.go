@@ -122,10 +122,26 @@ func TestADisconnectDuringAConnectIsTheLastWord(t *testing.T) {
 	require.NoError(t, other.store.Delete(held, a.ID))
 	require.NoError(t, other.delete(t.Context(), a.ID))
 	unlock()
-	assert.Equal(t, "/?notice=failed", <-connectedAgain)
+	assert.Equal(t, "/?notice=meanwhile", <-connectedAgain)
 	assert.Empty(t, b.chips())
 	w.assertNoSessions()
 	assert.Equal(t, 1, w.party.Counts().SessionsRevoked)
+}
+
+// The sign-in ends between the two halves of a disconnect: the token is given up, and the
+// row is there.
+func TestAConnectInTheMiddleOfADisconnectLeavesNothing(t *testing.T) {
+	w := newWorld(t, newDatabase(t))
+	b := w.browser()
+	a := b.connect("ann")
+	callback := b.allow(b.begin(), "ann")
+	require.NoError(t, w.web.markDisconnecting(t.Context(), a.ID))
+	require.NoError(t, w.web.transport.Session(a.ID).SignOut(t.Context()))
+	assert.Equal(t, "/?notice=meanwhile", b.get(callback).location)
+	require.NoError(t, w.web.delete(t.Context(), a.ID))
+	assert.Empty(t, b.chips())
+	w.assertNoSessions()
+	assert.Equal(t, 2, w.party.Counts().SessionsRevoked)
 }
 
 func TestAnAccountThatTheThirdPartyEndsNeedsReconnecting(t *testing.T) {

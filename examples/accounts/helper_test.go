@@ -192,9 +192,11 @@ type party struct {
 	*provider
 
 	mu      sync.Mutex
-	down    map[string]bool // paths that are answered with 503
-	endless bool            // there is always another page of contacts
-	tokens  []string        // that it has issued
+	down    map[string]bool   // paths that are answered with 503
+	away    map[string]string // paths that redirect
+	asked   func(path string)
+	endless bool     // there is always another page of contacts
+	tokens  []string // that it has issued
 }
 
 func (p *party) set(change func()) {
@@ -209,7 +211,16 @@ func (p *party) breakPath(path string, broken bool) {
 
 func (p *party) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var down, endless bool
-	p.set(func() { down, endless = p.down[r.URL.Path], p.endless })
+	var to string
+	var asked func(string)
+	p.set(func() { down, endless, to, asked = p.down[r.URL.Path], p.endless, p.away[r.URL.Path], p.asked })
+	if asked != nil {
+		asked(r.URL.Path)
+	}
+	if to != "" {
+		http.Redirect(w, r, to, http.StatusFound)
+		return
+	}
 	if down {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return

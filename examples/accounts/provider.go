@@ -66,7 +66,7 @@ func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 	own.HandleFunc("GET /authorize", p.ask)
 	own.HandleFunc("POST /authorize", p.allow)
-	own.Handle("GET /static/", http.FileServerFS(assets))
+	own.Handle("GET /static/", assets)
 	pages := withHeaders(p.redirectURL, http.NewCrossOriginProtection().Handler(own))
 	for _, pattern := range []string{"/{$}", "/people/", "/authorize", "/static/"} {
 		mux.Handle(pattern, pages)

@@ -105,9 +105,11 @@ func (b *backend) insert(ctx context.Context, owner, subject, name string) (id s
 	return id, err
 }
 
-// markConnected is false if the account was disconnected meanwhile.
+// markConnected is false if the account was disconnected meanwhile, or is being so: its row
+// may be gone a moment later.
 func (b *backend) markConnected(ctx context.Context, id string) (bool, error) {
-	return b.change(ctx, "UPDATE accounts SET state = $2, connected_at = now(), due = now(), problem = '' WHERE id = $1", id, connected)
+	return b.change(ctx, `UPDATE accounts SET state = $2, connected_at = now(), due = now(), problem = ''
+		WHERE id = $1 AND state <> $3`, id, connected, disconnecting)
 }
 
 func (b *backend) markDisconnecting(ctx context.Context, id string) error {

@@ -26,8 +26,21 @@ var (
 		"day":     func(t time.Time) string { return t.UTC().Format("2 Jan 2006") },
 		"minute":  func(t time.Time) string { return t.UTC().Format("2 Jan, 15:04 UTC") },
 	}).ParseFS(web, "web/*.html"))
-	assets, _ = fs.Sub(web, "web") // fails only if the name is not a valid path
+	static, _ = fs.Sub(web, "web/static") // fails only if the name is not a valid path
+
+	// assets is for paths below /static/.
+	assets = http.StripPrefix("/static/", http.FileServerFS(filesOnly{static}))
 )
+
+// A filesOnly has no folders, which an http.FileServer would list.
+type filesOnly struct{ fs.FS }
+
+func (f filesOnly) Open(name string) (fs.File, error) {
+	if info, err := fs.Stat(f.FS, name); err != nil || info.IsDir() {
+		return nil, fs.ErrNotExist
+	}
+	return f.FS.Open(name)
+}
 
 // A notice says what came of the last click. The address names it, so it says nothing that
 // must not be made up.
@@ -41,6 +54,7 @@ var notices = map[string]notice{
 	"disconnected": {"The account is disconnected. Its access has been revoked.", false},
 	"refused":      {"Nothing was connected, because you did not allow it.", true},
 	"failed":       {"The account could not be connected. Please try again.", true},
+	"meanwhile":    {"Nothing was connected, because the account was just being disconnected. Once it is gone from the table, you can connect it again.", true},
 	"half":         {"The account is not used any more, but the third party could not be told yet. Please try again in a moment.", true},
 	"foreign":      {"This answer does not belong to a sign-in that this browser has begun, or it was used before. Please connect the account again.", true},
 	"synced":       {"The account is up to date.", false},
@@ -56,7 +70,7 @@ func (b *backend) handler() http.Handler {
 	mux.HandleFunc("GET /callback", b.callback)
 	mux.HandleFunc("POST /accounts/{id}/sync", b.syncNow)
 	mux.HandleFunc("POST /accounts/{id}/disconnect", b.disconnect)
-	mux.Handle("GET /static/", http.FileServerFS(assets))
+	mux.Handle("GET /static/", assets)
 	// A POST that another site makes a browser send is refused (Sec-Fetch-Site, Origin).
 	return withHeaders(b.api, http.NewCrossOriginProtection().Handler(mux))
 }
