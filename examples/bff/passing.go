@@ -38,7 +38,7 @@ func onlyForAPI(r *http.Request) {
 // where a character ends it that was encoded. What is still encoded after decodings more is
 // not looked into, but refused.
 func mayLeave(path string, decodings int) bool {
-	if !utf8.ValidString(path) || strings.ContainsFunc(path, unicode.IsControl) || strings.Contains(path, "%u00") {
+	if !utf8.ValidString(path) || strings.ContainsFunc(path, unicode.IsControl) || wide.MatchString(path) {
 		return true
 	}
 	for part := range strings.FieldsFuncSeq(path, func(c rune) bool { return c == '/' || c == '\\' }) {
@@ -56,7 +56,12 @@ func mayLeave(path string, decodings int) bool {
 	return again != path && (decodings == 0 || mayLeave(again, decodings-1))
 }
 
-var encoded = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+var (
+	encoded = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+
+	// wide is an encoding of some servers, of which several characters become a dot or a slash.
+	wide = regexp.MustCompile(`%[uU][0-9A-Fa-f]{4}`)
+)
 
 // withoutTrailers drops the trailers of answers. No script can read them, and they come
 // after ModifyResponse has looked at the header.
@@ -76,16 +81,17 @@ func (t withoutTrailers) RoundTrip(r *http.Request) (*http.Response, error) {
 var errBadRedirect = errors.New("the API redirects to an address that is not its own")
 
 // forBrowser removes headers from an answer of the API that would apply to this server's
-// origin in the browser, or to a proxy in front, and translates Location.
+// origin in the browser, or to a proxy or a cache in front, and translates Location.
 func forBrowser(resp *http.Response, api *url.URL) error {
 	h := resp.Header
 	for name := range h {
-		if strings.HasPrefix(name, "Access-Control-") || strings.HasPrefix(name, "X-Accel-") {
+		if strings.HasPrefix(name, "Access-Control-") || strings.HasPrefix(name, "X-Accel-") ||
+			strings.HasPrefix(name, "Surrogate-") || strings.HasSuffix(name, "-Cache-Control") { // which outdo Cache-Control (RFC 9213)
 			h.Del(name)
 		}
 	}
 	for _, name := range []string{
-		"Set-Cookie", "Clear-Site-Data", "Www-Authenticate", "Strict-Transport-Security", "Alt-Svc", "X-Sendfile",
+		"Set-Cookie", "Clear-Site-Data", "Www-Authenticate", "Strict-Transport-Security", "Alt-Svc", "X-Sendfile", "X-Lighttpd-Send-File", "X-Reproxy-Url", "Edge-Control",
 		"Nel", "Report-To", "Reporting-Endpoints", "Refresh", "Service-Worker-Allowed", "Timing-Allow-Origin",
 	} {
 		h.Del(name)

@@ -69,7 +69,7 @@ func (b *backend) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if old, ok := b.withSession(r); ok {
-		if err := b.transport.SignOut(old.Context()); err != nil {
+		if err := b.end(old); err != nil {
 			b.log.WarnContext(r.Context(), "the browser's earlier session was not signed out", "error", err)
 		}
 	}
@@ -103,7 +103,7 @@ func (b *backend) signOut(w http.ResponseWriter, r *http.Request) {
 	why := "signed-out"
 	if r, ok := b.withSession(r); ok {
 		// Whatever the error, this process has signed the session out.
-		if err := b.transport.SignOut(r.Context()); err != nil {
+		if err := b.end(r); err != nil {
 			b.log.WarnContext(r.Context(), "a sign-out was not complete", "error", err)
 			why = "half"
 		}
@@ -112,4 +112,12 @@ func (b *backend) signOut(w http.ResponseWriter, r *http.Request) {
 	gone.MaxAge = -1
 	http.SetCookie(w, gone)
 	http.Redirect(w, r, "/sign-in?why="+why, http.StatusSeeOther)
+}
+
+// end ends the session of r, even if the browser does not wait for it: who closes the window
+// after the click is signed out, too.
+func (b *backend) end(r *http.Request) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 30*time.Second)
+	defer cancel()
+	return b.transport.SignOut(ctx)
 }

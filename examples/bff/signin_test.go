@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"log/slog"
@@ -187,6 +188,21 @@ func TestSignOut(t *testing.T) {
 	assert.Zero(t, counts.Refreshes)
 
 	assert.Equal(t, http.StatusSeeOther, b.post("/sign-out").status, "once more does no harm")
+}
+
+func TestASignOutIsDoneEvenIfTheBrowserGoesAway(t *testing.T) {
+	a := startApp(t, nil)
+	b := signedIn(t, a, "ann")
+	cookie := b.cookie()
+	ctx, leave := context.WithCancel(t.Context())
+	req := httptest.NewRequestWithContext(ctx, http.MethodPost, a.url+"/sign-out", nil)
+	req.AddCookie(a.backend.cookie(cookie))
+	leave()
+	a.backend.handler().ServeHTTP(httptest.NewRecorder(), req)
+	assert.Equal(t, 1, a.demo.Counts().SessionsRevoked)
+	_, ok, err := a.backend.store.Load(t.Context(), sessionName(cookie))
+	require.NoError(t, err)
+	assert.False(t, ok, "else another replica would still accept the cookie")
 }
 
 func TestASignOutOfWhichTheServerDoesNotHearSaysSo(t *testing.T) {
