@@ -15,6 +15,10 @@ import (
 type asking struct{ *client }
 
 func (a asking) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme+"://"+req.URL.Host != a.origin() {
+		// A redirect has led to somebody else, who must not say where the user signs in.
+		return a.session.RoundTrip(req) // without a token
+	}
 	ctx := req.Context()
 	signedIn, err := a.session.SignedIn(ctx)
 	if err != nil {

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
+	"unicode"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -23,7 +26,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "mcp:", err)
+		fmt.Fprintln(os.Stderr, "mcp:", printable(err.Error()))
 		os.Exit(1)
 	}
 }
@@ -65,11 +68,11 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
-	return talk(ctx, c, *tool)
+	return talk(ctx, c, *tool, os.Stdout)
 }
 
 // talk lists the server's tools, and calls one.
-func talk(ctx context.Context, c *client, tool string) error {
+func talk(ctx context.Context, c *client, tool string, out io.Writer) error {
 	session, err := c.connect(ctx)
 	if err != nil {
 		return err
@@ -79,7 +82,7 @@ func talk(ctx context.Context, c *client, tool string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Println(t.Name, "-", t.Description)
+		fmt.Fprintln(out, printable(t.Name), "-", printable(t.Description))
 	}
 	if tool == "" {
 		return nil
@@ -90,10 +93,21 @@ func talk(ctx context.Context, c *client, tool string) error {
 	}
 	for _, content := range result.Content {
 		if text, ok := content.(*mcp.TextContent); ok {
-			fmt.Println(text.Text)
+			fmt.Fprintln(out, printable(text.Text))
 		}
 	}
 	return nil
+}
+
+// printable returns text of a server without characters that would change the terminal, and
+// with them what the user sees of other servers, and of addresses.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) || r == '\n' || r == '\t' {
+			return r
+		}
+		return ' '
+	}, text)
 }
 
 // connect is all that the SDK needs to know.

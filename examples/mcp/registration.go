@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
@@ -55,6 +58,8 @@ func (c *client) register(ctx context.Context, from source, redirectURI string) 
 
 func (c *client) registerNow(ctx context.Context, server *oauth.Metadata, redirectURI string) (registration, error) {
 	method := methodFor(server, false, false)
+	straight := *c.web // a redirect may lead anywhere, also into the user's own network
+	straight.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	answer, err := oauthex.RegisterClient(ctx, server.RegistrationEndpoint, &oauthex.ClientRegistrationMetadata{
 		ClientName:              c.name,
 		RedirectURIs:            []string{redirectURI},
@@ -62,9 +67,16 @@ func (c *client) registerNow(ctx context.Context, server *oauth.Metadata, redire
 		ResponseTypes:           []string{"code"},
 		TokenEndpointAuthMethod: method,
 		ApplicationType:         "native",
-	}, c.web)
+	}, &straight)
+	if refused, ok := errors.AsType[*oauthex.ClientRegistrationError](err); ok {
+		return registration{}, fmt.Errorf("the server does not register the program: %.40q", refused.ErrorCode)
+	}
+	if failed, ok := errors.AsType[*url.Error](err); ok {
+		return registration{}, fmt.Errorf("registering the program: %w", failed)
+	}
 	if err != nil {
-		return registration{}, fmt.Errorf("registering the program: %w", err)
+		what, _, _ := strings.Cut(err.Error(), ":") // then comes the whole answer, which may have a secret
+		return registration{}, fmt.Errorf("registering the program: %.80q", what)
 	}
 	r := registration{ID: answer.ClientID, Secret: answer.ClientSecret, Method: answer.TokenEndpointAuthMethod, RedirectURI: redirectURI, Dynamic: true}
 	if r.Method == "" {

@@ -32,6 +32,7 @@ type world struct {
 	resourceIs     func(string) string // what the document says; nil: the URL of the MCP server
 	issuerIs       func(string) string // what the MCP server calls the authorization server
 	decline        bool                // the user does not agree
+	registering    http.Handler        // nil: each client is registered
 	grants         func(string) string // the scopes of those that are asked for; nil: all
 
 	mu            sync.Mutex
@@ -108,6 +109,10 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 			"authorization_response_iss_parameter_supported": true,
 		})
 	case "/register":
+		if w.registering != nil {
+			w.registering.ServeHTTP(rw, r)
+			return
+		}
 		w.register(rw)
 	case "/authorize":
 		w.authorize(rw, r)
