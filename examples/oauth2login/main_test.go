@@ -324,7 +324,7 @@ func TestAnInterruptEndsTheSessionInOrder(t *testing.T) {
 	p.wait(t, exitOK)
 	assert.Contains(t, p.stdout, "0 lost")
 	c := countsOf(t, issuer)
-	assert.Equal(t, 1, c.Revocations)
+	assert.Contains(t, []int{1, 2}, c.Revocations, "two, if it was refreshing: what that brought is given up as well")
 	assert.Equal(t, c.Refreshes, c.Refreshed, "none is cut off")
 }
 

@@ -121,3 +121,27 @@ func TestTheDiscoveryDocumentIsNotElsewhere(t *testing.T) {
 	assert.ErrorContains(t, to.complete(t.Context()), "no discovery document: it answers 302")
 	assert.False(t, asked)
 }
+
+// The reason phrase of an answer is the server's own.
+func TestAStatusDoesNotChangeTheTerminal(t *testing.T) {
+	t.Parallel()
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if assert.NoError(t, err) {
+			_, _ = io.WriteString(conn, "HTTP/1.1 500 \x1b[2J\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+			_ = conn.Close()
+		}
+	}))
+	defer api.Close()
+	to := target{issuer: api.URL}
+	err := to.complete(t.Context())
+	require.ErrorContains(t, err, "500")
+	assert.NotContains(t, err.Error(), "\x1b")
+
+	s, err := newSession(target{apiURL: api.URL, tokenURL: api.URL, clientID: "me"}, nil)
+	require.NoError(t, err)
+	require.NoError(t, s.begin(t.Context(), &oauth2.Token{AccessToken: "a"}))
+	_, err = s.ask(t.Context())
+	require.ErrorContains(t, err, "the API says 500 Internal Server Error")
+	assert.NotContains(t, err.Error(), "\x1b")
+}

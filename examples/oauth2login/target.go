@@ -73,7 +73,7 @@ func (t *target) complete(ctx context.Context) error {
 		APIURL        string `json:"userinfo_endpoint"`
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("the issuer has no discovery document: it answers %s; say it with -auth-url, -token-url and -api-url", resp.Status)
+		return fmt.Errorf("the issuer has no discovery document: it answers %d; say it with -auth-url, -token-url and -api-url", resp.StatusCode)
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&found); err != nil {
 		return fmt.Errorf("the issuer's discovery document cannot be read: %w", err)

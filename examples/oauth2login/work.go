@@ -65,7 +65,7 @@ func (s *session) ask(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if resp.StatusCode/100 != 2 {
-		return "", fmt.Errorf("the API says %s", resp.Status)
+		return "", fmt.Errorf("the API says %d %s", resp.StatusCode, http.StatusText(resp.StatusCode)) // resp.Status may change the terminal
 	}
 	return string(text), nil
 }
