@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"net/http"
 	"testing"
 	"time"
@@ -168,6 +169,24 @@ func TestAnAccountThatTheThirdPartyEndsNeedsReconnecting(t *testing.T) {
 	assert.Equal(t, []string{"Connected", "Connected"}, b.chips())
 	require.NoError(t, worker.record(t.Context(), a, reconnect, 0, "late"))
 	assert.Equal(t, connected, w.mustRead("ann").State, "news of the connection before comes late, and changes nothing")
+}
+
+// A worker takes the account that was just connected again before Watch has told it.
+func TestAWorkerThatHasNotBeenToldEndsNoConnection(t *testing.T) {
+	w := newWorld(t, newDatabase(t))
+	b := w.browser()
+	worker, err := openBackend(t.Context(), w.opts, slog.New(slog.DiscardHandler)) // without Watch
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, worker.close()) }()
+	a := b.connect("ann")
+	require.NoError(t, worker.sync(t.Context(), a))
+	w.party.Revoke("ann")
+	require.ErrorIs(t, worker.sync(t.Context(), a), reauth.ErrSignInRequired)
+	require.Equal(t, []string{"Needs reconnecting"}, b.chips())
+
+	again := b.connect("ann")
+	assert.NoError(t, worker.sync(t.Context(), again))
+	assert.Equal(t, []string{"Connected"}, b.chips())
 }
 
 func TestNobodyTouchesAnAccountOfSomebodyElse(t *testing.T) {

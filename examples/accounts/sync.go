@@ -55,6 +55,12 @@ func (b *backend) pass(ctx context.Context, every time.Duration) {
 // worker and the web process, and they may call it at the same time.
 func (b *backend) sync(ctx context.Context, a account) error {
 	contacts, err := b.countContacts(ctx, a)
+	if errors.Is(err, reauth.ErrSignInRequired) {
+		// The account may have been connected again, and Watch be about to say so. With this
+		// the Transport looks at the store.
+		b.transport.Forget(a.ID)
+		contacts, err = b.countContacts(ctx, a)
+	}
 	state, problem := connected, ""
 	failed, isRefresh := errors.AsType[*reauth.RefreshError](err)
 	switch {
