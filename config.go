@@ -31,7 +31,8 @@ type Config struct {
 	Base http.RoundTripper
 
 	// Store keeps the tokens. Nil means a [MemoryStore] of this Transport's own. A Store
-	// that is also a [Locker] is locked while a token is replaced.
+	// that is also a [Locker] is locked while a token is replaced. Transports with
+	// different tokens must not share one; see [Store].
 	Store Store
 
 	// Credential puts a token on a request. Nil means the Refresher if it is also a

@@ -20,6 +20,11 @@ import (
 // A Store that is shared between processes must also be a [Locker]. Without a lock two
 // processes can spend one rotating refresh token, which signs the user out. A wrapper that
 // embeds a Store hides its lock, unless it has a Lock of its own.
+//
+// Transports that share a store share its sessions by their names, whatever their Refresher
+// and Origins. So a Transport with other tokens, of another token server or for another
+// API, needs a store of its own: a table, folder or prefix. Otherwise the token of one is
+// sent to the other.
 type Store interface {
 	// Load returns the token stored for session. If there is none, ok is false and err is
 	// nil. An error means that the store itself has failed.
@@ -75,8 +80,8 @@ type Locker interface {
 var ErrChanged = errors.New("the stored token has changed")
 
 // A MemoryStore keeps tokens in memory until they are deleted or the program ends. It is
-// also a [Locker], so that several Transports in one process can share it. The zero value
-// is ready to use. A MemoryStore must not be copied after first use.
+// also a [Locker], so that several Transports in one process can share its sessions. The
+// zero value is ready to use. A MemoryStore must not be copied after first use.
 //
 // Load, Save and Delete never fail, except under a lease that was given back.
 type MemoryStore struct {

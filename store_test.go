@@ -214,6 +214,32 @@ func TestAStoreThatDoesNotLock(t *testing.T) {
 	}, withoutLock)
 }
 
+// So Transports of different APIs need stores of their own.
+func TestTransportsThatShareAStoreShareItsSessions(t *testing.T) {
+	var store reauth.MemoryStore
+	var sent []string
+	transport := func(api string) *reauth.Transport {
+		tr, err := reauth.New(reauth.Config{
+			Refresher: reauth.RefresherFunc(testworld.NewAuthority().Refresh),
+			Origins:   []string{api},
+			Store:     &store,
+			Base: testworld.RoundTripper(func(req *http.Request) (*http.Response, error) {
+				sent = append(sent, req.URL.Host+": "+req.Header.Get("Authorization"))
+				return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: req}, nil
+			}),
+		})
+		require.NoError(t, err)
+		return tr
+	}
+	calendar, payments := transport("https://calendar.example.com"), transport("https://payments.example.com")
+	require.NoError(t, calendar.Session("ann").SignIn(t.Context(), reauth.Token{AccessToken: "for-the-calendar"}))
+
+	req := testworld.Request(t, http.MethodGet, "https://payments.example.com/", nil)
+	_, err := payments.Session("ann").RoundTrip(req)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"payments.example.com: Bearer for-the-calendar"}, sent)
+}
+
 var secretToken = reauth.Token{
 	AccessToken: "secret-a", RefreshToken: "secret-r", TokenType: "secret-type",
 	Expiry: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
