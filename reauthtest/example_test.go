@@ -1,6 +1,7 @@
 package reauthtest_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -121,4 +122,47 @@ func ExampleServer_HandleRefresh() {
 	defer resp.Body.Close()
 	fmt.Println(resp.Status, s.Counts().Refreshes)
 	// Output: 401 Unauthorized 1
+}
+
+// A sign-in page, and a token endpoint that takes its codes, for a program that signs its
+// users in by itself. What is no code goes to the server's own token endpoint.
+func ExampleServer_HandlePublic() {
+	s := reauthtest.New(reauthtest.Options{})
+	defer s.Close()
+	s.HandlePublic("GET /authorize", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		back := url.Values{"code": {"code-of-ann"}, "state": {r.FormValue("state")}}
+		http.Redirect(w, r, r.FormValue("redirect_uri")+"?"+back.Encode(), http.StatusFound)
+	}))
+	s.HandlePublic("POST /oauth/token", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("grant_type") != "authorization_code" {
+			r.URL.Path = "/token"
+			s.ServeHTTP(w, r)
+			return
+		}
+		issued := s.SignIn("ann")
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"access_token":%q,"token_type":"Bearer","refresh_token":%q,"expires_in":%d}`,
+			issued.AccessToken, issued.RefreshToken, int(time.Until(issued.Expiry).Seconds()))
+	}))
+
+	post := func(form url.Values) (tok struct {
+		RefreshToken string `json:"refresh_token"`
+	}) {
+		resp, err := s.Client().PostForm(s.APIURL("/oauth/token"), form)
+		if err != nil {
+			fmt.Println(err)
+			return tok
+		}
+		defer resp.Body.Close()
+		_ = json.NewDecoder(resp.Body).Decode(&tok)
+		fmt.Println(form.Get("grant_type"), resp.Status)
+		return tok
+	}
+	tok := post(url.Values{"grant_type": {"authorization_code"}, "code": {"code-of-ann"}})
+	post(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {tok.RefreshToken}})
+	fmt.Println("sign-ins:", s.Counts().SignIns, "refreshes:", s.Counts().RefreshesGranted)
+	// Output:
+	// authorization_code 200 OK
+	// refresh_token 200 OK
+	// sign-ins: 1 refreshes: 1
 }

@@ -27,7 +27,7 @@ type Options struct {
 
 	// TokenType is the token_type in answers. It is also the scheme that the
 	// API expects in the Authorization header, in whatever case. Empty means
-	// "Bearer".
+	// "Bearer". With "DPoP" no proof is asked for or checked.
 	TokenType string
 
 	// KeepRefreshToken turns rotation off: a refresh token can be used any

@@ -57,6 +57,9 @@ const pipeHost = "reauth.test"
 // Handle, HandlePublic and HandleRefresh add handlers of your own, with the patterns of
 // [http.ServeMux].
 //
+// There is no sign-in page, and no grant type authorization_code. For a program that sends
+// its users to one, the test adds both; see the example of HandlePublic.
+//
 // A Server is a [http.Handler]. Its methods are safe for concurrent use; URL
 // may be set before the first of them is called. Create it with [New],
 // [NewServer] or [NewPipeServer].
@@ -113,7 +116,8 @@ func NewServer(t testing.TB, opts Options) *Server {
 // NewPipeServer starts a Server that only its own Client and Transport reach, over
 // in-memory pipes. It is closed when the test ends. In a testing/synctest bubble it runs
 // in virtual time. Create it inside the bubble, with the bubble's t, so that nothing of
-// it outlives the bubble.
+// it outlives the bubble. A reauth.Transport reaches it if Config.Base is its Transport and
+// the Refresher's Client its Client.
 //
 // Its Transport reaches this server whatever the host in the URL. A test can therefore
 // simulate a redirect to another host with a pattern like "stranger.test/" for

@@ -15,6 +15,9 @@ import (
 //
 //	err := transport.SignIn(ctx, reauth.Token(s.SignIn("ann")))
 //
+// Its JSON form is that of a stored token. An answer of a token endpoint is another, with
+// expires_in in place of expiry: a client that is sent this one does not learn the expiry.
+//
 // Printing one, with any verb of package fmt or as an attribute of log/slog,
 // shows no token; its JSON form does.
 type Issued struct {
