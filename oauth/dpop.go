@@ -29,8 +29,11 @@ import (
 //
 // As Refresher.DPoP it proves possession at the token endpoint. As Config.Credential it does
 // so at the APIs, which get "Authorization: DPoP TOKEN" and a proof made for that one
-// attempt. Where a server binds refresh tokens alone, set only Refresher.DPoP, with
-// AllowBearer.
+// attempt. With the first alone, APIs get a bound token without a proof and refuse it. Where
+// a server binds refresh tokens alone, set only Refresher.DPoP, with AllowBearer.
+//
+// A sign-in is bound if its token request has a proof too: exchange the authorization code
+// with a copy of the Refresher that has a [Grant] for it, as the example does.
 //
 // Nonces that servers demand are learned from their responses, for each origin (sections 8
 // and 9). A request that is refused for want of one is sent once more with the nonce of that

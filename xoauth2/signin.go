@@ -23,6 +23,9 @@ import (
 // again. Any other error is a temporary one. None shows a secret. If the session could not
 // be stored, the token is lost, and the user signs in once more. No redirect to another
 // origin is followed.
+//
+// The request has no DPoP proof, so its tokens are not bound to a key. The example of
+// oauth.DPoP has a sign-in whose tokens are.
 func SignIn(ctx context.Context, session interface {
 	SignIn(context.Context, reauth.Token) error
 }, cfg *oauth2.Config, code, verifier string, opts ...oauth2.AuthCodeOption) error {
