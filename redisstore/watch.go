@@ -31,7 +31,7 @@ import (
 //
 // The error is the cause of ctx. It comes at once if an argument is invalid, if the Redis
 // user may not subscribe to the channel, or if what the client is connected to has no
-// Pub/Sub, as some proxies.
+// Pub/Sub, as some proxies. Report it, because everything else works without Watch.
 func (s *Store) Watch(ctx context.Context, changed func(session string), missed func()) error {
 	errs := []error{s.bad}
 	if changed == nil {

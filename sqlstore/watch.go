@@ -43,8 +43,9 @@ const (
 // shown yet it reads again later.
 //
 // Watch reconnects by itself. It returns the cause of ctx, or at once an error if it can
-// never work, because an argument is nil or the database refuses to read the table. Watches
-// of one Store do not disturb each other.
+// never work, because an argument is nil or the database refuses to read the table. Report
+// it, because everything else works without Watch. Watches of one Store do not disturb each
+// other.
 func (s *Store) Watch(ctx context.Context, changed func(session string), missed func()) error {
 	switch {
 	case changed == nil:
