@@ -197,6 +197,23 @@ func TestAttributesOfTheProgramsOwn(t *testing.T) {
 	}, tel.counts(), "the attributes of this module can't be replaced, and empty ones are left out")
 }
 
+func TestTransportsOfOneProviderShareSeriesUnlessAttributesTellThemApart(t *testing.T) {
+	tel := newTelemetry(t)
+	of := func(api string) otelreauth.Option {
+		return otelreauth.WithMetricAttributes(func(string) []attribute.KeyValue {
+			return []attribute.KeyValue{attribute.String("api", api)}
+		})
+	}
+	for _, opts := range [][]otelreauth.Option{nil, nil, {of("orders")}, {of("payments")}} {
+		tel.instrument(reauth.Config{}, opts...).OnEvent(t.Context(), reauth.Event{Kind: reauth.EventAdopted})
+	}
+	assert.Equal(t, map[string]int64{
+		"reauth.adoptions":               2,
+		"reauth.adoptions{api=orders}":   1,
+		"reauth.adoptions{api=payments}": 1,
+	}, tel.counts())
+}
+
 // series counts the series of each metric.
 func series(metrics []metricdata.Metrics) map[string]int {
 	found := make(map[string]int)
