@@ -69,9 +69,10 @@ const scope = "github.com/reauth-go/reauth/otelreauth"
 // methods keep their effect: in particular, the Refresher of cfg stays the Credential where it
 // is one and cfg names no other.
 //
-// Call it once for each Transport, and after the providers are set, if they are the global
-// ones. The error is that of a MeterProvider that can't make an instrument, or says that cfg
-// is instrumented already, so that everything would count twice.
+// Call it last, because an OnEvent or Refresher that is set afterwards replaces its own. Call
+// it once for each Transport, and after the providers are set, if they are the global ones.
+// The error is that of a MeterProvider that can't make an instrument, or says that cfg is
+// instrumented already, so that everything would count twice.
 //
 // A panic of a meter, a tracer, a span processor or the function of an option reaches neither
 // a request nor a refresh. [otel.Handle] is told of it, without its value.
