@@ -16,7 +16,8 @@ const tokenFilePeriod = time.Minute
 
 // TokenFile returns a Refresher whose tokens are in the file at path, which another program
 // replaces: the token that Kubernetes projects into a pod, or that an agent writes beside
-// the program. No SignIn is needed. Leave Config.Store nil, because the file is the store.
+// the program. No SignIn is needed. Leave Config.Store nil, because the file is the store: in
+// one that pods share, the token of one pod would be used by the others.
 //
 // The file is read before the first request, when its token has expired, and when the API
 // refuses the token. While requests are sent it is also read each minute, in the
