@@ -23,8 +23,9 @@ import (
 // oauth2.AuthStyleAutoDetect. oauth2.AuthStyleInHeader is what RFC 6749 wants all servers to
 // support.
 //
-// The other fields of the result, such as RevocationURL, may be set before use. As in package
-// oauth2, Scopes are not sent again.
+// The other fields of the result, such as RevocationURL, may be set before use. The root
+// module's docs/providers.md has those that a provider needs, such as FinalCodes for GitHub.
+// As in package oauth2, Scopes are not sent again.
 func Refresher(cfg *oauth2.Config) (*oauth.Refresher, error) {
 	r := &oauth.Refresher{TokenURL: cfg.Endpoint.TokenURL, ClientID: cfg.ClientID, ClientSecret: cfg.ClientSecret}
 	switch style := cfg.Endpoint.AuthStyle; {

@@ -19,10 +19,12 @@ import (
 //	// The user comes back with a code. Compare the state first, then:
 //	err := xoauth2.SignIn(ctx, tr.Session(user), cfg, code, verifier)
 //
-// If the token server has refused the code, the error wraps reauth.ErrSignInRequired: begin
-// again. Any other error is a temporary one. None shows a secret. If the session could not
-// be stored, the token is lost, and the user signs in once more. No redirect to another
-// origin is followed.
+// If the token server has refused the code with invalid_grant (RFC 6749 section 5.2), the
+// error wraps reauth.ErrSignInRequired: begin again. Any other error is a temporary one. A
+// server that refuses a code in other words, as GitHub does with bad_verification_code, gives
+// such an error, a *reauth.RefreshError with that Code. None shows a secret. If the session
+// could not be stored, the token is lost, and the user signs in once more. No redirect to
+// another origin is followed.
 //
 // The request has no DPoP proof, so its tokens are not bound to a key. The example of
 // oauth.DPoP has a sign-in whose tokens are.

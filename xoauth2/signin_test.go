@@ -87,6 +87,19 @@ func TestASignInFollowsNoRedirectToAnotherOrigin(t *testing.T) {
 	}
 }
 
+// GitHub does so. What it means is for the program to know.
+func TestACodeThatIsRefusedInOtherWordsIsAnErrorThatHasThem(t *testing.T) {
+	a := newAuthority(t)
+	cfg := a.config()
+	tr := a.transport(t, xoauth2.ClientCredentials(a.clientCredentials()))
+	a.answer(answering(200, `{"error":"bad_verification_code"}`))
+	err := xoauth2.SignIn(t.Context(), tr, cfg, "code-SECRET", a.begin(t, cfg))
+	assert.NotErrorIs(t, err, reauth.ErrSignInRequired)
+	failure, ok := errors.AsType[*reauth.RefreshError](err)
+	require.True(t, ok)
+	assert.Equal(t, "bad_verification_code", failure.Code)
+}
+
 func TestASignInThatFailsOtherwiseIsATemporaryFailure(t *testing.T) {
 	a := newAuthority(t)
 	cfg := a.config()
