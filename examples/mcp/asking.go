@@ -41,7 +41,7 @@ func (a asking) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
-	resp, err := a.session.RoundTrip(req)
+	resp, err := a.send(req)
 	if err != nil || !repeatable(req) || !a.worthAnother(ctx, resp, before) {
 		return resp, err
 	}
@@ -49,7 +49,16 @@ func (a asking) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req, err = repeat(req, ctx); err != nil {
 		return nil, err
 	}
-	return a.session.RoundTrip(req)
+	return a.send(req)
+}
+
+// send sends a request with a token, and notes whether the server has accepted that.
+func (a asking) send(req *http.Request) (*http.Response, error) {
+	resp, err := a.session.RoundTrip(req)
+	if err == nil && !reauth.DefaultRefused(resp) && resp.StatusCode < 500 {
+		a.unproven.Store(nil)
+	}
+	return resp, err
 }
 
 // worthAnother reports whether another attempt at a request may have another answer than

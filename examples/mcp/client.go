@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/reauth-go/reauth"
@@ -38,6 +39,8 @@ type client struct {
 	registrations registrations
 	web           *http.Client // for discovery and authorization servers
 	steps         stepUps
+
+	unproven atomic.Pointer[time.Time] // the last sign-in, until the MCP server has accepted its token
 }
 
 func newClient(endpoint string, opts options) (*client, error) {

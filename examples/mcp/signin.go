@@ -6,12 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/reauth-go/reauth"
 )
 
+// signInPause is how long nobody signs in again because the MCP server refuses the token
+// of a sign-in. A server that refuses every token must not open one window after the other.
+const signInPause = time.Minute
+
 // signIn is reauth's Config.SignIn. reauth calls it once at a time, when nothing else helps.
 func (c *client) signIn(ctx context.Context) (reauth.Token, error) {
+	if last := c.unproven.Load(); last != nil && time.Since(*last) < signInPause {
+		return reauth.Token{}, errors.New("the MCP server has refused the token of a sign-in just now")
+	}
 	from, err := c.discover(ctx, challengeOf(ctx))
 	if err != nil {
 		return reauth.Token{}, err
@@ -34,6 +42,8 @@ func (c *client) signIn(ctx context.Context) (reauth.Token, error) {
 	if err != nil {
 		return reauth.Token{}, fmt.Errorf("at %s: %w", a.Issuer, err)
 	}
+	now := time.Now()
+	c.unproven.Store(&now)
 	return a.keptIn(tok)
 }
 
@@ -60,7 +70,11 @@ func (c *client) signInByBrowser(ctx context.Context, from source, a *account) (
 	}
 	if a.Dynamic {
 		defer func() {
-			if err != nil && ctx.Err() == nil { // the server may have forgotten the registration, which nobody is told of
+			if err != nil {
+				// The server may have forgotten the registration. It tells that to the user
+				// alone, who can only give up.
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+				defer cancel()
 				_ = c.registrations.forget(ctx, a.Issuer)
 			}
 		}()

@@ -1,16 +1,19 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/filestore"
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
@@ -69,6 +72,71 @@ func TestForgottenRegistrationIsReplaced(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, many, answered)
 	assert.Equal(t, 2, w.registrations)
+	assert.Len(t, w.opened(), 2)
+}
+
+// supabase/mcp#355, MoonshotAI/kimi-code#2606, diillson/chatcli#1308: the server says on a page
+// that it does not know the program, so the browser never comes back, each time anew.
+func TestForgottenRegistrationIsReplacedAfterTheUserHasGivenUp(t *testing.T) {
+	w := newWorld(t)
+	store, err := filestore.New(t.TempDir(), nil) // which heeds contexts
+	require.NoError(t, err)
+	w.connected(options{store: store})
+	w.forget()
+	require.NoError(t, store.Delete(t.Context(), w.endpoint()))
+
+	browse := func(_ context.Context, url string) error {
+		page, err := http.Get(url)
+		if err != nil {
+			return err
+		}
+		if page.StatusCode != http.StatusOK {
+			err = errors.New(page.Status)
+		}
+		return errors.Join(err, page.Body.Close())
+	}
+	ctx, giveUp := context.WithCancel(t.Context())
+	stuck, err := newClient(w.endpoint(), options{store: store, browser: func(ctx context.Context, url string) error {
+		assert.ErrorContains(t, browse(ctx, url), "400")
+		giveUp()
+		return nil
+	}})
+	require.NoError(t, err)
+	_, err = stuck.connect(ctx)
+	require.Error(t, err)
+	require.NoError(t, stuck.close())
+	require.Equal(t, 1, w.registrations)
+
+	next, err := newClient(w.endpoint(), options{store: store, browser: browse})
+	require.NoError(t, err)
+	session, err := next.connect(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, session.Close())
+	require.NoError(t, next.close())
+	assert.Equal(t, 2, w.registrations)
+}
+
+// modelcontextprotocol/typescript-sdk#945, punkpeye/mcp-remote#91, neondatabase/mcp-server-neon#186:
+// a server that refuses every token opened a hundred windows.
+func TestServerThatRefusesEveryTokenOpensOneWindow(t *testing.T) {
+	w := newWorld(t)
+	w.noRefreshToken = true
+	refusal := reauthtest.Failure{Status: http.StatusUnauthorized, Header: http.Header{
+		"Www-Authenticate": {`Bearer error="invalid_token", resource_metadata="` + w.url + `/about"`},
+	}}
+	w.FailAPI(refusal, -1)
+	c := w.client(options{})
+	for range 3 {
+		_, err := c.connect(t.Context())
+		require.Error(t, err)
+	}
+	assert.Len(t, w.opened(), 1)
+
+	// The server may have come to its senses.
+	past := time.Now().Add(-signInPause)
+	c.unproven.Store(&past)
+	_, err := c.signIn(withChallenge(t.Context(), refusal.Header))
+	require.NoError(t, err)
 	assert.Len(t, w.opened(), 2)
 }
 
