@@ -68,21 +68,27 @@ func (c *client) registerNow(ctx context.Context, server *oauth.Metadata, redire
 		TokenEndpointAuthMethod: method,
 		ApplicationType:         "native",
 	}, &straight)
-	if refused, ok := errors.AsType[*oauthex.ClientRegistrationError](err); ok {
-		return registration{}, fmt.Errorf("the server does not register the program: %.40q", refused.ErrorCode)
-	}
-	if failed, ok := errors.AsType[*url.Error](err); ok {
-		return registration{}, fmt.Errorf("registering the program: %w", failed)
-	}
 	if err != nil {
-		what, _, _ := strings.Cut(err.Error(), ":") // then comes the whole answer, which may have a secret
-		return registration{}, fmt.Errorf("registering the program: %.80q", what)
+		return registration{}, registrationError(err)
 	}
 	r := registration{ID: answer.ClientID, Secret: answer.ClientSecret, Method: answer.TokenEndpointAuthMethod, RedirectURI: redirectURI, Dynamic: true}
 	if r.Method == "" {
 		r.Method = method
 	}
 	return r, c.registrations.save(ctx, server.Issuer, r, answer.ClientSecretExpiresAt)
+}
+
+// registrationError returns an error of package oauthex without what it quotes: that can be
+// the whole answer, with the secret that the program was given.
+func registrationError(err error) error {
+	if unanswered, ok := errors.AsType[*url.Error](err); ok {
+		return fmt.Errorf("registering the program: %w", unanswered)
+	}
+	if refused, ok := errors.AsType[*oauthex.ClientRegistrationError](err); ok {
+		return fmt.Errorf("registering the program: the server answered %.40q", refused.ErrorCode)
+	}
+	reason, _, _ := strings.Cut(err.Error(), ": ")
+	return fmt.Errorf("registering the program: %s", reason)
 }
 
 // methodFor returns how a client authenticates that has a secret, a key or neither: none if

@@ -70,19 +70,6 @@ func TestARegistrationIsNotTakenElsewhere(t *testing.T) {
 	assert.Zero(t, asked.Load())
 }
 
-func TestARegistrationThatFailsShowsNoSecret(t *testing.T) {
-	w := newWorld(t)
-	for _, status := range []int{http.StatusCreated, http.StatusBadRequest, http.StatusForbidden} {
-		w.registering = http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-			rw.WriteHeader(status)
-			_, _ = rw.Write([]byte(`{"client_secret": "hidden", "error": "x`))
-		})
-		_, err := w.client(options{}).connect(t.Context())
-		require.ErrorContains(t, err, "registering the program")
-		assert.NotContains(t, err.Error(), "hidden")
-	}
-}
-
 // What a server calls its tools, and says, is the server's choice.
 func TestTextOfAServerDoesNotChangeTheTerminal(t *testing.T) {
 	const evil = "\x1b[2J\x1b]0;title\a\u202etool\u0085"

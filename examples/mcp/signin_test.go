@@ -116,6 +116,33 @@ func TestForgottenRegistrationIsReplacedAfterTheUserHasGivenUp(t *testing.T) {
 	assert.Equal(t, 2, w.registrations)
 }
 
+func TestErrorOfARegistrationShowsNothingOfTheAnswerButItsCode(t *testing.T) {
+	for _, tc := range []struct {
+		name, want string
+		answer     http.HandlerFunc
+	}{
+		{"a time that is no number", "failed to decode", func(rw http.ResponseWriter, _ *http.Request) {
+			answer(rw, 201, map[string]any{"client_id": "c", "client_secret": "s3cret", "client_secret_expires_at": "never"})
+		}},
+		{"no client id", "client_id", func(rw http.ResponseWriter, _ *http.Request) {
+			answer(rw, 201, map[string]any{"client_secret": "s3cret"})
+		}},
+		{"an error code", "invalid_redirect_uri", func(rw http.ResponseWriter, _ *http.Request) {
+			answer(rw, 400, map[string]any{"error": "invalid_redirect_uri", "error_description": "s3cret"})
+		}},
+		{"a page", "403 Forbidden", func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "s3cret", http.StatusForbidden) }},
+		{"no answer", "EOF", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.registering = tc.answer
+			_, err := w.client(options{}).connect(t.Context())
+			require.ErrorContains(t, err, tc.want)
+			assert.NotContains(t, err.Error(), "s3cret")
+		})
+	}
+}
+
 // modelcontextprotocol/typescript-sdk#945, punkpeye/mcp-remote#91, neondatabase/mcp-server-neon#186:
 // a server that refuses every token opened a hundred windows.
 func TestServerThatRefusesEveryTokenOpensOneWindow(t *testing.T) {
