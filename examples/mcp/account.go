@@ -126,10 +126,11 @@ func (c *client) moved(ctx context.Context, a account, refusal reauth.Refusal) b
 	if err != nil || len(api.AuthorizationServers) == 0 {
 		return false
 	}
-	return !slices.ContainsFunc(api.AuthorizationServers, func(issuer string) bool {
-		return strings.TrimSuffix(issuer, "/") == strings.TrimSuffix(a.Issuer, "/")
-	})
+	return !slices.ContainsFunc(api.AuthorizationServers, func(issuer string) bool { return sameIssuer(issuer, a.Issuer) })
 }
+
+// sameIssuer allows for a final slash too many or too few, as [client.server] does.
+func sameIssuer(a, b string) bool { return strings.TrimSuffix(a, "/") == strings.TrimSuffix(b, "/") }
 
 // Revoke tells the authorization server that a token is not needed any more.
 func (r refresher) Revoke(ctx context.Context, tok reauth.Token) error {

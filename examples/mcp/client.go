@@ -21,6 +21,7 @@ type options struct {
 
 	name        string // by which the program registers itself
 	clientID    string // of a program that somebody has registered
+	issuer      string // of the authorization server that has; "": whatever server is named may have the secret
 	secret      string
 	key         oauth.ClientKey
 	metadataURL string // of a client id metadata document

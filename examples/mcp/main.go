@@ -35,6 +35,7 @@ func run(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("mcp", flag.ContinueOnError)
 	dir := flags.String("store", defaultDir(), "the `folder` that keeps the tokens")
 	id := flags.String("client-id", "", "the client id, if the authorization server has registered one; its secret is $MCP_CLIENT_SECRET")
+	issuer := flags.String("issuer", "", "the `URL` of that authorization server, which alone gets the secret")
 	metadata := flags.String("client-metadata", "", "the `URL` of the program's client id metadata document")
 	tool := flags.String("tool", "", "a tool to call, without arguments")
 	flags.Usage = func() {
@@ -49,6 +50,10 @@ func run(ctx context.Context, args []string) (err error) {
 		return errors.New("name the URL of one MCP server")
 	}
 
+	secret := os.Getenv("MCP_CLIENT_SECRET")
+	if secret != "" && *issuer == "" {
+		return errors.New("name the authorization server that the secret is for, with -issuer: the MCP server could name another")
+	}
 	var opts options
 	if scenario := os.Getenv("MCP_CONFORMANCE_SCENARIO"); scenario != "" {
 		*tool = "test-tool"
@@ -56,7 +61,7 @@ func run(ctx context.Context, args []string) (err error) {
 			return err
 		}
 	} else {
-		opts = options{name: "reauth's example", browser: show, clientID: *id, secret: os.Getenv("MCP_CLIENT_SECRET"), metadataURL: *metadata}
+		opts = options{name: "reauth's example", browser: show, clientID: *id, issuer: *issuer, secret: secret, metadataURL: *metadata}
 		if opts.store, err = filestore.New(*dir, nil); err != nil {
 			return err
 		}

@@ -24,6 +24,9 @@ func (c *client) signIn(ctx context.Context) (reauth.Token, error) {
 	if err != nil {
 		return reauth.Token{}, err
 	}
+	if c.issuer != "" && !sameIssuer(c.issuer, from.server.Issuer) {
+		return reauth.Token{}, errors.New("the MCP server names another authorization server than the one that has registered the program")
+	}
 	a := account{
 		Issuer:        from.server.Issuer,
 		TokenURL:      from.server.TokenEndpoint,

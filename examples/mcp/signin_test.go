@@ -14,6 +14,7 @@ import (
 
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/filestore"
+	"github.com/reauth-go/reauth/oauth"
 	"github.com/reauth-go/reauth/reauthtest"
 )
 
@@ -267,6 +268,25 @@ func TestMachineSignsInAndRenewsWithoutAWindow(t *testing.T) {
 	assert.Equal(t, 1, answered)
 	assert.Equal(t, 3, w.Counts().Refreshes)
 	assert.Equal(t, 1, w.discoveries, "the token says where the next one comes from")
+}
+
+// modelcontextprotocol/python-sdk#3328, vercel/ai#15966: an MCP server that names another
+// authorization server got the program's secret sent there.
+func TestSecretGoesToItsAuthorizationServerOnly(t *testing.T) {
+	for name, grant := range map[string]func(account) oauth.Grant{"browser": nil, "machine": asItself} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.clients["registered"] = true
+			_, err := w.client(options{clientID: "registered", secret: "s3cret", grant: grant, issuer: "https://id.example.com"}).connect(t.Context())
+			require.ErrorContains(t, err, "another authorization server")
+			assert.Empty(t, w.opened())
+			assert.Empty(t, w.tokenForms)
+
+			w.connected(options{clientID: "registered", grant: grant, issuer: w.url + "/"})
+		})
+	}
+	t.Setenv("MCP_CLIENT_SECRET", "s3cret")
+	assert.ErrorContains(t, run(t.Context(), []string{"-client-id", "registered", "https://mcp.example.com/mcp"}), "-issuer")
 }
 
 func TestClientNeedsAWayToSignIn(t *testing.T) {
