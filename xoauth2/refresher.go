@@ -25,7 +25,8 @@ import (
 //
 // The other fields of the result, such as RevocationURL, may be set before use. The root
 // module's docs/providers.md has those that a provider needs, such as FinalCodes for GitHub.
-// As in package oauth2, Scopes are not sent again.
+// As in package oauth2, Scopes are not sent again, and Microsoft Entra may then issue a token
+// that can do less (coder/coder#24851). Set Scopes of the result to those of cfg there.
 func Refresher(cfg *oauth2.Config) (*oauth.Refresher, error) {
 	r := &oauth.Refresher{TokenURL: cfg.Endpoint.TokenURL, ClientID: cfg.ClientID, ClientSecret: cfg.ClientSecret}
 	switch style := cfg.Endpoint.AuthStyle; {
