@@ -19,6 +19,8 @@ import (
 // that file once a minute. reauth also reads it when the API server refuses a token, and
 // sends the request again. A watch under way is not affected by either, because its token
 // is looked at when it begins.
+//
+// What else cfg has to authenticate with is not used any more, but for a client certificate.
 func Use(cfg *rest.Config, c reauth.Config) (*reauth.Transport, error) {
 	if c.Refresher == nil {
 		c.Refresher = reauth.TokenFile(cfg.BearerTokenFile)
@@ -34,7 +36,9 @@ func Use(cfg *rest.Config, c reauth.Config) (*reauth.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.BearerToken, cfg.BearerTokenFile = "", "" // reauth leaves a request alone that has a token
+	// reauth leaves a request alone that is authenticated.
+	cfg.BearerToken, cfg.BearerTokenFile, cfg.Username, cfg.Password = "", "", "", ""
+	cfg.AuthProvider, cfg.ExecProvider = nil, nil
 	cfg.Wrap(tr.Wrap)
 	return tr, nil
 }

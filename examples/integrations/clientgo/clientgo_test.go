@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/examples/integrations/clientgo"
@@ -123,6 +124,28 @@ func TestTheTokenInTheConfigIsNotUsed(t *testing.T) {
 	_, err := c.use(t, cfg).Get(t.Context(), "prices", metav1.GetOptions{})
 	assert.NoError(t, err)
 	assert.Zero(t, c.Counts().APIRefused)
+}
+
+// kubernetes-sigs/headlamp#7482: client-go hands over the 401 that tells it to run its plugin
+// again. Whatever authenticates a request above reauth leaves reauth nothing to do.
+func TestWhatElseTheConfigAuthenticatesWithIsNotUsed(t *testing.T) {
+	t.Parallel()
+	for name, set := range map[string]func(*rest.Config){
+		"user and password": func(cfg *rest.Config) { cfg.Username, cfg.Password = "ann", "secret" },
+		"plugin": func(cfg *rest.Config) {
+			cfg.ExecProvider = &api.ExecConfig{
+				APIVersion: "client.authentication.k8s.io/v1", InteractiveMode: api.NeverExecInteractiveMode,
+				Command: "echo", Args: []string{`{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"of the plugin"}}`},
+			}
+		},
+		"provider": func(cfg *rest.Config) { cfg.AuthProvider = &api.AuthProviderConfig{Name: "a cloud's"} },
+	} {
+		c, cfg := newCluster(t)
+		set(cfg)
+		_, err := c.use(t, cfg).Get(t.Context(), "prices", metav1.GetOptions{})
+		assert.NoError(t, err, name)
+		assert.Zero(t, c.Counts().APIRefused, name)
+	}
 }
 
 func TestWithoutAFileThereIsAnError(t *testing.T) {
