@@ -2,6 +2,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,9 +36,12 @@ func Tokens(ctx context.Context, reg name.Registry, auth authn.Authenticator, ba
 			return reauth.Token{}, fmt.Errorf("%w: %w", reauth.ErrSignInRequired, err)
 		}
 		if err != nil {
+			if said, _, quotes := strings.Cut(err.Error(), "\n"); quotes { // an answer, which may have a token by another name
+				err = errors.New(said)
+			}
 			return reauth.Token{}, err
 		}
 		lifetime := max(time.Duration(tok.ExpiresIn)*time.Second, time.Minute) // as the distribution spec says
-		return reauth.Token{AccessToken: tok.Token, Expiry: time.Now().Add(lifetime)}, nil
+		return reauth.Token{AccessToken: cmp.Or(tok.AccessToken, tok.Token), Expiry: time.Now().Add(lifetime)}, nil
 	}, nil
 }

@@ -31,6 +31,7 @@ import (
 type guarded struct {
 	*httptest.Server
 	registry http.Handler
+	answer   func(token string) map[string]any
 	patch    func() // called when a blob arrives, before its token is looked at
 
 	mu      sync.Mutex
@@ -43,6 +44,7 @@ type guarded struct {
 func newGuarded(t *testing.T) *guarded {
 	g := &guarded{
 		registry: server.New(server.Logger(log.New(io.Discard, "", 0))),
+		answer:   func(token string) map[string]any { return map[string]any{"token": token, "expires_in": 300} },
 		patch:    func() {},
 		valid:    map[string]string{}, issued: map[string]int{},
 	}
@@ -102,7 +104,7 @@ func (g *guarded) token(w http.ResponseWriter, r *http.Request) {
 	g.issued[scopes]++
 	tok := fmt.Sprintf("%s#%d", scopes, g.issued[scopes])
 	g.valid[tok] = scopes
-	_ = json.NewEncoder(w).Encode(map[string]any{"token": tok, "expires_in": 300})
+	_ = json.NewEncoder(w).Encode(g.answer(tok))
 }
 
 func (g *guarded) transport(t *testing.T, password string) *reauth.Transport {
@@ -183,6 +185,34 @@ func TestTheLifetimeOfATokenIsKnown(t *testing.T) {
 	tok, err := g.transport(t, "secret").Session("repository:ann/shop:pull").Token(t.Context())
 	require.NoError(t, err)
 	assert.InDelta(t, 300, time.Until(tok.Expiry).Seconds(), 60)
+}
+
+// google/go-containerregistry#54: some token servers say access_token, as Azure's does.
+func TestATokenHasOneNameOrTheOther(t *testing.T) {
+	t.Parallel()
+	for _, names := range [][]string{{"token"}, {"access_token"}, {"token", "access_token"}} {
+		g := newGuarded(t)
+		g.answer = func(token string) map[string]any {
+			all := map[string]any{}
+			for _, name := range names {
+				all[name] = token
+			}
+			return all
+		}
+		tok, err := g.transport(t, "secret").Session("repository:ann/shop:pull").Token(t.Context())
+		if assert.NoError(t, err, names) {
+			assert.Equal(t, "repository:ann/shop:pull#1", tok.AccessToken, names)
+		}
+	}
+}
+
+func TestAnAnswerWithoutATokenIsNotShown(t *testing.T) {
+	t.Parallel()
+	g := newGuarded(t)
+	g.answer = func(token string) map[string]any { return map[string]any{"accessToken": token} }
+	_, err := g.transport(t, "secret").Session("repository:ann/shop:pull").Token(t.Context())
+	require.ErrorContains(t, err, "no token in bearer response")
+	assert.NotContains(t, err.Error(), "repository:ann/shop:pull#1")
 }
 
 func TestAWrongPasswordIsSaid(t *testing.T) {
