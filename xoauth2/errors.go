@@ -93,8 +93,8 @@ func saysSo(status int) bool {
 
 var (
 	statusRE = regexp.MustCompile(`status code (\d{3})`)
-	// Where package google goes on with the body of an answer.
-	bodyRE = regexp.MustCompile(`(?s)(status code \d{3}|Response|Server responded|unable to retrieve AWS [\w ]+?)(:| - ).*`)
+	// Where package google goes on with the body of an answer, or with the settings of gcloud.
+	bodyRE = regexp.MustCompile(`(?s)(status code \d{3}|Response|Server responded|unable to retrieve AWS [\w ]+?|failed to find .+?)(:| - | in map\[).*`)
 	urlRE  = regexp.MustCompile(`[a-z]+://[^\s"]+`)
 )
 

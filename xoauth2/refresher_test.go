@@ -268,6 +268,7 @@ func TestErrorsOfASourceAreReadableAndShowNoAnswerAndNoQuery(t *testing.T) {
 		"oauth2/google/externalaccount: unable to parse executable output\nResponse: SECRET":                 "oauth2/google/externalaccount: unable to parse executable output",
 		"oauth2/google/externalaccount: unable to retrieve AWS session token - SECRET":                       "oauth2/google/externalaccount: unable to retrieve AWS session token",
 		"downscope: unable to exchange token; 400. Server responded: SECRET":                                 "downscope: unable to exchange token; 400. Server responded",
+		"oauth2/google: failed to find \"account\" attribute in map[auth:map[client_secret:SECRET]]":         `oauth2/google: failed to find "account" attribute`,
 		`oauth2: cannot fetch token: Post "https://u:SECRET@id.example.com/token?key=SECRET": EOF`:           `oauth2: cannot fetch token: Post "https://id.example.com/token": EOF`,
 	} {
 		r := xoauth2.Source(func(context.Context) (oauth2.TokenSource, error) { return nil, errors.New(text) })
