@@ -76,7 +76,7 @@ func visit(ctx context.Context, opts options, stdout io.Writer) (err error) {
 			return err
 		}
 		// Nobody has signed in yet, or the provider has ended the session.
-		tok, err := signIn(ctx, to.oauth2(), opts.listen, out.invite)
+		tok, err := signIn(ctx, to.oauth2(), to.issuer, opts.listen, out.invite)
 		if err != nil {
 			return err
 		}

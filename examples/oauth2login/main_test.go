@@ -149,7 +149,7 @@ func signedIn(t *testing.T, issuer string) (*session, *oauth2.Token) {
 	var visit sync.WaitGroup
 	ctx, cancel := context.WithTimeout(t.Context(), patience) // if the visit fails
 	defer cancel()
-	tok, err := signIn(ctx, to.oauth2(), "127.0.0.1:0", func(url string) {
+	tok, err := signIn(ctx, to.oauth2(), to.issuer, "127.0.0.1:0", func(url string) {
 		visit.Go(func() { visitor.visit(t, url, "allow") })
 	})
 	visit.Wait()

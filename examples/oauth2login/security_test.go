@@ -20,13 +20,15 @@ import (
 func TestAnIDTokenOfAnotherSignInIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ claims, want string }{
-		"right":            {`{"nonce":"NONCE","aud":"me"}`, ""},
-		"one of several":   {`{"nonce":"NONCE","aud":["you","me"]}`, ""},
+		"right":            {`{"nonce":"NONCE","aud":"me","iss":"https://id.test"}`, ""},
+		"another issuer":   {`{"nonce":"NONCE","aud":"me","iss":"https://id.test/"}`, "another issuer"},
+		"no issuer":        {`{"nonce":"NONCE","aud":"me"}`, "another issuer"},
+		"one of several":   {`{"nonce":"NONCE","aud":["you","me"],"iss":"https://id.test"}`, ""},
 		"another nonce":    {`{"nonce":"another","aud":"me"}`, "nonce is another"},
 		"no nonce":         {`{"aud":"me"}`, "nonce is another"},
-		"another client":   {`{"nonce":"NONCE","aud":"you"}`, "another client"},
-		"no client":        {`{"nonce":"NONCE"}`, "cannot be read"},
-		"other clients":    {`{"nonce":"NONCE","aud":["you"]}`, "another client"},
+		"another client":   {`{"nonce":"NONCE","aud":"you","iss":"https://id.test"}`, "another client"},
+		"no client":        {`{"nonce":"NONCE","iss":"https://id.test"}`, "cannot be read"},
+		"other clients":    {`{"nonce":"NONCE","aud":["you"],"iss":"https://id.test"}`, "another client"},
 		"no JSON":          {`NONCE`, "cannot be read"},
 		"no ID token":      {``, "leave openid out"},
 		"no OpenID at all": {``, ""},
@@ -50,7 +52,7 @@ func TestAnIDTokenOfAnotherSignInIsRefused(t *testing.T) {
 				conf.Scopes = nil
 			}
 			var visit sync.WaitGroup
-			tok, err := signIn(t.Context(), conf, "127.0.0.1:0", func(address string) {
+			tok, err := signIn(t.Context(), conf, "https://id.test", "127.0.0.1:0", func(address string) {
 				u, err := url.Parse(address)
 				require.NoError(t, err)
 				nonce = u.Query().Get("nonce")
@@ -71,6 +73,25 @@ func TestAnIDTokenOfAnotherSignInIsRefused(t *testing.T) {
 			assert.ErrorContains(t, err, c.want)
 			assert.Nil(t, tok)
 		})
+	}
+}
+
+// A provider that is an attacker's sends the user on to another one (RFC 9207).
+func TestAnAnswerOfAnotherIssuerIsRefused(t *testing.T) {
+	t.Parallel()
+	for issuer, want := range map[string]string{"https://id.test": "", "https://evil.test": "another issuer", "https://id.test/": "another issuer"} {
+		answers := make(chan answer, 1)
+		w := httptest.NewRecorder()
+		query := url.Values{"state": {"s"}, "code": {"c"}, "iss": {issuer}}
+		callback("s", "https://id.test", answers).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/callback?"+query.Encode(), nil))
+		got := <-answers
+		if want == "" {
+			assert.Equal(t, answer{code: "c"}, got)
+			continue
+		}
+		assert.ErrorContains(t, got.err, want)
+		assert.Empty(t, got.code)
+		assert.Contains(t, w.Body.String(), "not signed in")
 	}
 }
 

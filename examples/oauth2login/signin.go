@@ -26,8 +26,9 @@ const callbackPath = "/callback"
 //
 // The code from the browser is useless without the verifier, which this function sends
 // only to the token endpoint (PKCE, RFC 7636). A code without the state is ignored,
-// because it does not belong to this sign-in.
-func signIn(ctx context.Context, conf *oauth2.Config, listen string, show func(url string)) (*oauth2.Token, error) {
+// because it does not belong to this sign-in. If the issuer is known, an answer or an ID
+// token of another one is refused, so that no provider can pass off another's as its own.
+func signIn(ctx context.Context, conf *oauth2.Config, issuer, listen string, show func(url string)) (*oauth2.Token, error) {
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {
 		return nil, fmt.Errorf("nowhere for the browser to come back to: %w", err)
@@ -47,7 +48,7 @@ func signIn(ctx context.Context, conf *oauth2.Config, listen string, show func(u
 
 	answers := make(chan answer, 1)
 	mux := http.NewServeMux()
-	mux.Handle("GET "+callbackPath, callback(state, answers))
+	mux.Handle("GET "+callbackPath, callback(state, issuer, answers))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(listener) }() // until shutDown
 	defer shutDown(ctx, server)
@@ -72,7 +73,7 @@ func signIn(ctx context.Context, conf *oauth2.Config, listen string, show func(u
 			return nil, fmt.Errorf("the code could not be exchanged for a token: %w", err)
 		}
 		if nonce != "" {
-			if err := checkIDToken(tok, nonce, conf.ClientID); err != nil {
+			if err := checkIDToken(tok, nonce, conf.ClientID, issuer); err != nil {
 				return nil, err
 			}
 		}
@@ -82,10 +83,10 @@ func signIn(ctx context.Context, conf *oauth2.Config, listen string, show func(u
 	}
 }
 
-// checkIDToken refuses an ID token of another sign-in or for another client (OpenID Connect
-// Core section 3.1.3.7). Its signature does not matter, because it came directly from the
+// checkIDToken refuses an ID token of another sign-in, for another client or of another
+// issuer (OpenID Connect Core section 3.1.3.7). Its signature does not matter, because it came directly from the
 // token endpoint. The errors do not repeat it.
-func checkIDToken(tok *oauth2.Token, nonce, clientID string) error {
+func checkIDToken(tok *oauth2.Token, nonce, clientID, issuer string) error {
 	text, _ := tok.Extra("id_token").(string)
 	if text == "" {
 		return errors.New("the provider gave no ID token; if it is no OpenID provider, leave openid out of -scopes")
@@ -96,6 +97,7 @@ func checkIDToken(tok *oauth2.Token, nonce, clientID string) error {
 	}
 	var claims struct {
 		Nonce    string          `json:"nonce"`
+		Issuer   string          `json:"iss"`
 		Audience json.RawMessage `json:"aud"` // a text or an array
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
@@ -104,6 +106,9 @@ func checkIDToken(tok *oauth2.Token, nonce, clientID string) error {
 	}
 	if subtle.ConstantTimeCompare([]byte(claims.Nonce), []byte(nonce)) != 1 {
 		return errors.New("the ID token does not belong to this sign-in: its nonce is another")
+	}
+	if issuer != "" && claims.Issuer != issuer {
+		return errors.New("the ID token is of another issuer")
 	}
 	var one string
 	var many []string
@@ -126,7 +131,7 @@ type answer struct {
 
 // callback returns the handler for the redirect. A request without the state comes from
 // somebody else, and the wait goes on.
-func callback(state string, answers chan<- answer) http.Handler {
+func callback(state, issuer string, answers chan<- answer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
@@ -139,6 +144,9 @@ func callback(state string, answers chan<- answer) http.Handler {
 		}
 		var a answer
 		switch code, text := query.Get("code"), query.Get("error"); {
+		case issuer != "" && query.Has("iss") && query.Get("iss") != issuer: // RFC 9207 section 2.4
+			a.err = errors.New("the answer is that of another issuer")
+			fmt.Fprintln(w, "You are not signed in. You can close this window.")
 		case text != "":
 			a.err = &deniedError{text, query.Get("error_description")}
 			fmt.Fprintln(w, "You are not signed in. You can close this window.")
