@@ -168,14 +168,14 @@ func New(cfg Config) (*Transport, error) {
 	switch {
 	case cfg.Refresher == nil:
 		fault("Config.Refresher is required")
-	case isNilPointer(cfg.Refresher):
+	case isNil(cfg.Refresher):
 		fault("Config.Refresher is a nil %T", cfg.Refresher)
 	default:
 		faults = append(faults, validate(cfg.Refresher))
 	}
 	switch {
 	case cfg.Credential == nil, same(cfg.Refresher, cfg.Credential):
-	case isNilPointer(cfg.Credential):
+	case isNil(cfg.Credential):
 		fault("Config.Credential is a nil %T", cfg.Credential)
 	default:
 		faults = append(faults, validate(cfg.Credential))

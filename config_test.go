@@ -52,6 +52,7 @@ func TestNewReports(t *testing.T) {
 	}{
 		"no origin":              {func(c *reauth.Config) { c.Origins = nil }, "reauth: Config.Origins is empty: name the origins that the token may go to, such as https://api.example.com"},
 		"a nil *Refresher":       {func(c *reauth.Config) { c.Refresher = (*oauth.Refresher)(nil) }, "reauth: Config.Refresher is a nil *oauth.Refresher"},
+		"a nil RefresherFunc":    {func(c *reauth.Config) { c.Refresher = reauth.RefresherFunc(nil) }, "reauth: Config.Refresher is a nil reauth.RefresherFunc"},
 		"a nil *Cookies":         {func(c *reauth.Config) { c.Refresher = (*cookieauth.Cookies)(nil) }, "reauth: Config.Refresher is a nil *cookieauth.Cookies"},
 		"a nil *Credential":      {func(c *reauth.Config) { c.Credential = (*reauth.HeaderCredential)(nil) }, "reauth: Config.Credential is a nil *reauth.HeaderCredential"},
 		"a Refresher's settings": {func(c *reauth.Config) { c.Refresher = &oauth.Refresher{TokenURL: "/token"} }, `oauth: Refresher.TokenURL "/token": must begin with https:// or http://`},

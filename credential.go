@@ -141,7 +141,7 @@ func (c HeaderCredential) HeaderValue(tok Token) (string, error) {
 // credential.
 func credentialHeaders(c Credential) []string {
 	names := []string{"Authorization"}
-	if c, ok := c.(interface{ Headers() []string }); ok && !isNilPointer(c) {
+	if c, ok := c.(interface{ Headers() []string }); ok && !isNil(c) {
 		names = slices.Clone(c.Headers())
 	}
 	for i, name := range names {
@@ -163,7 +163,7 @@ func callerHas(h http.Header, names []string) bool {
 	return false
 }
 
-func isNilPointer(v any) bool {
+func isNil(v any) bool {
 	r := reflect.ValueOf(v)
-	return r.Kind() == reflect.Pointer && r.IsNil()
+	return (r.Kind() == reflect.Pointer || r.Kind() == reflect.Func) && r.IsNil()
 }

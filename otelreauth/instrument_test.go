@@ -65,17 +65,18 @@ func TestACredentialOfTheProgramsOwnStays(t *testing.T) {
 func TestARefresherWithoutOptionalMethodsGetsNone(t *testing.T) {
 	tel, server := newTelemetry(t), reauthtest.NewServer(t, reauthtest.Options{})
 	asked := 0
-	tr := tel.transport(server, reauth.Config{Refresher: reauth.RefresherFunc(func(context.Context, reauth.Token) (reauth.Token, error) {
+	alone := reauth.RefresherFunc(func(context.Context, reauth.Token) (reauth.Token, error) {
 		asked++
 		return reauth.Token{AccessToken: "a"}, nil
-	})})
+	})
+	tr := tel.transport(server, reauth.Config{Refresher: alone})
 	tok, err := tr.Token(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, "a", tok.AccessToken)
 	assert.Equal(t, 1, asked, "it can answer without a token")
 	require.NoError(t, tr.SignOut(t.Context()))
 
-	cfg := tel.instrument(reauth.Config{Refresher: reauth.RefresherFunc(nil)})
+	cfg := tel.instrument(reauth.Config{Refresher: alone})
 	_, revokes := cfg.Refresher.(reauth.Revoker)
 	assert.False(t, revokes)
 	assert.Nil(t, cfg.Credential)
@@ -106,7 +107,7 @@ func TestNewReportsTheFaultsOfTheRefresherOnce(t *testing.T) {
 
 func TestNewSaysThatTheRefresherIsMissing(t *testing.T) {
 	tel := newTelemetry(t)
-	for _, r := range []reauth.Refresher{nil, (*oauth.Refresher)(nil), (*cookieauth.Cookies)(nil)} {
+	for _, r := range []reauth.Refresher{nil, reauth.RefresherFunc(nil), (*oauth.Refresher)(nil), (*cookieauth.Cookies)(nil)} {
 		cfg := reauth.Config{Refresher: r, Origins: []string{"https://a.test"}}
 		_, want := reauth.New(cfg)
 		_, err := reauth.New(tel.instrument(cfg))
@@ -137,7 +138,8 @@ func TestATokenBesideAnErrorIsPassedOn(t *testing.T) {
 
 func TestAConfigThatIsInstrumentedAlreadyIsAnError(t *testing.T) {
 	tel := newTelemetry(t)
-	for _, r := range []reauth.Refresher{&whole{}, reauth.RefresherFunc(nil)} {
+	alone := reauth.RefresherFunc(func(context.Context, reauth.Token) (reauth.Token, error) { return reauth.Token{}, nil })
+	for _, r := range []reauth.Refresher{&whole{}, alone} {
 		_, err := otelreauth.Instrument(tel.instrument(reauth.Config{Refresher: r}))
 		assert.EqualError(t, err, "otelreauth: the Config is instrumented already")
 	}

@@ -99,7 +99,7 @@ func Instrument(cfg reauth.Config, opts ...Option) (reauth.Config, error) {
 			next(ctx, e)
 		}
 	}
-	if cfg.Refresher == nil || isNilPointer(cfg.Refresher) {
+	if cfg.Refresher == nil || isNil(cfg.Refresher) {
 		return cfg, nil // New says so
 	}
 	r := &refresher{Refresher: cfg.Refresher, spans: s}
@@ -187,9 +187,9 @@ func contained(report func()) {
 	report()
 }
 
-func isNilPointer(v any) bool {
+func isNil(v any) bool {
 	r := reflect.ValueOf(v)
-	return r.Kind() == reflect.Pointer && r.IsNil()
+	return (r.Kind() == reflect.Pointer || r.Kind() == reflect.Func) && r.IsNil()
 }
 
 // same reports whether a and b are one value.

@@ -3506,6 +3506,13 @@ var mutants = []mutant{
 		tests:  "ThatAnotherProcessHasLeft",
 	},
 	{
+		name:   "New takes a function that is nil for a Refresher",
+		file:   "credential.go",
+		line:   "(r.Kind() == reflect.Pointer || r.Kind() == reflect.Func) && r.IsNil()",
+		broken: "r.Kind() == reflect.Pointer && r.IsNil()",
+		tests:  "TestNewReports",
+	},
+	{
 		name:   "a look at a token file makes the token new that it held before",
 		file:   "save.go",
 		line:   "\t\tcase early: // a look ahead that found nothing new, as TokenFile takes each minute\n",
