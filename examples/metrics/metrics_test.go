@@ -80,7 +80,7 @@ func TestPrometheusAnswersEveryQueryOfTheDashboard(t *testing.T) {
 	defer func() { assert.NoError(t, p.stop()) }()
 
 	began := time.Now()
-	require.NoError(t, play(t.Context(), metric.NewMeterProvider(metric.WithReader(reader)), 8*time.Second))
+	require.NoError(t, play(t.Context(), metric.NewMeterProvider(metric.WithReader(reader)), 16*time.Second))
 	end := time.Now()
 	for _, panel := range panels(t) {
 		for _, target := range panel.Targets {
@@ -93,7 +93,7 @@ func TestPrometheusAnswersEveryQueryOfTheDashboard(t *testing.T) {
 			}
 		}
 	}
-	pending, err := p.query(t.Context(), "max_over_time(sum(reauth_pending_saves)[8s:200ms])", end, end)
+	pending, err := p.query(t.Context(), "max_over_time(sum(reauth_pending_saves)[16s:200ms])", end, end)
 	require.NoError(t, err)
 	require.Len(t, pending, 1)
 	assert.Positive(t, pending[0].Values[0].value, "the save that was pending is on the dashboard")
