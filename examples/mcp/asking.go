@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 
@@ -42,7 +43,7 @@ func (a asking) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp, err := a.send(req)
-	if err != nil || !repeatable(req) || !a.worthAnother(ctx, resp, before) {
+	if err != nil || resp.StatusCode < 400 || !repeatable(req) || !a.worthAnother(ctx, resp, before) {
 		return resp, err
 	}
 	drain(resp)
@@ -77,9 +78,27 @@ func (a asking) worthAnother(ctx context.Context, resp *http.Response, before re
 }
 
 // repeatable reports whether req is a call that can be sent twice. Nobody signs in for the
-// stream of notifications, nor to close a connection.
+// stream of notifications, nor to close a connection, nor to notify the server, for example
+// that a call is given up: because its user did not want to sign in.
 func repeatable(req *http.Request) bool {
-	return req.Method == http.MethodPost && (req.Body == nil || req.GetBody != nil)
+	return req.Method == http.MethodPost && (req.Body == nil || req.GetBody != nil) && !isNotification(req)
+}
+
+// isNotification reports whether the body of req is a notification of JSON-RPC 2.0.
+func isNotification(req *http.Request) bool {
+	if req.GetBody == nil {
+		return false
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return false
+	}
+	defer body.Close()
+	var message struct {
+		ID     json.RawMessage `json:"id"`
+		Method string          `json:"method"`
+	}
+	return json.NewDecoder(body).Decode(&message) == nil && message.Method != "" && message.ID == nil
 }
 
 func repeat(req *http.Request, ctx context.Context) (*http.Request, error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -171,4 +172,24 @@ func peek(r *http.Request) string {
 	text, _ := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(text))
 	return string(text)
+}
+
+// The SDK notifies the server of a call that it gives up, on a context of its own. A user who
+// had just declined to sign in saw another window for that.
+func TestNobodySignsInForANotification(t *testing.T) {
+	w := newWorld(t)
+	client := w.client(options{}).httpClient()
+	for _, tc := range []struct {
+		body    string
+		windows int
+	}{
+		{`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}`, 0},
+		{`{"jsonrpc":"2.0","id":2,"method":"tools/list"}`, 1},
+	} {
+		resp, err := client.Post(w.endpoint(), "application/json", strings.NewReader(tc.body))
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		assert.Len(t, w.opened(), tc.windows)
+		assert.Equal(t, tc.windows == 0, resp.StatusCode == http.StatusUnauthorized, resp.Status)
+	}
 }

@@ -83,7 +83,6 @@ func TestForgottenRegistrationIsReplacedAfterTheUserHasGivenUp(t *testing.T) {
 	store, err := filestore.New(t.TempDir(), nil) // which heeds contexts
 	require.NoError(t, err)
 	w.connected(options{store: store})
-	w.forget()
 	require.NoError(t, store.Delete(t.Context(), w.endpoint()))
 
 	browse := func(_ context.Context, url string) error {
@@ -98,6 +97,7 @@ func TestForgottenRegistrationIsReplacedAfterTheUserHasGivenUp(t *testing.T) {
 	}
 	ctx, giveUp := context.WithCancel(t.Context())
 	stuck, err := newClient(w.endpoint(), options{store: store, browser: func(ctx context.Context, url string) error {
+		w.forget() // also one that was made because the port was taken
 		assert.ErrorContains(t, browse(ctx, url), "400")
 		giveUp()
 		return nil
@@ -106,7 +106,7 @@ func TestForgottenRegistrationIsReplacedAfterTheUserHasGivenUp(t *testing.T) {
 	_, err = stuck.connect(ctx)
 	require.Error(t, err)
 	require.NoError(t, stuck.close())
-	require.Equal(t, 1, w.registrations)
+	before := w.registrations
 
 	next, err := newClient(w.endpoint(), options{store: store, browser: browse})
 	require.NoError(t, err)
@@ -114,7 +114,7 @@ func TestForgottenRegistrationIsReplacedAfterTheUserHasGivenUp(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, session.Close())
 	require.NoError(t, next.close())
-	assert.Equal(t, 2, w.registrations)
+	assert.Equal(t, before+1, w.registrations)
 }
 
 func TestErrorOfARegistrationShowsNothingOfTheAnswerButItsCode(t *testing.T) {
