@@ -193,3 +193,21 @@ func TestNobodySignsInForANotification(t *testing.T) {
 		assert.Equal(t, tc.windows == 0, resp.StatusCode == http.StatusUnauthorized, resp.Status)
 	}
 }
+
+func TestASignOutRevokesAndDeletes(t *testing.T) {
+	w, dir := newWorld(t), t.TempDir()
+	store, err := filestore.New(dir, nil)
+	require.NoError(t, err)
+	w.connected(options{store: store})
+	tok, signedIn, err := store.Load(t.Context(), w.endpoint())
+	require.NoError(t, err)
+	require.True(t, signedIn)
+
+	require.NoError(t, run(t.Context(), []string{"-store", dir, "-sign-out", w.endpoint()}))
+
+	_, signedIn, err = store.Load(t.Context(), w.endpoint())
+	require.NoError(t, err)
+	assert.False(t, signedIn)
+	_, err = w.Refresh(tok.RefreshToken)
+	assert.Error(t, err)
+}

@@ -38,6 +38,7 @@ func run(ctx context.Context, args []string) (err error) {
 	issuer := flags.String("issuer", "", "the `URL` of that authorization server, which alone gets the secret")
 	metadata := flags.String("client-metadata", "", "the `URL` of the program's client id metadata document")
 	tool := flags.String("tool", "", "a tool to call, without arguments")
+	out := flags.Bool("sign-out", false, "revoke and delete the tokens of this MCP server, and do nothing else")
 	flags.Usage = func() {
 		fmt.Fprintln(flags.Output(), "usage: mcp [flags] https://mcp.example.com/mcp")
 		flags.PrintDefaults()
@@ -73,6 +74,9 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
+	if *out {
+		return c.session.SignOut(ctx)
+	}
 	return talk(ctx, c, *tool, os.Stdout)
 }
 
