@@ -120,8 +120,8 @@ func TestATokenThatCannotBeUsedInTimeIsRevoked(t *testing.T) {
 	require.True(t, ok)
 	ctx, end := context.WithCancel(t.Context())
 	w.party.set(func() {
-		w.party.asked = func(path string) {
-			if path == "/v1/me" {
+		w.party.asked = func(r *http.Request) {
+			if r.URL.Path == "/v1/me" {
 				end() // its time is over
 			}
 		}

@@ -194,7 +194,7 @@ type party struct {
 	mu      sync.Mutex
 	down    map[string]bool   // paths that are answered with 503
 	away    map[string]string // paths that redirect
-	asked   func(path string)
+	asked   func(*http.Request)
 	endless bool     // there is always another page of contacts
 	tokens  []string // that it has issued
 }
@@ -212,10 +212,10 @@ func (p *party) breakPath(path string, broken bool) {
 func (p *party) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var down, endless bool
 	var to string
-	var asked func(string)
+	var asked func(*http.Request)
 	p.set(func() { down, endless, to, asked = p.down[r.URL.Path], p.endless, p.away[r.URL.Path], p.asked })
 	if asked != nil {
-		asked(r.URL.Path)
+		asked(r)
 	}
 	if to != "" {
 		http.Redirect(w, r, to, http.StatusFound)

@@ -15,40 +15,41 @@ import (
 // atOnce is for how many accounts a worker calls the API at the same time.
 const atOnce = 8
 
-// work syncs each account when it is due, until ctx is done.
+// work syncs each account when it is due, until ctx is done. An account that takes long
+// keeps one of atOnce goroutines busy, and the others go on.
 func (b *backend) work(ctx context.Context, every time.Duration) error {
-	ticks := time.NewTicker(min(every, time.Second))
-	defer ticks.Stop()
-	for {
-		b.pass(ctx, every)
-		select {
-		case <-ticks.C:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-// pass syncs what is due now.
-func (b *backend) pass(ctx context.Context, every time.Duration) {
 	var wg sync.WaitGroup
 	for range atOnce {
-		wg.Go(func() { // ends when nothing is due
+		wg.Go(func() { // ends with ctx
+			ticks := time.NewTicker(min(every, time.Second))
+			defer ticks.Stop()
 			for ctx.Err() == nil {
-				a, ok, err := b.claim(ctx, every)
-				if err != nil && ctx.Err() == nil {
-					b.log.Warn("the database gave no work", "error", err)
-				}
-				if !ok {
-					return
-				}
-				if err := b.sync(ctx, a); err != nil && ctx.Err() == nil {
-					b.log.Warn("a sync failed", "account", a.ID, "error", err)
+				b.pass(ctx, every)
+				select {
+				case <-ticks.C:
+				case <-ctx.Done():
 				}
 			}
 		})
 	}
 	wg.Wait()
+	return nil
+}
+
+// pass syncs what is due now, one account after the other.
+func (b *backend) pass(ctx context.Context, every time.Duration) {
+	for ctx.Err() == nil {
+		a, ok, err := b.claim(ctx, every)
+		if err != nil && ctx.Err() == nil {
+			b.log.Warn("the database gave no work", "error", err)
+		}
+		if !ok {
+			return
+		}
+		if err := b.sync(ctx, a); err != nil && ctx.Err() == nil {
+			b.log.Warn("a sync failed", "account", a.ID, "error", err)
+		}
+	}
 }
 
 // sync calls the API for an account, and records what came of it. It is the same for the

@@ -96,6 +96,41 @@ func TestWorkersShareTheWork(t *testing.T) {
 	assert.Equal(t, 4*len(people)*3, calls, "three pages for each account, once")
 }
 
+// The third party is slow for one account, or has much to tell about it.
+func TestNobodyWaitsForAnAccountThatTakesLong(t *testing.T) {
+	w := newWorld(t, newDatabase(t))
+	b, worker := w.browser(), w.open()
+	arrived, released := make(chan struct{}, 100), make(chan struct{})
+	release := sync.OnceFunc(func() { close(released) })
+	defer release()
+	w.party.set(func() {
+		w.party.asked = func(r *http.Request) {
+			var anns string
+			w.party.set(func() {
+				if len(w.party.tokens) > 0 {
+					anns = w.party.tokens[0]
+				}
+			})
+			if r.URL.Path == "/v1/contacts" && r.Header.Get("Authorization") == "Bearer "+anns {
+				arrived <- struct{}{}
+				<-released
+			}
+		}
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	stopped := make(chan error, 1)
+	go func() { stopped <- worker.work(ctx, time.Hour) }() // ends with stop
+	b.connect("ann")
+	<-arrived
+	require.Eventually(t, func() bool { return worker.db.Stats().InUse == 0 }, patience, time.Millisecond) // no more work is found
+	b.connect("bob")
+	assert.Eventually(t, func() bool { return w.mustRead("bob").Contacts == 9 }, patience, 20*time.Millisecond)
+	assert.Zero(t, w.mustRead("ann").Contacts)
+	release()
+	stop()
+	assert.NoError(t, <-stopped)
+}
+
 func TestAClaimDoesNotWaitForAnother(t *testing.T) {
 	w := newWorld(t, newDatabase(t))
 	b := w.browser()
