@@ -40,6 +40,7 @@ type client struct {
 	registrations registrations
 	web           *http.Client // for discovery and authorization servers
 	steps         stepUps
+	windows       atomic.Int64 // that were opened
 
 	unproven atomic.Pointer[time.Time] // the last sign-in, until the MCP server has accepted its token
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/reauth-go/reauth"
 	"github.com/reauth-go/reauth/oauth"
@@ -62,18 +63,22 @@ func union(a, b []string) []string {
 
 // stepUps are the sign-ins for a token that may do more.
 type stepUps struct {
-	turn  chan struct{}   // held by the one call that signs in
-	asked map[string]bool // the sets of scopes that users have been asked for
+	turn  chan struct{}        // held by the one call that signs in
+	asked map[string]time.Time // the sets of scopes that users have been asked for, or until when not to try
 }
 
+// stepUpPause is how long calls share the failure of a step-up that did not get to the user.
+const stepUpPause = time.Minute
+
 func newStepUps() stepUps {
-	return stepUps{turn: make(chan struct{}, 1), asked: make(map[string]bool)}
+	return stepUps{turn: make(chan struct{}, 1), asked: make(map[string]time.Time)}
 }
 
 // stepUp signs in again, with the needed scopes added to those that the token has. It
 // reports whether the request is worth another attempt. Calls that need the same at once
 // share one sign-in, and nobody is asked for the same twice: a server that is not content
-// with what it has asked for must not open one window after the other.
+// with what it has asked for must not open one window after the other. If nobody could be
+// asked, another call tries again after a pause.
 //
 // Config.SignIn is not called for this, because the session has a token, which stays if the
 // user does not agree.
@@ -94,12 +99,16 @@ func (c *client) stepUp(ctx context.Context, challenge http.Header, needed []str
 		return true // another call has signed in for it
 	}
 	key := strings.Join(slices.Sorted(slices.Values(wanted)), " ")
-	if c.steps.asked[key] {
+	if until, known := c.steps.asked[key]; known && (until.IsZero() || time.Now().Before(until)) {
 		return false
 	}
-	c.steps.asked[key] = true
+	c.steps.asked[key] = time.Time{}
+	windows := c.windows.Load()
 	ctx = reauth.WithSession(context.WithValue(withChallenge(ctx, challenge), scopesKey{}, wanted), c.session.Name())
 	if tok, err = c.signIn(ctx); err != nil {
+		if c.windows.Load() == windows {
+			c.steps.asked[key] = time.Now().Add(stepUpPause)
+		}
 		return false
 	}
 	return c.session.SignIn(ctx, tok) == nil

@@ -86,6 +86,7 @@ func (c *client) signInByBrowser(ctx context.Context, from source, a *account) (
 	if err != nil {
 		return tok, err
 	}
+	c.windows.Add(1)
 	if err := c.browser(ctx, flow.url); err != nil {
 		return tok, fmt.Errorf("opening the browser: %w", err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -52,11 +53,43 @@ func TestSessionOutlivesADeclinedStepUp(t *testing.T) {
 // A server that is never content opens one window, not one after the other.
 func TestStepUpThatDoesNotHelpIsNotRepeated(t *testing.T) {
 	w := newWorld(t)
-	session := w.connected(options{})
+	c := w.client(options{})
 	w.grants = func(scope string) string { return strings.Replace(scope, "write", "", 1) }
 	for range 3 {
-		_, err := w.callAll(session, "write", 1)
-		require.Error(t, err)
+		session, err := c.connect(t.Context()) // the SDK closes it after a 403
+		require.NoError(t, err)
+		defer session.Close()
+		_, err = w.callAll(session, "write", 1)
+		require.ErrorContains(t, err, "Forbidden")
 	}
+	assert.Len(t, w.opened(), 2)
+}
+
+// The authorization server has a bad moment, so nobody was asked.
+func TestStepUpThatAskedNobodyIsTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	c := w.client(options{})
+	session, err := c.connect(t.Context())
+	require.NoError(t, err)
+	defer session.Close()
+	w.withoutPKCE = true
+	w.together(many)
+	answered, err := w.callAll(session, "write", many)
+	require.Error(t, err)
+	assert.Zero(t, answered)
+	assert.Equal(t, 2, w.discoveries, "the calls share the failure")
+	assert.Len(t, w.opened(), 1)
+
+	w.withoutPKCE = false
+	for key, until := range c.steps.asked {
+		assert.False(t, until.IsZero(), "not for ever")
+		c.steps.asked[key] = time.Now() // the pause is over
+	}
+	session, err = c.connect(t.Context()) // the SDK has closed it after the 403
+	require.NoError(t, err)
+	defer session.Close()
+	answered, err = w.callAll(session, "write", 1)
+	require.NoError(t, err)
+	assert.Equal(t, 1, answered)
 	assert.Len(t, w.opened(), 2)
 }
