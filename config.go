@@ -197,7 +197,10 @@ func New(cfg Config) (*Transport, error) {
 		requireSession: cfg.RequireSession,
 		replayBuffer:   cfg.ReplayBuffer,
 	}
-	t.hasOwn = func(req *http.Request) bool { return callerHas(req.Header, headers) }
+	t.hasOwn = func(req *http.Request) bool {
+		own, _ := lookOver(req.Header, headers)
+		return own
+	}
 	if t.replayBuffer == 0 {
 		t.replayBuffer = defaultReplayBuffer
 	}

@@ -150,19 +150,6 @@ func credentialHeaders(c Credential) []string {
 	return slices.DeleteFunc(names, func(name string) bool { return name == "Cookie" })
 }
 
-// callerHas reports whether one of the named headers is there with a value, in whatever
-// spelling: net/http sends the names of a header as they are. The names are canonical.
-func callerHas(h http.Header, names []string) bool {
-	for k, values := range h {
-		for _, name := range names {
-			if len(k) == len(name) && ascii.EqualFold(k, name) && slices.ContainsFunc(values, func(v string) bool { return v != "" }) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 func isNil(v any) bool {
 	r := reflect.ValueOf(v)
 	return (r.Kind() == reflect.Pointer || r.Kind() == reflect.Func) && r.IsNil()

@@ -56,7 +56,11 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // roundTrip sends req for the named session.
 func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*http.Response, error) {
-	if sc.withoutAuth || sc.isRefreshing(t.sessions) || t.hasOwn(req) {
+	if sc.withoutAuth || sc.isRefreshing(t.sessions) {
+		return t.base.RoundTrip(req)
+	}
+	own, plain := lookOver(req.Header, t.headers)
+	if own {
 		return t.base.RoundTrip(req)
 	}
 	if !t.origins.Allow(req, t.hasOwn) {
@@ -80,14 +84,14 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 		var err error
 		if g, err = t.obtain(req, s, patient); err != nil {
 			if t.anonymous && errors.Is(err, ErrSignInRequired) {
-				return t.send(req, session, nil, req.Body, new(passage))
+				return t.send(req, session, nil, req.Body, &passage{plain: plain})
 			}
 			closeBody(req.Body)
 			return nil, err
 		}
 	}
 
-	p := passage{kept: body.New(req, t.replayBuffer)}
+	p := passage{kept: body.New(req, t.replayBuffer), plain: plain}
 	first := req.Body
 	if p.kept != nil {
 		first = p.kept.First()
@@ -112,6 +116,7 @@ func (t *Transport) roundTrip(req *http.Request, sc scope, session string) (*htt
 // A passage is what the attempts of one request share.
 type passage struct {
 	kept  body.Replayable // nil: there is no body
+	plain bool            // the header's map can be copied as it is
 	sent  *http.Request   // the last attempt, as Again was shown it
 	last  *http.Response  // to the attempt before; nil for the first
 	wants bool            // what Again said of the last attempt
@@ -184,7 +189,7 @@ func (t *Transport) send(req *http.Request, session string, g *generation, body 
 	if p.kept != nil {
 		clone.GetBody = p.kept.GetBody()
 	}
-	header := copyHeader(req.Header, t.headers)
+	header := copyHeader(req.Header, t.headers, p.plain)
 	clone.Header = header
 	switch {
 	case g == nil:
@@ -246,10 +251,32 @@ func (t *Transport) asksAgain(sent *http.Request, resp, last *http.Response) boo
 	return t.again(&shown)
 }
 
+// lookOver goes through a header once. own reports whether one of the named headers is there
+// with a value, in whatever spelling: net/http sends the names of a header as they are. plain
+// reports whether there is nothing in it that a copy must not have, see copyHeader. The names
+// are canonical.
+func lookOver(h http.Header, names []string) (own, plain bool) {
+	plain = true
+	for k, v := range h {
+		if cap(v) > len(v) {
+			plain = false
+		}
+		for _, name := range names {
+			if len(k) == len(name) && ascii.EqualFold(k, name) {
+				if slices.ContainsFunc(v, func(v string) bool { return v != "" }) {
+					return true, false
+				}
+				plain = false
+			}
+		}
+	}
+	return false, plain
+}
+
 // copyHeader returns a copy of h with room for one more field, and without the headers of
-// these canonical names in another spelling: they have no value, see callerHas. Appending
-// to a value of the copy can't write into the caller's.
-func copyHeader(h http.Header, names []string) http.Header {
+// these canonical names in another spelling, which have no value. Appending to a value of the
+// copy can't write into the caller's.
+func copyHeader(h http.Header, names []string, plain bool) http.Header {
 	// Cloning a map takes a third less time than filling one (and the memory that it once
 	// took, if it has been larger). But with these numbers of keys the clone is full, and
 	// would have to grow for one more.
@@ -260,6 +287,9 @@ func copyHeader(h http.Header, names []string) http.Header {
 		maps.Copy(header, h)
 	default:
 		header = maps.Clone(h)
+	}
+	if plain {
+		return header
 	}
 	for k, v := range header {
 		if cap(v) > len(v) {

@@ -2188,10 +2188,24 @@ var mutants = []mutant{
 	},
 	{
 		name:   "a caller's own credential in another spelling is not seen",
-		file:   "credential.go",
-		line:   "len(k) == len(name) && ascii.EqualFold(k, name) && slices",
-		broken: "k == name && slices",
+		file:   "transport.go",
+		line:   "if len(k) == len(name) && ascii.EqualFold(k, name) {\n\t\t\t\tif",
+		broken: "if k == name {\n\t\t\t\tif",
 		tests:  "InAnySpelling",
+	},
+	{
+		name:   "an empty header in another spelling is copied as it is",
+		file:   "transport.go",
+		line:   "\t\t\t\tplain = false\n",
+		broken: "",
+		tests:  "InAnySpelling",
+	},
+	{
+		name:   "a value with room for more is shared with the base",
+		file:   "transport.go",
+		line:   "\t\t\tplain = false\n\t\t}\n",
+		broken: "\t\t}\n",
+		tests:  "HeadersAreCopied|RequestIsNeverWrittenTo",
 	},
 	{
 		name:   "an empty header in another spelling goes with the token",
