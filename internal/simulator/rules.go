@@ -57,16 +57,18 @@ func (w *world) beginVisit(v *visit, presented string) {
 		w.tally.counts[countRefreshesAsked].Add(1)
 	}
 
+	began := asked
+	if v.update {
+		began = now.Add(-2 * w.plan.timeout) // it may have done something else first
+	}
 	if k.asking++; k.asking == 1 {
-		k.asked = asked
-		if v.update {
-			k.asked = now.Add(-2 * w.plan.timeout) // it may have done something else first
-		}
+		k.asked = began
 	} else if !slices.ContainsFunc(k.turns, func(t *turn) bool {
 		return t.ended.IsZero() || !t.ended.Before(earlier(k.asked, v.called).Add(-w.handlersTake()))
 	}) {
 		violated(ruleOneAtATime, "%v is the %d. at once", t, k.asking)
 	}
+	k.asked = earlier(k.asked, began) // which goes on with another proof, and may be older than the others
 	if again {
 		v.leases = v.call.leases
 	} else if w.plan.storage == locking {
