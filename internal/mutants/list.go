@@ -3268,6 +3268,13 @@ var mutants = []mutant{
 		tests:  "ARedirectWithinTheOrigin",
 	},
 	{
+		name:   "a backslash before a raw control character becomes part of a token",
+		file:   "internal/tokenserver/lenient.go",
+		line:   "case escaped: // also a control",
+		broken: "case escaped && c >= ' ': // also a control",
+		tests:  "NothingIsGuessed",
+	},
+	{
 		name:   "DPoP: another proof is sent though the context has ended",
 		file:   "oauth/dpop_token.go",
 		line:   "\t\tif ctx.Err() != nil {\n\t\t\treturn nil, context.Cause(ctx)\n\t\t}\n",

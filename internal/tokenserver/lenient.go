@@ -111,13 +111,12 @@ func withControlsEscaped(text []byte) []byte {
 	inString, escaped := false, false
 	for _, c := range text {
 		switch {
+		case escaped: // also a control character, which nothing means behind a backslash
+			escaped = false
 		case inString && c < ' ':
 			out = append(out, `\u00`...)
 			out = append(out, "0123456789abcdef"[c>>4], "0123456789abcdef"[c&15])
-			escaped = false
 			continue
-		case escaped:
-			escaped = false
 		case c == '\\':
 			escaped = inString
 		case c == '"':

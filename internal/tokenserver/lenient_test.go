@@ -175,6 +175,7 @@ func TestNothingIsGuessed(t *testing.T) {
 		{`{"refresh_token":"evil\`, io.ErrUnexpectedEOF},
 		{`{"refresh_token":"evil\"`, io.ErrUnexpectedEOF},
 		{`{"refresh_token":"evil\u00`, io.ErrUnexpectedEOF},
+		{"{\"refresh_token\":\"evil\\\tb\"}", nil},
 		{`{"refresh_token":"evil","error":"invalid_grant","x":"`, nil},
 		{`{"refresh_token":"evil","error":{"code":1},"x":"`, nil},
 		{"{\"refresh_token\":\"evil\x80\"}", nil}, // not what the server meant
@@ -409,7 +410,7 @@ func FuzzOnlyWhatHasTheNameBecomesAToken(f *testing.F) {
 		"\ufeff" + `{"refresh_token":"r"} x`, `refresh_token=r&access_token=a`, `"{\"refresh_token\":\"r\"}"`, inUTF16(`{"refresh_token":"r"}`, binary.BigEndian),
 		`{"x":"\"refresh_token\":\"evil\""}`, `{"x":{"refresh_token":"evil"},"y":[`, "w\n{\"refresh_token\":\"r\"}", "{\"access_token\":\"a\nb\",\"refresh_token\":\"r\"}",
 		`{"refresh\u005ftoken":"\u0072"`, `{"error":{},"refresh_token":"r","access_token":7}`, `<a href="?refresh_token=evil">`,
-		"{\"refresh_token\":\"0\r,\"\x00\x01\x00\x00\":", "{\"refresh_token\":\"a\tb\nc\",",
+		"{\"refresh_token\":\"0\r,\"\x00\x01\x00\x00\":", "{\"refresh_token\":\"a\tb\nc\",", "{\"refresh_token\":\"\\\tb\nc\",",
 	} {
 		f.Add(200, []byte(body), false)
 		f.Add(201, []byte(body), true)
