@@ -81,7 +81,8 @@ func newStepUps() stepUps {
 // asked, another call tries again after a pause.
 //
 // Config.SignIn is not called for this, because the session has a token, which stays if the
-// user does not agree.
+// user does not agree. Nor does signInPause matter: a token that may not do enough is not
+// refused, and the one of another call's step-up may not have been sent yet.
 func (c *client) stepUp(ctx context.Context, challenge http.Header, needed []string) bool {
 	select {
 	case c.steps.turn <- struct{}{}:
@@ -105,7 +106,7 @@ func (c *client) stepUp(ctx context.Context, challenge http.Header, needed []str
 	c.steps.asked[key] = time.Time{}
 	windows := c.windows.Load()
 	ctx = reauth.WithSession(context.WithValue(withChallenge(ctx, challenge), scopesKey{}, wanted), c.session.Name())
-	if tok, err = c.signIn(ctx); err != nil {
+	if tok, err = c.signInNow(ctx); err != nil {
 		if c.windows.Load() == windows {
 			c.steps.asked[key] = time.Now().Add(stepUpPause)
 		}

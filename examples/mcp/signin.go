@@ -20,6 +20,11 @@ func (c *client) signIn(ctx context.Context) (reauth.Token, error) {
 	if last := c.unproven.Load(); last != nil && time.Since(*last) < signInPause {
 		return reauth.Token{}, errors.New("the MCP server has refused the token of a sign-in just now")
 	}
+	return c.signInNow(ctx)
+}
+
+// signInNow is signIn whatever became of the last sign-in.
+func (c *client) signInNow(ctx context.Context) (reauth.Token, error) {
 	from, err := c.discover(ctx, challengeOf(ctx))
 	if err != nil {
 		return reauth.Token{}, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,22 @@ func TestCallsThatNeedMoreShareOneWindow(t *testing.T) {
 	assert.Equal(t, "tools", w.opened()[0].Get("scope"))
 	assert.Equal(t, "tools write", w.opened()[1].Get("scope"), "what it had, and what it needs")
 	assert.Equal(t, 1, w.registrations)
+}
+
+// The second waits for the turn while the first signs in, so that the token of that has not
+// been sent yet.
+func TestCallsThatNeedMoreThanEachOtherHaveOneWindowEach(t *testing.T) {
+	w := newWorld(t)
+	c := w.client(options{})
+	session, err := c.connect(t.Context())
+	require.NoError(t, err)
+	defer session.Close()
+	for _, scope := range []string{"write", "delete"} {
+		challenge := http.Header{"Www-Authenticate": {`Bearer error="insufficient_scope", scope="` + scope + `", resource_metadata="` + w.url + `/about"`}}
+		assert.True(t, c.stepUp(t.Context(), challenge, []string{scope}), scope)
+	}
+	require.Len(t, w.opened(), 3)
+	assert.Equal(t, "tools write delete", w.opened()[2].Get("scope"))
 }
 
 func TestUserWhoDeclinesMoreKeepsTheSessionAndIsNotAskedAgain(t *testing.T) {
