@@ -20,7 +20,7 @@ type flight struct {
 	claims  string          // of the challenge that the refresher was told of
 
 	// Of the flight's own goroutine.
-	asked   time.Time // when the refresher was called
+	asked   time.Time // when the refresher was called; zero: it was not
 	late    []Event   // to be reported once the lease is given back
 	secrets []string  // what no error may show
 	unseen  bool      // it was to look at the store, and has not
@@ -219,9 +219,14 @@ func (f *flight) leave() {
 	}
 }
 
-// took is the time since the refresher was called. It is not 0, which would mean that it was
-// not: a clock can be coarse.
-func (f *flight) took() time.Duration { return max(time.Since(f.asked), 1) }
+// took is the time since the refresher was called, and 0 exactly if it was not: a clock can be
+// coarse.
+func (f *flight) took() time.Duration {
+	if f.asked.IsZero() {
+		return 0
+	}
+	return max(time.Since(f.asked), 1)
+}
 
 func (f *flight) emit(e Event) { f.session.owner.emit(f.ctx, f.session.name, e) }
 
@@ -263,7 +268,7 @@ func (f *flight) abandon(what string) {
 			o.err = st.signedOut.err
 		default:
 			f.told = true
-			o.events = []Event{{Kind: EventRefreshFailed, Err: err, Took: s.owner.timeout + grace}}
+			o.events = []Event{{Kind: EventRefreshFailed, Err: err, Took: f.took()}}
 		}
 	})
 	if contained("OnEvent", func() { f.end(o) }) != nil {
@@ -318,11 +323,7 @@ func (f *flight) failure(cause error) *outcome {
 			}
 			st.failed(now, err, spread)
 			if !f.told {
-				e := Event{Kind: EventRefreshFailed, Err: err}
-				if !f.asked.IsZero() {
-					e.Took = f.took()
-				}
-				o.events = append(o.events, e)
+				o.events = append(o.events, Event{Kind: EventRefreshFailed, Err: err, Took: f.took()})
 			}
 		}
 		st.retryPending(now, pause)

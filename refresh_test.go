@@ -847,7 +847,7 @@ func TestEventsTellHowLongItTook(t *testing.T) {
 	})
 }
 
-// No time passes here. On a clock that is coarse, little does.
+// Little time passes on a clock that is coarse, and none here, unless the store takes it.
 func TestARefreshThatFailedTookNoTimeOnlyIfItsRefresherWasNotAsked(t *testing.T) {
 	update := func(t *testing.T, w *testworld.World) error {
 		_, err := w.Transport.Update(t.Context(), func(context.Context, reauth.Token) (reauth.Token, error) { return reauth.Token{}, testworld.ErrFault })
@@ -863,6 +863,9 @@ func TestARefreshThatFailedTookNoTimeOnlyIfItsRefresherWasNotAsked(t *testing.T)
 		"for good": {func(w *testworld.World) { w.Answer(testworld.Failing(testworld.ErrFinal)) }, get, true},
 		"Update":   {func(*testworld.World) {}, update, true},
 		"the lock": {func(w *testworld.World) { w.Store.Fail("Lock") }, get, false},
+		"a store that does not answer": {func(w *testworld.World) {
+			w.Store.OnCall("Load", func(context.Context) error { time.Sleep(40 * time.Second); return testworld.ErrFault })
+		}, get, false},
 	} {
 		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
 			signedInAndRefused(t, w)

@@ -652,6 +652,13 @@ var mutants = []mutant{
 		tests:  "TookNoTimeOnlyIf",
 	},
 	{
+		name:   "a refresh that failed in the store looks as if the refresher was asked",
+		file:   "flight.go",
+		line:   "\tif f.asked.IsZero() {\n\t\treturn 0\n\t}\n",
+		broken: "",
+		tests:  "TookNoTimeOnlyIf",
+	},
+	{
 		name:   "P6 a final answer does not give up the current token",
 		file:   "flight.go",
 		line:   "\t\t\tgone.giveUp(st.current.tok)\n",
