@@ -214,7 +214,7 @@ func TestASignInIsNotFollowedByTheNewsThatOneIsRequired(t *testing.T) {
 	})
 }
 
-// Who counts what is pending would count this one for ever.
+// A count of pending saves, as in otelreauth, would include this one forever.
 func TestASignInOrSignOutIsNotFollowedByTheNewsOfAPendingSave(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *testworld.World){
 		"sign-in":  func(t *testing.T, w *testworld.World) { w.SignIn(t) },

@@ -275,7 +275,7 @@ func lookOver(h http.Header, names []string) (own, plain bool) {
 
 // copyHeader returns a copy of h with room for one more field, and without the headers of
 // these canonical names in another spelling, which have no value. Appending to a value of the
-// copy can't write into the caller's.
+// copy can't write into the caller's. plain is what lookOver reports of h.
 func copyHeader(h http.Header, names []string, plain bool) http.Header {
 	// Cloning a map takes a third less time than filling one (and the memory that it once
 	// took, if it has been larger). But with these numbers of keys the clone is full, and

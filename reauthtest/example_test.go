@@ -125,7 +125,7 @@ func ExampleServer_HandleRefresh() {
 }
 
 // A sign-in page, and a token endpoint that takes its codes, for a program that signs its
-// users in by itself. What is no code goes to the server's own token endpoint.
+// users in by itself. Refreshes go on to the server's own token endpoint.
 func ExampleServer_HandlePublic() {
 	s := reauthtest.New(reauthtest.Options{})
 	defer s.Close()

@@ -87,7 +87,7 @@ func TestASignInFollowsNoRedirectToAnotherOrigin(t *testing.T) {
 	}
 }
 
-// GitHub does so. What it means is for the program to know.
+// GitHub does so. The program has to know what they mean.
 func TestACodeThatIsRefusedInOtherWordsIsAnErrorThatHasThem(t *testing.T) {
 	a := newAuthority(t)
 	cfg := a.config()

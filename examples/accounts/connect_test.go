@@ -109,7 +109,7 @@ func TestATokenThatCannotBeUsedIsRevoked(t *testing.T) {
 	w.assertNoSessions()
 }
 
-// What ends the sign-in must not end the revocation, too.
+// The end of the sign-in must not be that of the revocation too.
 func TestATokenThatCannotBeUsedInTimeIsRevoked(t *testing.T) {
 	w := newWorld(t, newDatabase(t))
 	b := w.browser()

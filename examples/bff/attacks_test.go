@@ -204,7 +204,7 @@ func TestTrailersEndHere(t *testing.T) {
 	}
 }
 
-// What a cache in front believes in place of Cache-Control (RFC 9213).
+// forACache are the headers that a cache in front believes in place of Cache-Control (RFC 9213).
 var forACache = []string{"Cdn-Cache-Control", "Cloudflare-Cdn-Cache-Control", "Surrogate-Control", "Edge-Control"}
 
 func TestEveryAnswerHasTheSecurityHeaders(t *testing.T) {

@@ -91,7 +91,8 @@ func forBrowser(resp *http.Response, api *url.URL) error {
 		}
 	}
 	for _, name := range []string{
-		"Set-Cookie", "Clear-Site-Data", "Www-Authenticate", "Strict-Transport-Security", "Alt-Svc", "X-Sendfile", "X-Lighttpd-Send-File", "X-Reproxy-Url", "Edge-Control",
+		"Set-Cookie", "Clear-Site-Data", "Www-Authenticate", "Strict-Transport-Security", "Alt-Svc",
+		"X-Sendfile", "X-Lighttpd-Send-File", "X-Reproxy-Url", "Edge-Control",
 		"Nel", "Report-To", "Reporting-Endpoints", "Refresh", "Service-Worker-Allowed", "Timing-Allow-Origin",
 	} {
 		h.Del(name)

@@ -114,8 +114,8 @@ func (b *backend) signOut(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/sign-in?why="+why, http.StatusSeeOther)
 }
 
-// end ends the session of r, even if the browser does not wait for it: who closes the window
-// after the click is signed out, too.
+// end ends the session of r, even if the browser does not wait for it: a user who closes the
+// window after the click is signed out too.
 func (b *backend) end(r *http.Request) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 30*time.Second)
 	defer cancel()

@@ -70,7 +70,7 @@ func TestARegistrationIsNotTakenElsewhere(t *testing.T) {
 	assert.Zero(t, asked.Load())
 }
 
-// What a server calls its tools, and says, is the server's choice.
+// A server chooses the names of its tools, and what it says.
 func TestTextOfAServerDoesNotChangeTheTerminal(t *testing.T) {
 	const evil = "\x1b[2J\x1b]0;title\a\u202etool\u0085"
 	server := mcp.NewServer(&mcp.Implementation{Name: "evil"}, nil)

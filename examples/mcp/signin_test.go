@@ -80,7 +80,7 @@ func TestForgottenRegistrationIsReplaced(t *testing.T) {
 // that it does not know the program, so the browser never comes back, each time anew.
 func TestForgottenRegistrationIsReplacedAfterTheUserHasGivenUp(t *testing.T) {
 	w := newWorld(t)
-	store, err := filestore.New(t.TempDir(), nil) // which heeds contexts
+	store, err := filestore.New(t.TempDir(), nil) // which honors contexts
 	require.NoError(t, err)
 	w.connected(options{store: store})
 	require.NoError(t, store.Delete(t.Context(), w.endpoint()))

@@ -84,8 +84,8 @@ func signIn(ctx context.Context, conf *oauth2.Config, issuer, listen string, sho
 }
 
 // checkIDToken refuses an ID token of another sign-in, for another client or of another
-// issuer (OpenID Connect Core section 3.1.3.7). Its signature does not matter, because it came directly from the
-// token endpoint. The errors do not repeat it.
+// issuer (OpenID Connect Core section 3.1.3.7). Its signature does not matter, because it
+// came directly from the token endpoint. The errors do not repeat it.
 func checkIDToken(tok *oauth2.Token, nonce, clientID, issuer string) error {
 	text, _ := tok.Extra("id_token").(string)
 	if text == "" {

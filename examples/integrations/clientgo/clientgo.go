@@ -20,7 +20,7 @@ import (
 // sends the request again. A watch under way is not affected by either, because its token
 // is looked at when it begins.
 //
-// What else cfg has to authenticate with is not used any more, but for a client certificate.
+// Of the other credentials in cfg only a client certificate is still used.
 func Use(cfg *rest.Config, c reauth.Config) (*reauth.Transport, error) {
 	if c.Refresher == nil {
 		c.Refresher = reauth.TokenFile(cfg.BearerTokenFile)
