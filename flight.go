@@ -132,14 +132,24 @@ func (f *flight) end(o *outcome) {
 	events := append(f.late, o.events...)
 	f.late = nil
 	for _, e := range events {
-		// Don't report a sign-out or a pending save that a newer sign-in or sign-out has
-		// superseded.
-		if e.Kind != EventSignInRequired && e.Kind != EventSaveFailed || !f.isPast() {
+		if !f.isOutdated(e.Kind) {
 			f.emit(e)
 		}
 	}
 	f.land(o.landing)
 	f.saveNow(o)
+}
+
+// isOutdated reports whether an event must not be reported any more: a newer sign-in or
+// sign-out has superseded the one that ended, or the save is not pending any more.
+func (f *flight) isOutdated(kind EventKind) bool {
+	switch kind {
+	case EventSignInRequired:
+		return f.isPast()
+	case EventSaveFailed:
+		return look(f.session, func(st *state) bool { return st.pending == nil })
+	}
+	return false
 }
 
 // saveNow starts the flight that saves what this one could not, if that can't wait.

@@ -235,6 +235,31 @@ func TestASignInOrSignOutIsNotFollowedByTheNewsOfAPendingSave(t *testing.T) {
 	}
 }
 
+// A handler that is slow, or signs out, hears of the save afterwards.
+func TestTheNewsOfAPendingSaveIsToldExactlyIfItIsPending(t *testing.T) {
+	for name, tc := range map[string]struct {
+		meanwhile func(*testing.T, *testworld.World)
+		told      int
+	}{
+		"saved": {func(_ *testing.T, w *testworld.World) {
+			w.Store.On(nil)
+			time.Sleep(time.Minute)
+		}, 0},
+		"a sign-out that fails": {func(t *testing.T, w *testworld.World) { assert.Error(t, w.Transport.SignOut(context.Background())) }, 1},
+	} {
+		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
+			signedInAndRefused(t, w)
+			w.Store.Fail("Save", "Delete")
+			w.Events.OnKind(reauth.EventRefreshed, func(context.Context) { tc.meanwhile(t, w) })
+			_, _ = w.Get(t.Context())
+			assert.Equal(t, tc.told, w.Events.Count(reauth.EventSaveFailed), "%v", w.Events.Kinds())
+			w.Store.On(nil)
+			w.Wait(t)
+			assert.Equal(t, 1, w.Events.Count(reauth.EventSavedLate))
+		})
+	}
+}
+
 func TestNoRequestGoesOutWithATokenThatWasSignedOutMeanwhile(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.Events.OnKind(reauth.EventRefreshed, func(context.Context) { time.Sleep(time.Second) })

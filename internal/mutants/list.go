@@ -633,16 +633,23 @@ var mutants = []mutant{
 	{
 		name:   "P6 the news that a sign-in is required follows a sign-in",
 		file:   "flight.go",
-		line:   "if e.Kind != EventSignInRequired && e.Kind != EventSaveFailed || !f.isPast() {",
-		broken: "if e.Kind != EventSaveFailed || !f.isPast() {",
+		line:   "case EventSignInRequired:\n\t\treturn f.isPast()",
+		broken: "case EventSignInRequired:\n\t\treturn false",
 		tests:  "ASignInIsNotFollowed",
 	},
 	{
 		name:   "the news of a pending save follows a sign-out",
 		file:   "flight.go",
-		line:   "if e.Kind != EventSignInRequired && e.Kind != EventSaveFailed || !f.isPast() {",
-		broken: "if e.Kind != EventSignInRequired || !f.isPast() {",
+		line:   "return look(f.session, func(st *state) bool { return st.pending == nil })",
+		broken: "return false",
 		tests:  "IsNotFollowedByTheNews",
+	},
+	{
+		name:   "a pending save that outlives a sign-out is not told",
+		file:   "flight.go",
+		line:   "return look(f.session, func(st *state) bool { return st.pending == nil })",
+		broken: "return f.isPast()",
+		tests:  "ToldExactlyIfItIsPending",
 	},
 	{
 		name:   "a refresh that fails at once looks as if nobody was asked",
