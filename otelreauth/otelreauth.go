@@ -123,8 +123,8 @@ type settings struct {
 	ofMetrics, ofSpans func(session string) []attribute.KeyValue
 }
 
-// WithMeterProvider sets the provider of the metrics, in place of the global one. If p is nil
-// that stays.
+// WithMeterProvider sets the provider of the metrics, in place of the global one, which
+// stays if p is nil.
 func WithMeterProvider(p metric.MeterProvider) Option {
 	return func(s *settings) {
 		if p != nil {
@@ -133,9 +133,9 @@ func WithMeterProvider(p metric.MeterProvider) Option {
 	}
 }
 
-// WithTracerProvider sets the provider of the spans of refreshes, in place of the global one.
-// If p is nil that stays. Events go to the span that the context of the request has, whatever
-// its provider.
+// WithTracerProvider sets the provider of the spans of refreshes, in place of the global one,
+// which stays if p is nil. Events go to the span that the context of the request has,
+// whatever its provider.
 func WithTracerProvider(p trace.TracerProvider) Option {
 	return func(s *settings) {
 		if p != nil {
@@ -181,7 +181,7 @@ func attributesOf(f func(string) []attribute.KeyValue, session string, more ...a
 func contained(report func()) {
 	defer func() {
 		if recover() != nil {
-			otel.Handle(errors.New("otelreauth: a meter, a tracer or the function of an option panicked"))
+			otel.Handle(errors.New("otelreauth: a meter, a tracer, a span processor or the function of an option panicked"))
 		}
 	}()
 	report()

@@ -77,7 +77,7 @@ func TestAPanicOfWhatReportsCostsNoTokenAndNoRequest(t *testing.T) {
 			require.NoError(t, tr.Wait(t.Context()))
 			assert.NotEmpty(t, told)
 			for _, text := range told {
-				assert.Equal(t, "otelreauth: a meter, a tracer or the function of an option panicked", text)
+				assert.Equal(t, "otelreauth: a meter, a tracer, a span processor or the function of an option panicked", text)
 			}
 		})
 	}
