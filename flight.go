@@ -140,18 +140,6 @@ func (f *flight) end(o *outcome) {
 	f.saveNow(o)
 }
 
-// isOutdated reports whether an event must not be reported any more: a newer sign-in or
-// sign-out has superseded the one that ended, or the save is not pending any more.
-func (f *flight) isOutdated(kind EventKind) bool {
-	switch kind {
-	case EventSignInRequired:
-		return f.isPast()
-	case EventSaveFailed:
-		return look(f.session, func(st *state) bool { return st.pending == nil })
-	}
-	return false
-}
-
 // saveNow starts the flight that saves what this one could not, if that can't wait.
 func (f *flight) saveNow(o *outcome) {
 	if !o.saveNow {

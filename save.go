@@ -232,6 +232,18 @@ func (f *flight) pendingFailed(l *lease, tok, stored Token, p *pendingSave, err 
 	}
 }
 
+// isOutdated reports whether an event must not be reported any more: a newer sign-in or
+// sign-out has superseded the one that ended, or the save is not pending any more.
+func (f *flight) isOutdated(kind EventKind) bool {
+	switch kind {
+	case EventSignInRequired:
+		return f.isPast()
+	case EventSaveFailed:
+		return look(f.session, func(st *state) bool { return st.pending == nil })
+	}
+	return false
+}
+
 // save stores tok in place of stored, unless the flight is void: then it reports false. If
 // a SignOut made it void, tok is stored all the same while the store holds what the flight
 // loaded: no other process must spend the spent token. The SignOut then deletes it.
