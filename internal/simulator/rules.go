@@ -68,7 +68,7 @@ func (w *world) beginVisit(v *visit, presented string) {
 	}) {
 		violated(ruleOneAtATime, "%v is the %d. at once", t, k.asking)
 	}
-	k.asked = earlier(k.asked, began) // which goes on with another proof, and may be older than the others
+	k.asked = earlier(k.asked, began) // a call that goes on with another proof may be older than the others
 	if again {
 		v.leases = v.call.leases
 	} else if w.plan.storage == locking {
