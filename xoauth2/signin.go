@@ -24,7 +24,7 @@ import (
 // server that refuses a code in other words, as GitHub does with bad_verification_code, gives
 // such an error, a *reauth.RefreshError with that Code. None shows a secret. If the session
 // could not be stored, the token is lost, and the user signs in once more. No redirect to
-// another origin is followed.
+// another origin is followed, unless the http.Client of ctx has a CheckRedirect of its own.
 //
 // The request has no DPoP proof, so its tokens are not bound to a key. The example of
 // oauth.DPoP has a sign-in whose tokens are.
