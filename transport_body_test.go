@@ -199,7 +199,7 @@ func TestUploadThatCannotBeReplayedGetsTheRefusal(t *testing.T) {
 				assert.Equal(t, int64(len(refusal.Body)), resp.ContentLength)
 				body.AwaitClose(ctx)
 
-				require.NoError(t, s.Await(ctx, func(c reauthtest.Counts) bool { return c.Refreshes == 1 }), "in the background")
+				require.NoError(t, s.Await(ctx, func(c reauthtest.Counts) bool { return c.Refreshes >= 1 }), "in the background")
 				releaseRefresh()
 				require.NoError(t, tr.Wait(ctx))
 				status, err := fetch(ctx, tr, s.APIURL("/"))
@@ -265,7 +265,7 @@ func (x *exchange) cancelOnce(reached func(reauthtest.Counts) bool) {
 
 func (x *exchange) cancelDuringRefresh() {
 	x.Cleanup(x.server.BlockRefresh())
-	x.cancelOnce(func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
+	x.cancelOnce(func(c reauthtest.Counts) bool { return c.Refreshes >= 1 })
 }
 
 func TestBodyIsClosedOnceOnEveryPath(t *testing.T) {
@@ -321,7 +321,7 @@ func TestBodyIsClosedOnceOnEveryPath(t *testing.T) {
 		"the context ends while it is sent": {
 			prepare: func(x *exchange) {
 				x.server.FailAPI(reauthtest.Hang, -1)
-				x.cancelOnce(func(c reauthtest.Counts) bool { return c.APIRequests == 1 })
+				x.cancelOnce(func(c reauthtest.Counts) bool { return c.APIRequests >= 1 })
 			},
 			err: context.Canceled,
 		},

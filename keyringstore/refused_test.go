@@ -73,7 +73,7 @@ func TestWithAKeychainThatRefusesATokenNoneIsSpentTwice(t *testing.T) {
 	require.ErrorIs(t, <-failed, errLocked)
 	answer := make(chan error, 1)
 	go func() { answer <- get(waiting) }()
-	require.NoError(t, server.Await(t.Context(), func(c reauthtest.Counts) bool { return c.APIRefused == 2 }))
+	require.NoError(t, server.Await(t.Context(), func(c reauthtest.Counts) bool { return c.APIRefused >= 2 }))
 	isBusy(t, openOn(t, k, dir), "")
 	k.locked.Store(false)
 	require.NoError(t, <-answer, "it adopts the token once that is saved")

@@ -211,7 +211,7 @@ func revokeInMidFlight(t testing.TB, server *reauthtest.Server, n int, send func
 			}
 		})
 	}
-	err := server.Await(ctx, func(c reauthtest.Counts) bool { return c.APIRequests == before+n })
+	err := server.Await(ctx, func(c reauthtest.Counts) bool { return c.APIRequests >= before+n })
 	server.ExpireAccess()
 	release()
 	wg.Wait()

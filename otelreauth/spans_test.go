@@ -186,7 +186,7 @@ func TestABackgroundRefreshOutlivesTheSpanOfItsRequest(t *testing.T) {
 	status, _, err := get(ctx, &http.Client{Transport: tr.Session("ann")}, server.APIURL("/orders"), "")
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusOK, status, "it does not wait")
-	require.NoError(t, server.Await(t.Context(), func(c reauthtest.Counts) bool { return c.Refreshes == 1 }))
+	require.NoError(t, server.Await(t.Context(), func(c reauthtest.Counts) bool { return c.Refreshes >= 1 }))
 	span.End()
 	release()
 	require.NoError(t, tr.Wait(t.Context()))
@@ -247,7 +247,7 @@ func TestTheSpanOfAVoidRefreshEnds(t *testing.T) {
 		_, _, err := get(context.WithoutCancel(t.Context()), &http.Client{Transport: tr.Session("ann")}, server.APIURL("/orders"), "")
 		done <- err
 	}()
-	require.NoError(t, server.Await(t.Context(), func(c reauthtest.Counts) bool { return c.Refreshes == 1 }))
+	require.NoError(t, server.Await(t.Context(), func(c reauthtest.Counts) bool { return c.Refreshes >= 1 }))
 	out := make(chan error)
 	go func() { out <- tr.Session("ann").SignOut(context.WithoutCancel(t.Context())) }()
 	require.ErrorIs(t, <-done, reauth.ErrSignInRequired)

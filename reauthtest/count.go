@@ -57,10 +57,11 @@ type Counts struct {
 func (s *Server) Counts() Counts { return s.counter.snapshot() }
 
 // Await returns when the counts satisfy reached, which is called with new counts, though
-// not necessarily with every change. It fails when ctx is done or the server is closed.
-// To wait until a refresh request has arrived:
+// not necessarily with every change. As counts only grow, compare them with >=; a count
+// that one request reaches may have been passed by the next. Await fails when ctx is done
+// or the server is closed. To wait until a refresh request has arrived:
 //
-//	err := s.Await(ctx, func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
+//	err := s.Await(ctx, func(c reauthtest.Counts) bool { return c.Refreshes >= 1 })
 func (s *Server) Await(ctx context.Context, reached func(Counts) bool) error {
 	for {
 		counts, changed := s.counter.watch()

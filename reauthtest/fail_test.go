@@ -224,7 +224,7 @@ func TestBlockRefresh(t *testing.T) {
 		var group sync.WaitGroup
 		var got answer
 		group.Go(func() { got = refresh(t, s, ann.RefreshToken) })
-		err := s.Await(t.Context(), func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
+		err := s.Await(t.Context(), func(c reauthtest.Counts) bool { return c.Refreshes >= 1 })
 		require.NoError(t, err)
 
 		release()

@@ -155,7 +155,7 @@ func TestCloseLetsGoWhereTheServerIsMountedByHand(t *testing.T) {
 				}
 				failed <- err
 			}()
-			require.NoError(t, s.Await(t.Context(), func(c reauthtest.Counts) bool { return c.Refreshes == 1 }))
+			require.NoError(t, s.Await(t.Context(), func(c reauthtest.Counts) bool { return c.Refreshes >= 1 }))
 			s.Close()
 			require.Error(t, <-failed)
 		})
@@ -179,7 +179,7 @@ func TestRealServerCloses(t *testing.T) {
 		_, err := tryRefresh(t.Context(), s, "x")
 		failed <- err
 	}()
-	require.NoError(t, s.Await(t.Context(), func(c reauthtest.Counts) bool { return c.Refreshes == 1 }))
+	require.NoError(t, s.Await(t.Context(), func(c reauthtest.Counts) bool { return c.Refreshes >= 1 }))
 	s.Close()
 	require.Error(t, <-failed)
 	_, err := tryCall(t.Context(), s, "/", "")

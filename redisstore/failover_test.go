@@ -41,7 +41,7 @@ func refreshing(t *testing.T, server *reauthtest.Server, p program) (release fun
 	answered := make(chan error, 1)
 	refreshes := server.Counts().Refreshes
 	go func() { answered <- p.get(context.WithoutCancel(t.Context())) }()
-	require.NoError(t, server.Await(bounded(t), func(c reauthtest.Counts) bool { return c.Refreshes == refreshes+1 }))
+	require.NoError(t, server.Await(bounded(t), func(c reauthtest.Counts) bool { return c.Refreshes >= refreshes+1 }))
 	return release, answered
 }
 
@@ -197,7 +197,7 @@ func TestAFailoverThatLosesALockSpendsATokenTwice(t *testing.T) {
 	p.failOver(t, true)
 	second := make(chan error, 1)
 	go func() { second <- programs[1].get(context.WithoutCancel(t.Context())) }()
-	require.NoError(t, server.Await(bounded(t), func(c reauthtest.Counts) bool { return c.Refreshes == 2 }))
+	require.NoError(t, server.Await(bounded(t), func(c reauthtest.Counts) bool { return c.Refreshes >= 2 }))
 	release()
 	_, _ = receive(t, "an answer", answer), receive(t, "the answer of the other", second)
 	assert.Equal(t, 1, server.Counts().ReusesDetected)

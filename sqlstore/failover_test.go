@@ -31,7 +31,7 @@ func TestAFailoverToASynchronousStandbyLosesNothing(t *testing.T) {
 	release := r.BlockRefresh()
 	answered := make(chan error, 1)
 	go func() { answered <- r.get(r.ctx, r.transports[0]) }()
-	r.await(t, "a refresh", func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
+	r.await(t, "a refresh", func(c reauthtest.Counts) bool { return c.Refreshes >= 1 })
 
 	w.traffic(t, func() {
 		w.refreshes(t, 2)
@@ -40,7 +40,7 @@ func TestAFailoverToASynchronousStandbyLosesNothing(t *testing.T) {
 		heard.all()
 		p.primary.stop("immediate")
 		release()
-		r.await(t, "its answer", func(c reauthtest.Counts) bool { return c.RefreshesGranted == 1 })
+		r.await(t, "its answer", func(c reauthtest.Counts) bool { return c.RefreshesGranted >= 1 })
 		p.promote(t)
 		require.NoError(t, writing.Save(t.Context(), "meanwhile", token("1")))
 		w.refreshes(t, 2)
@@ -82,7 +82,7 @@ func TestAFailoverToAnAsynchronousStandbyLosesTheLastWrites(t *testing.T) {
 	release := lock.BlockRefresh()
 	refreshing := make(chan error, 1)
 	go func() { refreshing <- lock.get(lock.ctx, lock.transports[0]) }()
-	lock.await(t, "a refresh", func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
+	lock.await(t, "a refresh", func(c reauthtest.Counts) bool { return c.Refreshes >= 1 })
 
 	p.primary.stop("immediate")
 	p.promote(t)
@@ -103,7 +103,7 @@ func TestAFailoverToAnAsynchronousStandbyLosesTheLastWrites(t *testing.T) {
 	t.Run("A lock, and another process spends the same token", func(t *testing.T) {
 		second := make(chan error, 1)
 		go func() { second <- lock.get(lock.ctx, lock.transports[1]) }()
-		lock.await(t, "another refresh", func(c reauthtest.Counts) bool { return c.Refreshes == 2 })
+		lock.await(t, "another refresh", func(c reauthtest.Counts) bool { return c.Refreshes >= 2 })
 		release()
 		<-refreshing
 		<-second

@@ -67,7 +67,7 @@ func TestADisconnectDuringARefreshInTheWorker(t *testing.T) {
 	defer release()
 	called := make(chan error, 1)
 	go func() { called <- worker.call(t.Context(), a.ID) }() // ends after release
-	await(t, w.party.Server, func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
+	await(t, w.party.Server, func(c reauthtest.Counts) bool { return c.Refreshes >= 1 })
 	disconnected := make(chan string, 1)
 	go func() { // ends after release
 		got, _ := b.try(http.MethodPost, "/accounts/"+a.ID+"/disconnect", nil, "Sec-Fetch-Site", "same-origin")

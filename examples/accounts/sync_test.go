@@ -33,7 +33,7 @@ func TestWorkerAndWebProcessRefreshOnce(t *testing.T) {
 			calls.Go(func() { assert.NoError(t, p.call(t.Context(), a.ID)) }) // ends after release
 		}
 	}
-	await(t, w.party.Server, func(c reauthtest.Counts) bool { return c.APIRefused == before+15 && c.Refreshes == 1 })
+	await(t, w.party.Server, func(c reauthtest.Counts) bool { return c.APIRefused >= before+15 && c.Refreshes >= 1 })
 	release()
 	calls.Wait()
 	counts := w.party.Counts()

@@ -65,7 +65,7 @@ func TestItEndsWithItsRefreshes(t *testing.T) {
 		_, err := b.try(ctx, http.MethodGet, "/api/orders/1", nil)
 		assert.ErrorIs(t, err, context.Canceled)
 	}()
-	await(t, demo, func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
+	await(t, demo, func(c reauthtest.Counts) bool { return c.Refreshes >= 1 })
 	leave()
 	<-gone
 
@@ -106,7 +106,7 @@ func TestARequestThatDoesNotEndCostsNoRefresh(t *testing.T) {
 		_, err := session.Refresh(t.Context(), before)
 		assert.NoError(t, err)
 	})
-	await(t, demo, func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
+	await(t, demo, func(c reauthtest.Counts) bool { return c.Refreshes >= 1 })
 
 	a.grace = time.Millisecond
 	stopped := make(chan error, 1)

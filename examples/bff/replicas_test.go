@@ -89,7 +89,7 @@ func testTwoReplicasRefreshOnce(t *testing.T, store string) {
 			})
 		}
 	}
-	await(t, demo, func(c reauthtest.Counts) bool { return c.APIRefused == 40 && c.Refreshes == 1 })
+	await(t, demo, func(c reauthtest.Counts) bool { return c.APIRefused >= 40 && c.Refreshes >= 1 })
 	release()
 	all.Wait()
 	counts := demo.Counts()

@@ -68,7 +68,7 @@ func runAtOnce(ctx context.Context, server *reauthtest.Server, args ...string) (
 			}
 		})
 	}
-	_ = server.Await(asking, func(c reauthtest.Counts) bool { return c.APIRequests == before+runs })
+	_ = server.Await(asking, func(c reauthtest.Counts) bool { return c.APIRequests >= before+runs })
 	release()
 	all.Wait()
 	close(errs)

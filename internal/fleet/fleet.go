@@ -81,8 +81,8 @@ type report struct {
 	At       time.Time      // when the task was done
 }
 
-// serve is the life of a member: it gets ready, waits for the word, lets its
-// callers make their requests, and reports.
+// serve is the life of a member: it gets ready, waits for the word, lets its callers
+// make their requests, reports, and ends once what it knows is saved.
 func serve(o orders, r *report) error {
 	store, transport, err := newTransport(o)
 	if err != nil {
@@ -101,15 +101,21 @@ func serve(o orders, r *report) error {
 		os.Exit(3)
 	}()
 	if o.Task != "" {
-		if err := tasks[o.Task](o, transport, r); err != nil {
-			return err
-		}
-		if err := transport.Wait(context.Background()); err != nil {
-			return err
-		}
-		return json.NewEncoder(os.Stdout).Encode(r)
+		err = tasks[o.Task](o, transport, r)
+	} else {
+		request(o, transport, r)
 	}
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
+		return err
+	}
+	return transport.Wait(context.Background())
+}
 
+// request lets callers make their requests.
+func request(o orders, transport *reauth.Transport, r *report) {
 	client := &http.Client{Transport: transport.Session(session)}
 	r.Lost = make(map[string]int)
 	var mu sync.Mutex
@@ -133,10 +139,6 @@ func serve(o orders, r *report) error {
 		})
 	}
 	wg.Wait()
-	if err := transport.Wait(context.Background()); err != nil {
-		return err
-	}
-	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
 func newTransport(o orders) (reauth.Store, *reauth.Transport, error) {
@@ -226,14 +228,19 @@ func (m *member) begin(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// report waits until the member has ended.
+// report waits for what the member has to say, and until it has ended.
 func (m *member) report(t *testing.T) report {
 	t.Helper()
-	var r report
-	decodeErr := json.NewDecoder(m.stdout).Decode(&r)
+	r, err := m.read()
 	require.NoError(t, m.cmd.Wait())
-	require.NoError(t, decodeErr)
+	require.NoError(t, err)
 	return r
+}
+
+// read is report without the end.
+func (m *member) read() (r report, err error) {
+	err = json.NewDecoder(m.stdout).Decode(&r)
+	return r, err
 }
 
 // Soak lets eight processes of ten callers each share a session for six seconds (three

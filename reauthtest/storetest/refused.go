@@ -138,14 +138,14 @@ func aRefusedSaveSignsNobodyOut(t *testing.T, s Storage) {
 	release := server.BlockRefresh()
 	answers := make(chan error, 2)
 	go func() { answers <- refreshing.get(t.Context()) }()
-	mustReach(t, server, "a refresh", func(c reauthtest.Counts) bool { return c.Refreshes == 1 })
+	mustReach(t, server, "a refresh", func(c reauthtest.Counts) bool { return c.Refreshes >= 1 })
 	before := server.Counts().APIRequests
 	go func() { answers <- waiting.get(t.Context()) }()
 	mustReach(t, server, "the other's request", func(c reauthtest.Counts) bool { return c.APIRequests > before })
 
 	accept := refuse(t, s)
 	release()
-	mustReach(t, server, "its answer", func(c reauthtest.Counts) bool { return c.RefreshesGranted == 1 })
+	mustReach(t, server, "its answer", func(c reauthtest.Counts) bool { return c.RefreshesGranted >= 1 })
 	<-time.After(s.moment()) // so that a Save fails
 	accept()
 	for range 2 {

@@ -39,7 +39,7 @@ func TestRequestsThatAreRefusedShareOneLookAtTheFile(t *testing.T) {
 			}
 		})
 	}
-	require.NoError(t, c.Await(t.Context(), func(n reauthtest.Counts) bool { return n.APIRequests == world.Many }))
+	require.NoError(t, c.Await(t.Context(), func(n reauthtest.Counts) bool { return n.APIRequests >= world.Many }))
 	c.rollOver(t)
 	release()
 	all.Wait()
@@ -85,7 +85,7 @@ func TestAnInformerGoesOnAcrossARollover(t *testing.T) {
 
 	begun := c.Counts().APISucceeded
 	c.endWatches() // as an API server does every few minutes
-	require.NoError(t, c.Await(t.Context(), func(n reauthtest.Counts) bool { return n.APISucceeded == begun+1 }))
+	require.NoError(t, c.Await(t.Context(), func(n reauthtest.Counts) bool { return n.APISucceeded >= begun+1 }))
 	c.add("orders")
 	require.Equal(t, "orders", next(t, seen))
 	assert.Equal(t, 1, c.Counts().APIRefused)

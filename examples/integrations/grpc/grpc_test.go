@@ -166,7 +166,7 @@ func TestACallerThatLeavesDuringARefreshAffectsNobodyElse(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	left, stayed := make(chan error, 1), make(chan error, 1)
 	go func() { left <- ask(ctx, rpc) }()
-	require.NoError(t, w.Await(t.Context(), func(c reauthtest.Counts) bool { return c.Refreshes == 1 }))
+	require.NoError(t, w.Await(t.Context(), func(c reauthtest.Counts) bool { return c.Refreshes >= 1 }))
 	go func() { stayed <- ask(t.Context(), rpc) }()
 
 	cancel()
