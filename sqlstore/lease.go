@@ -82,6 +82,10 @@ func (l *lease) renew(granted time.Time) {
 
 // read returns the token in the row, if the lease is still valid.
 func (l *lease) read(ctx context.Context) (token sql.NullString, err error) {
+	lags := "" // once a read did not show the lock
+	failed := func(err error) error {
+		return fmt.Errorf("sqlstore: load session %q: %s%w", l.key, lags, caused(ctx, err))
+	}
 	wait := newBackoff(firstRetry, min(longestRetry, l.store.lease/12))
 	for {
 		if err := l.lost(); err != nil {
@@ -89,7 +93,7 @@ func (l *lease) read(ctx context.Context) (token sql.NullString, err error) {
 		}
 		found, err := l.store.row(ctx, l.store.statements.read, []any{l.key, l.owner, l.version}, &token)
 		if err != nil {
-			return token, fmt.Errorf("sqlstore: load session %q: %w", l.key, caused(ctx, err))
+			return token, failed(err)
 		}
 		if found {
 			return token, l.lost()
@@ -99,13 +103,14 @@ func (l *lease) read(ctx context.Context) (token sql.NullString, err error) {
 		n, err := l.store.exec(ctx, l.store.statements.renew, l.key, l.owner, l.version, l.store.lease.Milliseconds())
 		switch {
 		case err != nil:
-			return token, l.store.failed(ctx, "load", l.key, err, "")
+			return token, failed(l.store.dialect.discreet(err, ""))
 		case n == 0:
 			return token, l.lose(taken)
 		}
 		l.extend(sent)
+		lags = "a read does not show the lock, as from a replica that lags: "
 		if !sleep(ctx, wait.next()) {
-			return token, fmt.Errorf("sqlstore: load session %q: a read does not show the lock, as from a replica that lags: %w", l.key, context.Cause(ctx))
+			return token, failed(ctx.Err())
 		}
 	}
 }
