@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -82,7 +83,7 @@ func lockOutlastsASaveThatFails(t *testing.T, s Storage) {
 	}
 	session := "storetest tried again"
 	holder, other := openLocker(t, s), openLocker(t, s)
-	once := func() (lost bool) {
+	again(t, s, func() error {
 		require.NoError(t, holder.Save(t.Context(), session, full("before")))
 		held, unlock := mustLock(t, holder, session)
 		defer unlock()
@@ -91,30 +92,24 @@ func lockOutlastsASaveThatFails(t *testing.T, s Storage) {
 		_ = holder.Save(ctx, session, full("after")) // it may have made sure of that
 		cancel()
 		ctx, cancel = context.WithTimeout(t.Context(), s.moment())
-		_, _, err := other.Lock(ctx, session)
+		_, _, lockErr := other.Lock(ctx, session)
 		cancel()
-		lost = held.Err() != nil
+		lost := context.Cause(held)
 		accept()
-		if lost && s.Lease > 0 {
-			return true
+		if lost != nil {
+			return fmt.Errorf("a Save that failed has cost the lock: %w", lost)
 		}
-		require.Error(t, err, "after a Save that failed, another has the lock")
-		require.NoError(t, held.Err(), "after a Save that failed")
+		require.Error(t, lockErr, "after a Save that failed, another has the lock")
 		ctx, cancel = context.WithTimeout(held, patience)
 		defer cancel()
-		err = holder.Save(ctx, session, full("after"))
-		if err != nil && held.Err() != nil && s.Lease > 0 {
-			return true
+		err := holder.Save(ctx, session, full("after"))
+		if held.Err() != nil {
+			return context.Cause(held)
 		}
 		require.NoError(t, err, "when the storage accepts writes again")
 		same(t, full("after"), mustLoad(t, other, session), "saved at last")
-		return false
-	}
-	lost := true
-	for tries := 0; lost && tries < 3; tries++ {
-		lost = once() // a busy machine may be too late to renew it
-	}
-	assert.False(t, lost, "a Save that failed has cost the lease")
+		return nil
+	})
 	held, unlock := mustLock(t, other, session)
 	defer unlock()
 	require.NoError(t, other.Delete(held, session))
