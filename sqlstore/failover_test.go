@@ -38,7 +38,7 @@ func TestAFailoverToASynchronousStandbyLosesNothing(t *testing.T) {
 		require.NoError(t, writing.Save(t.Context(), "before", token("1")))
 		heard.hears(t, "before")
 		heard.all()
-		p.primary.stop("immediate")
+		p.primary.Crash()
 		release()
 		r.await(t, "its answer", func(c reauthtest.Counts) bool { return c.RefreshesGranted >= 1 })
 		p.promote(t)
@@ -84,7 +84,7 @@ func TestAFailoverToAnAsynchronousStandbyLosesTheLastWrites(t *testing.T) {
 	go func() { refreshing <- lock.get(lock.ctx, lock.transports[0]) }()
 	lock.await(t, "a refresh", func(c reauthtest.Counts) bool { return c.Refreshes >= 1 })
 
-	p.primary.stop("immediate")
+	p.primary.Crash()
 	p.promote(t)
 
 	t.Run("A token, whose process stores it again", func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestAnOldPrimaryWithoutItsSynchronousStandbyStoresNothingForGood(t *testing
 	d, saving := newPostgresOn(t, p.primary), newPostgresOn(t, p.primary)
 	onNew := postgres{server: p.standby}.connect(t)
 	p.synchronize(t)
-	proxy := cutproxy.New(t, p.primary.addr())
+	proxy := cutproxy.New(t, p.primary.Addr())
 	w := newWorld(t, d, reauthtest.Options{}, 15*time.Second, p.connectVia(t, proxy), onNew)
 	store := newStoreOn(t, saving, p.connectVia(t, proxy), 0)
 	held, unlock := mustLock(t, store, "ann")
@@ -148,7 +148,7 @@ func TestAnOldPrimaryWithoutItsSynchronousStandbyStoresNothingForGood(t *testing
 	p.until(t, saving.connect(t), "SELECT token LIKE '%access-2%' FROM "+saving.name+" WHERE session = 'ann'")
 	mustHold(t, newStoreOn(t, saving, onNew, 0), "ann", "access-1")
 
-	proxy.Redirect(p.standby.addr())
+	proxy.Redirect(p.standby.Addr())
 	proxy.Cut()
 	require.Eventually(t, func() bool { return w.get(w.ctx, w.transports[0]) == nil }, time.Minute, 10*time.Millisecond)
 	assert.Equal(t, 1, w.Counts().Refreshes)
@@ -163,19 +163,19 @@ func TestAStandbyThatAnswersForAWhile(t *testing.T) {
 	p := newPair(t)
 	d, flapping, watched := newPostgresOn(t, p.primary), newPostgresOn(t, p.primary), newPostgresOn(t, p.primary)
 	onStandby := postgres{server: p.standby}.connect(t)
-	proxy := cutproxy.New(t, p.primary.addr())
+	proxy := cutproxy.New(t, p.primary.Addr())
 
 	t.Run("Watch tells what it did not show", func(t *testing.T) {
 		p.catchUp(t)
 		mustExec(t, onStandby, "SELECT pg_wal_replay_pause()")
 		p.until(t, onStandby, "SELECT pg_get_wal_replay_pause_state() = 'paused'")
-		proxy.Redirect(p.standby.addr())
+		proxy.Redirect(p.standby.Addr())
 		store, err := sqlstore.New(p.connectVia(t, proxy), sqlstore.PostgreSQL, &sqlstore.Options{Table: watched.name, Poll: 10 * time.Millisecond})
 		require.NoError(t, err)
 		told := watch(t, store)
 		mustExec(t, watched.connect(t), "INSERT INTO "+watched.name+" (session, token, version, saved_at, changed_by) VALUES ('hidden', '{}', 1, $1, 'another.1')",
 			time.Now().Add(-20*time.Second).UnixMilli())
-		proxy.Redirect(p.primary.addr())
+		proxy.Redirect(p.primary.Addr())
 		proxy.Cut()
 		told.hears(t, "hidden")
 		mustExec(t, onStandby, "SELECT pg_wal_replay_resume()")
@@ -185,7 +185,7 @@ func TestAStandbyThatAnswersForAWhile(t *testing.T) {
 		w := newWorld(t, flapping, reauthtest.Options{AccessLifetime: 2 * time.Second}, 15*time.Second, p.connectVia(t, proxy), p.connectVia(t, proxy))
 		w.traffic(t, func() {
 			for i := range 40 {
-				proxy.Redirect([]*server{p.standby, p.primary}[i%2].addr())
+				proxy.Redirect([]*server{p.standby, p.primary}[i%2].Addr())
 				if i%3 == 0 {
 					proxy.Cut()
 				}
@@ -213,7 +213,7 @@ func TestAStandbyThatAnswersForAWhile(t *testing.T) {
 		require.NoError(t, refreshed.SignIn(bob, reauth.Token(w.SignIn("bob"))))
 		require.NoError(t, refreshed.Wait(bob))
 
-		proxy.Redirect(p.standby.addr())
+		proxy.Redirect(p.standby.Addr())
 		proxy.Cut()
 		w.ExpireAccess()
 		for _, transport := range w.transports[:3] { // they have the token, the one before, and none
@@ -225,7 +225,7 @@ func TestAStandbyThatAnswersForAWhile(t *testing.T) {
 			fill(t, pool, 10)
 		}
 
-		proxy.Redirect(p.primary.addr())
+		proxy.Redirect(p.primary.Addr())
 		for _, transport := range w.transports {
 			require.Eventually(t, func() bool { return w.get(w.ctx, transport) == nil }, time.Minute, 10*time.Millisecond)
 		}

@@ -183,8 +183,8 @@ func TestARestartOfTheServerSignsNobodyOut(t *testing.T) {
 		w.traffic(t, func() {
 			for range 2 {
 				w.refreshes(t, 2)
-				s.stop("immediate")
-				require.NoError(t, s.start(t))
+				s.Crash()
+				s.Start(t)
 				w.refreshes(t, 2)
 			}
 		})
@@ -203,10 +203,10 @@ func TestARestartOfTheServerBetweenRefreshAndSaveLosesNothing(t *testing.T) {
 		answered := make(chan error, 1)
 		go func() { answered <- w.get(w.ctx, w.transports[0]) }()
 		w.await(t, "a refresh", func(c reauthtest.Counts) bool { return c.Refreshes >= 1 })
-		s.stop("immediate")
+		s.Crash()
 		release()
 		w.await(t, "its answer", func(c reauthtest.Counts) bool { return c.RefreshesGranted >= 1 })
-		require.NoError(t, s.start(t))
+		s.Start(t)
 		// The other one needs a token too, and must not get the spent one.
 		require.Eventually(t, func() bool { return w.get(w.ctx, w.transports[1]) == nil }, time.Minute, 10*time.Millisecond)
 		require.NoError(t, <-answered)
@@ -219,11 +219,11 @@ func TestARestartOfTheServerBetweenRefreshAndSaveLosesNothing(t *testing.T) {
 func TestConnectionsThatAreCutSignNobodyOut(t *testing.T) {
 	t.Run("PostgreSQL", func(t *testing.T) {
 		d := newPostgres(t).(postgres)
-		connectionsAreCut(t, d, d.port, func(addr string) *sql.DB { return d.connectVia(t, addr, pgx.QueryExecModeCacheStatement) })
+		connectionsAreCut(t, d, d.Port, func(addr string) *sql.DB { return d.connectVia(t, addr, pgx.QueryExecModeCacheStatement) })
 	})
 	t.Run("MySQL", func(t *testing.T) {
 		d := newMariaDBTable(t)
-		connectionsAreCut(t, d, d.port, func(addr string) *sql.DB { return d.connectVia(t, "reauth", addr, d.params) })
+		connectionsAreCut(t, d, d.Port, func(addr string) *sql.DB { return d.connectVia(t, "reauth", addr, d.params) })
 	})
 }
 
@@ -256,7 +256,7 @@ func (w *world) passes() int {
 // answered all the same, and the new token is stored later.
 func TestASilentDatabaseCostsTheLeaseAndNothingElse(t *testing.T) {
 	d := newPostgres(t).(postgres)
-	proxy := cutproxy.New(t, "127.0.0.1:"+strconv.Itoa(d.port))
+	proxy := cutproxy.New(t, d.Addr())
 	w := newWorld(t, d, reauthtest.Options{}, 600*time.Millisecond, d.connectVia(t, proxy.Addr(), pgx.QueryExecModeCacheStatement))
 	w.ExpireAccess()
 	release := w.BlockRefresh()
@@ -275,7 +275,7 @@ func TestASilentDatabaseCostsTheLeaseAndNothingElse(t *testing.T) {
 // A call on a silent connection returns when its context is done.
 func TestASilentDatabaseIsNotWaitedForAnyLonger(t *testing.T) {
 	d := newPostgres(t).(postgres)
-	proxy := cutproxy.New(t, "127.0.0.1:"+strconv.Itoa(d.port))
+	proxy := cutproxy.New(t, d.Addr())
 	db := d.connectVia(t, proxy.Addr(), pgx.QueryExecModeCacheStatement)
 	store := newStoreOn(t, d, db, 100*time.Millisecond)
 	require.NoError(t, store.Save(t.Context(), "ann", token("1")))

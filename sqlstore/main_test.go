@@ -69,8 +69,8 @@ func onEach(t *testing.T, test func(t *testing.T, d database)) {
 
 // An ownedServer is one that a test may stop and set read-only.
 type ownedServer interface {
-	stop(mode string)
-	start(tb testing.TB) error
+	Crash()
+	Start(tb testing.TB)
 	readOnly(t *testing.T, on bool) // for all transactions, those of open connections too
 }
 

@@ -1,6 +1,7 @@
 package sqlstore_test
 
 import (
+	"cmp"
 	"crypto/rand"
 	"database/sql"
 	"fmt"
@@ -15,15 +16,18 @@ import (
 	"github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/require"
 
+	"github.com/reauth-go/reauth/internal/guarded"
 	"github.com/reauth-go/reauth/internal/needs"
 	"github.com/reauth-go/reauth/sqlstore"
 )
 
-// A mariadbServer is a MariaDB server that the tests have started, on loopback.
-type mariadbServer struct{ *guarded }
+// A mariadbServer is a MariaDB server that the tests have started.
+type mariadbServer struct {
+	*guarded.Server
+	password string
+}
 
-// mariadbGuard runs the server, and stops it on the input "immediate" by a crash, or when the
-// tests have ended for whatever reason. It leaves nothing behind.
+// mariadbGuard runs the server, and stops it.
 const mariadbGuard = `
 mariadbd=$(command -v mariadbd || echo /usr/sbin/mariadbd)
 "$mariadbd" --defaults-file="$DIR/my.cnf" >>"$DIR/log" 2>&1 &
@@ -54,7 +58,7 @@ func sharedMariaDBServer(tb testing.TB) *mariadbServer {
 func ownMariaDB(tb testing.TB) *mariadbServer {
 	tb.Helper()
 	s := newMariaDB(tb, "")
-	s.endsWith(tb)
+	tb.Cleanup(s.Stop)
 	return s
 }
 
@@ -64,9 +68,9 @@ func newMariaDB(tb testing.TB, settings string) *mariadbServer {
 		needs.Program(tb, "mariadbd", "apt-get install mariadb-server")
 	}
 	install := needs.Program(tb, "mariadb-install-db", "apt-get install mariadb-server")
-	s := &mariadbServer{newGuarded(tb, "sqlstore-mariadb-")}
-	data := filepath.Join(s.dir, "data")
-	out, err := s.command(tb, nil, install, "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db").CombinedOutput()
+	s := &mariadbServer{guarded.New(tb, "reauth-mariadb-"), rand.Text()}
+	data := filepath.Join(s.Dir, "data")
+	out, err := s.Command(tb, nil, install, "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db").CombinedOutput()
 	require.NoError(tb, err, "%s", out)
 	users := fmt.Sprintf(`CREATE DATABASE IF NOT EXISTS reauth;
 CREATE USER IF NOT EXISTS reauth@127.0.0.1 IDENTIFIED BY '%[1]s';
@@ -75,10 +79,10 @@ CREATE USER IF NOT EXISTS admin@127.0.0.1 IDENTIFIED BY '%[1]s';
 GRANT ALL ON *.* TO admin@127.0.0.1 WITH GRANT OPTION;
 DROP USER IF EXISTS root@localhost;
 `, s.password)
-	require.NoError(tb, os.WriteFile(filepath.Join(s.dir, "users.sql"), []byte(users), 0o644)) // read by another user
+	require.NoError(tb, os.WriteFile(filepath.Join(s.Dir, "users.sql"), []byte(users), 0o644)) // read by another user
 
-	s.launch(tb, func() error {
-		require.NoError(tb, os.WriteFile(filepath.Join(s.dir, "my.cnf"), fmt.Appendf(nil, `[mariadbd]
+	s.Launch(tb, func() error {
+		require.NoError(tb, os.WriteFile(filepath.Join(s.Dir, "my.cnf"), fmt.Appendf(nil, `[mariadbd]
 datadir = %s
 port = %d
 bind-address = 127.0.0.1
@@ -89,20 +93,26 @@ skip-name-resolve
 max_connections = 300
 innodb_buffer_pool_size = 32M
 %[4]s
-`, data, s.port, s.dir, settings), 0o644))
+`, data, s.Port, s.Dir, settings), 0o644))
 		err := s.start(tb)
 		if err != nil {
-			s.stop("immediate")
+			s.Crash()
 		}
 		return err
 	})
 	return s
 }
 
+// Start starts the server again after a crash.
+func (s *mariadbServer) Start(tb testing.TB) {
+	tb.Helper()
+	require.NoError(tb, s.start(tb))
+}
+
 // start returns when the server accepts connections.
 func (s *mariadbServer) start(tb testing.TB) error {
 	tb.Helper()
-	s.watchOver(tb, s.command(tb, nil, "/bin/sh", "-c", mariadbGuard))
+	s.Guard(tb, mariadbGuard)
 	db, err := sql.Open("mysql", s.dsn("admin", "", ""))
 	require.NoError(tb, err)
 	defer db.Close()
@@ -115,10 +125,7 @@ func (s *mariadbServer) start(tb testing.TB) error {
 
 // dsn is the address of the server, or of a proxy in front of it.
 func (s *mariadbServer) dsn(user, addr, params string) string {
-	if addr == "" {
-		addr = fmt.Sprintf("127.0.0.1:%d", s.port)
-	}
-	return fmt.Sprintf("%s:%s@tcp(%s)/reauth?%s", user, s.password, addr, params)
+	return fmt.Sprintf("%s:%s@tcp(%s)/reauth?%s", user, s.password, cmp.Or(addr, s.Addr()), params)
 }
 
 // A mariadb is a table on a server.

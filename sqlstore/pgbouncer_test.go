@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
+	"github.com/reauth-go/reauth/internal/guarded"
 	"github.com/reauth-go/reauth/internal/needs"
 	"github.com/reauth-go/reauth/reauthtest/storetest"
 )
@@ -140,44 +141,45 @@ func startPgBouncer(t *testing.T, s *server) string {
 	if _, err := os.Stat(program); err != nil {
 		program = needs.Program(t, "pgbouncer", "apt-get install pgbouncer")
 	}
-	dir, err := os.MkdirTemp("", "sqlstore-pgbouncer-")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	port := closedPort(t)
-	config, users, log := filepath.Join(dir, "pgbouncer.ini"), filepath.Join(dir, "users"), filepath.Join(dir, "log")
-	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `[databases]
+	b := guarded.New(t, "reauth-pgbouncer-")
+	users := fmt.Appendf(nil, "%q %q\n", "reauth", s.Password)
+	require.NoError(t, os.WriteFile(filepath.Join(b.Dir, "users"), users, 0o644)) // read by another user
+	b.Launch(t, func() error {
+		require.NoError(t, os.WriteFile(filepath.Join(b.Dir, "pgbouncer.ini"), fmt.Appendf(nil, `[databases]
 postgres = host=127.0.0.1 port=%d
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = %d
 unix_socket_dir =
 auth_type = scram-sha-256
-auth_file = %s
+auth_file = %s/users
 admin_users = reauth
 pool_mode = transaction
 default_pool_size = 2
-logfile = %s
-`, s.port, port, users, log), 0o600))
-	require.NoError(t, os.WriteFile(users, fmt.Appendf(nil, "%q %q\n", "reauth", s.password), 0o600))
-	if uid, gid, ok := another(t); ok {
-		for _, path := range []string{dir, config, users} {
-			require.NoError(t, os.Chown(path, int(uid), int(gid)))
+logfile = %[3]s/log
+`, s.Port, b.Port, b.Dir), 0o644))
+		b.Guard(t, pgBouncerGuard, "PROGRAM="+program)
+		for began := time.Now(); ; <-time.After(10 * time.Millisecond) {
+			conn, err := net.Dial("tcp", b.Addr())
+			if err == nil {
+				return conn.Close()
+			}
+			if time.Since(began) > 30*time.Second {
+				b.Crash()
+				return err
+			}
 		}
-	}
-	cmd := s.command(t, nil, program, config)
-	cmd.Dir = dir
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
 	})
-	addr := fmt.Sprintf("127.0.0.1:%d", port)
-	require.Eventually(t, func() bool {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	}, 30*time.Second, 10*time.Millisecond, "PgBouncer does not listen")
-	return addr
+	t.Cleanup(b.Stop)
+	return b.Addr()
 }
+
+// pgBouncerGuard runs PgBouncer, and stops it.
+const pgBouncerGuard = `
+"$PROGRAM" "$DIR/pgbouncer.ini" >/dev/null 2>&1 &
+pid=$!
+read -r mode
+kill -9 $pid
+wait $pid
+[ -n "$mode" ] || rm -rf "$DIR"
+`

@@ -4,8 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -14,8 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth/internal/cutproxy"
-	"github.com/reauth-go/reauth/internal/needs"
-	pg "github.com/reauth-go/reauth/internal/postgres"
 	"github.com/reauth-go/reauth/sqlstore"
 )
 
@@ -27,19 +23,10 @@ type pair struct {
 
 func newPair(tb testing.TB) pair {
 	tb.Helper()
-	program := filepath.Join(pg.Programs(tb), "pg_basebackup")
-	if _, err := os.Stat(program); err != nil {
-		needs.Skip(tb, "pg_basebackup is not installed; apt-get install postgresql-client")
-	}
 	p := pair{primary: ownServer(tb)}
-	p.link = cutproxy.New(tb, p.primary.addr())
-	p.standby = &server{guarded: newGuarded(tb, "sqlstore-standby-"), bin: p.primary.bin}
-	p.standby.password = p.primary.password
-	out, err := p.standby.command(tb, nil, program, "-D", filepath.Join(p.standby.dir, "data"),
-		"-d", p.primary.dsn(p.link.Addr()), "-R", "-c", "fast", "-X", "stream", "--no-sync").CombinedOutput()
-	require.NoError(tb, err, "%s", out)
-	p.standby.launch(tb, func() error { return p.standby.start(tb) })
-	p.standby.endsWith(tb)
+	p.link = cutproxy.New(tb, p.primary.Addr())
+	p.standby = &server{p.primary.Follow(tb, p.link.Addr())}
+	tb.Cleanup(p.standby.Stop)
 	return p
 }
 
@@ -91,7 +78,7 @@ func (p pair) waits(t *testing.T, d postgres, statement string) {
 // dsn is the address of whichever of the two is the primary.
 func (p pair) dsn() string {
 	return fmt.Sprintf("host=127.0.0.1,127.0.0.1 port=%d,%d user=reauth password=%s dbname=postgres sslmode=disable target_session_attrs=read-write",
-		p.primary.port, p.standby.port, p.primary.password)
+		p.primary.Port, p.standby.Port, p.primary.Password)
 }
 
 // connect returns a pool whose connections lead to the primary of the time.
@@ -122,5 +109,3 @@ func (p pair) connectVia(t *testing.T, proxy *cutproxy.Proxy) *sql.DB {
 	t.Cleanup(func() { _ = db.Close() })
 	return db
 }
-
-func (s *server) addr() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reauth-go/reauth"
+	pg "github.com/reauth-go/reauth/internal/postgres"
 	"github.com/reauth-go/reauth/sqlstore"
 )
 
@@ -352,9 +353,9 @@ func TestNoTokenInTheErrorsOfTheDatabase(t *testing.T) {
 
 func TestNoPasswordInTheErrorsOfTheDriver(t *testing.T) {
 	d := newPostgres(t).(postgres)
-	elsewhere := *d.guarded
-	elsewhere.port = closedPort(t)
-	s := &server{guarded: &elsewhere, bin: d.bin}
+	elsewhere := *d.Server.Server
+	elsewhere.Port = closedPort(t)
+	s := &server{&pg.Server{Server: &elsewhere, Password: d.Password}}
 	p := postgres{s, d.name}
 	store := newStore(t, p, 0)
 	_, _, err := store.Load(t.Context(), "ann")
@@ -362,10 +363,10 @@ func TestNoPasswordInTheErrorsOfTheDriver(t *testing.T) {
 	_, _, lockErr := store.Lock(t.Context(), "ann")
 	for _, err := range []error{err, lockErr, store.Save(t.Context(), "ann", token("1")), store.Delete(t.Context(), "ann"), store.CreateTable(t.Context())} {
 		for _, verb := range []string{"%v", "%+v", "%#v"} {
-			assert.False(t, strings.Contains(fmt.Sprintf(verb, err), s.password), "%s shows the password", verb)
+			assert.False(t, strings.Contains(fmt.Sprintf(verb, err), s.Password), "%s shows the password", verb)
 		}
 	}
-	assert.False(t, strings.Contains(fmt.Sprintf("%v %+v %#v", store, store, store), s.password))
+	assert.False(t, strings.Contains(fmt.Sprintf("%v %+v %#v", store, store, store), s.Password))
 }
 
 func TestFormatShowsDialectAndTable(t *testing.T) {

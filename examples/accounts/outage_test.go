@@ -16,13 +16,13 @@ import (
 func TestARestartOfTheDatabaseDisconnectsNobody(t *testing.T) {
 	server := newPostgres(t)
 	w := newWorld(t, newDatabaseOn(t, server))
-	t.Cleanup(func() { server.Stop(t) })
+	t.Cleanup(server.Stop)
 	b, worker := w.browser(), w.open()
 	a := b.connect("ann")
 	require.NoError(t, worker.sync(t.Context(), a))
 	eve := b.connect("eve")
 
-	server.Crash(t)
+	server.Crash()
 	assert.Equal(t, http.StatusServiceUnavailable, b.get("/").status)
 	assert.Equal(t, http.StatusServiceUnavailable, b.disconnect(a).status)
 	assert.Equal(t, http.StatusServiceUnavailable, b.post("/connect", nil).status)

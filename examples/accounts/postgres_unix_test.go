@@ -33,7 +33,7 @@ func sharedPostgres(t *testing.T) *postgres.Server {
 // newPostgres starts a server, which ends with the process.
 func newPostgres(t *testing.T) *postgres.Server {
 	t.Helper()
-	return postgres.New(t, "accounts")
+	return postgres.New(t, "fsync = off")
 }
 
 // newDatabase returns the address of an empty database on the server of all tests.

@@ -9,7 +9,7 @@ import (
 )
 
 func TestTwoReplicasOnPostgreSQLRefreshOnce(t *testing.T) {
-	server := postgres.New(t, "bff")
-	t.Cleanup(func() { server.Stop(t) })
+	server := postgres.New(t, "fsync = off")
+	t.Cleanup(server.Stop)
 	testTwoReplicasRefreshOnce(t, server.Address("postgres"))
 }

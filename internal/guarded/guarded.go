@@ -1,7 +1,9 @@
-package sqlstore_test
+// Package guarded is for tests that start a server of their own.
+package guarded
 
 import (
-	"crypto/rand"
+	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -17,97 +19,104 @@ import (
 	"github.com/reauth-go/reauth/internal/needs"
 )
 
-// A guarded server is one that the tests have started, on loopback. A shell, its guard,
-// starts it, and stops it on the input "immediate", or when the tests have ended for
-// whatever reason. It leaves nothing behind.
-type guarded struct {
-	dir      string // of its data, owned by the user who runs it
-	port     int
-	password string
-	started  bool // at least once
+// A Server is one that the tests have started, on loopback. A shell, its guard, starts it,
+// and stops it on the input "immediate", or when the tests have ended for whatever reason.
+// Then it leaves nothing behind.
+type Server struct {
+	Dir  string // of its data, owned by the user who runs it
+	Port int
+
+	launched bool
 	guard    *exec.Cmd
 	word     io.WriteCloser // to the guard
 }
 
-// newGuarded returns a server that has a folder, which pattern names, and nothing in it yet.
-func newGuarded(tb testing.TB, pattern string) *guarded {
+// New returns a server that has a folder, which pattern names, and nothing in it yet.
+func New(tb testing.TB, pattern string) *Server {
 	tb.Helper()
 	if runtime.GOOS == "windows" {
 		needs.Skip(tb, "the tests start databases by way of /bin/sh")
 	}
-	dir, err := os.MkdirTemp("", pattern)
+	dir, err := os.MkdirTemp("", pattern) // TempDir of the test is closed to other users
 	require.NoError(tb, err)
-	g := &guarded{dir: dir, password: rand.Text()}
+	s := &Server{Dir: dir}
 	tb.Cleanup(func() {
-		if !g.started {
+		if !s.launched {
 			_ = os.RemoveAll(dir)
 		}
 	})
 	if uid, gid, ok := another(tb); ok {
 		require.NoError(tb, os.Chown(dir, int(uid), int(gid)))
 	}
-	return g
+	return s
 }
 
-// launch calls start, which starts the server on g.port, with a free port. Another program
-// may take that before the server does.
-func (g *guarded) launch(tb testing.TB, start func() error) {
+// Launch calls start, which starts the server on s.Port, with a free port. Another program
+// may take that before the server does; then it is called again with another.
+func (s *Server) Launch(tb testing.TB, start func() error) {
 	tb.Helper()
 	for try := 1; ; try++ {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(tb, err)
-		g.port = listener.Addr().(*net.TCPAddr).Port
+		s.Port = listener.Addr().(*net.TCPAddr).Port
 		require.NoError(tb, listener.Close())
 		err = start()
 		if err == nil {
-			g.started = true
+			s.launched = true
 			return
 		}
 		if try == 3 {
-			log, _ := os.ReadFile(filepath.Join(g.dir, "log"))
+			log, _ := os.ReadFile(filepath.Join(s.Dir, "log"))
 			require.NoError(tb, err, "%s", log)
 		}
 	}
 }
 
-// command returns a command of the user who runs the server, in its folder, with more in
-// the environment.
-func (g *guarded) command(tb testing.TB, environment []string, program string, args ...string) *exec.Cmd {
+// Addr returns the address of the server, host and port.
+func (s *Server) Addr() string { return fmt.Sprintf("127.0.0.1:%d", s.Port) }
+
+// Command returns a command of the user who runs the server, in its folder, with DIR and
+// more in the environment.
+func (s *Server) Command(tb testing.TB, environment []string, program string, args ...string) *exec.Cmd {
 	tb.Helper()
 	cmd := exec.Command(program, args...)
-	cmd.Dir = g.dir
-	cmd.Env = append(append(os.Environ(), "DIR="+g.dir), environment...)
+	cmd.Dir = s.Dir
+	cmd.Env = append(append(os.Environ(), "DIR="+s.Dir), environment...)
 	uid, gid, ok := another(tb)
 	detach(cmd, ok, uid, gid)
 	return cmd
 }
 
-// watchOver starts the guard, whose command cmd is.
-func (g *guarded) watchOver(tb testing.TB, cmd *exec.Cmd) {
+// Guard starts the guard, with PORT and more in the environment of its script. It returns
+// what that says.
+func (s *Server) Guard(tb testing.TB, script string, environment ...string) (said *bufio.Reader) {
 	tb.Helper()
-	g.guard = cmd
+	s.guard = s.Command(tb, append(environment, fmt.Sprintf("PORT=%d", s.Port)), "/bin/sh", "-c", script)
 	var err error
-	g.word, err = cmd.StdinPipe()
+	s.word, err = s.guard.StdinPipe()
 	require.NoError(tb, err)
-	require.NoError(tb, cmd.Start())
+	out, err := s.guard.StdoutPipe()
+	require.NoError(tb, err)
+	require.NoError(tb, s.guard.Start())
+	return bufio.NewReader(out)
 }
 
-// stop returns when the server has ended. The mode "immediate" is a crash, after which it
-// can be started again.
-func (g *guarded) stop(mode string) {
-	if mode != "" {
-		_, _ = io.WriteString(g.word, mode+"\n")
-	}
-	_ = g.word.Close()
-	_ = g.guard.Wait()
+// Crash stops the server as a crash does, so that it can be started again.
+func (s *Server) Crash() {
+	_, _ = io.WriteString(s.word, "immediate\n")
+	_ = s.wait()
 }
 
-// endsWith stops the server at the end of the test.
-func (g *guarded) endsWith(tb testing.TB) {
-	tb.Cleanup(func() {
-		g.stop("")
-		_ = os.RemoveAll(g.dir) // if it did not start again after a crash
-	})
+// Stop stops the server for good.
+func (s *Server) Stop() {
+	_ = s.wait()
+	_ = os.RemoveAll(s.Dir) // if it did not start again after a crash
+}
+
+// wait closes the input of the guard and returns how it ended.
+func (s *Server) wait() error {
+	_ = s.word.Close()
+	return s.guard.Wait()
 }
 
 // another returns the user to run a server as if the tests run as root, because
