@@ -149,38 +149,47 @@ func TestARefusedTokenIsComparedWithTheStoredOne(t *testing.T) {
 			outcome{spent: []string{""}, err: reauth.ErrSignInRequired, event: reauth.EventSignInRequired}},
 		"none, and the refresher needs none": {true, nil, refreshed("")},
 	} {
-		testworld.Case(t, name, func(t *testing.T, w *testworld.World) {
-			w.Lifetime, w.SelfStarting = time.Hour, tc.selfStarting
-			refused := signedInAndRefused(t, w)
-			w.Store.Clear(t)
-			if tc.stored != nil {
-				w.Store.Put(t, *tc.stored(w, refused))
-			}
-			stored, _ := w.Store.Stored(t, "")
-			locks := w.Store.Count("Lock")
+		for _, when := range []string{"before the first look", "while the lock is waited for"} {
+			testworld.Case(t, name+", "+when, func(t *testing.T, w *testworld.World) {
+				w.Lifetime, w.SelfStarting = time.Hour, tc.selfStarting
+				refused := signedInAndRefused(t, w)
+				var stored reauth.Token
+				change := sync.OnceFunc(func() {
+					w.Store.Clear(t)
+					if tc.stored != nil {
+						w.Store.Put(t, *tc.stored(w, refused))
+					}
+					stored, _ = w.Store.Stored(t, "")
+				})
+				if when == "before the first look" {
+					change()
+				}
+				w.Store.OnCall("Lock", func(context.Context) error { change(); return nil })
+				locks := w.Store.Count("Lock")
 
-			for _, r := range w.Storm(t.Context(), 20) {
-				require.ErrorIs(t, r.Err, tc.want.err)
-			}
+				for _, r := range w.Storm(t.Context(), 20) {
+					require.ErrorIs(t, r.Err, tc.want.err)
+				}
 
-			assert.Equal(t, tc.want.spent, w.Spent())
-			assert.Equal(t, 1, w.Events.Count(tc.want.event))
-			assert.Equal(t, len(tc.want.spent), w.Events.Count(reauth.EventRefreshStarted))
-			taken := 1
-			if tc.want.event == reauth.EventAdopted {
-				taken = 0 // it was seen without the lock
-			}
-			assert.Equal(t, taken, w.Store.Count("Lock")-locks, "all under one lock")
-			switch tc.want.event {
-			case reauth.EventAdopted:
-				tok, err := w.Transport.Token(t.Context())
-				require.NoError(t, err)
-				assert.Equal(t, stored, tok)
-			case reauth.EventRefreshed:
-				assert.Equal(t, stored.Extra, w.Asked()[0].Extra, "the stored Token is what is refreshed")
-				assert.Zero(t, w.Events.Count(reauth.EventAdopted))
-			}
-		})
+				assert.Equal(t, tc.want.spent, w.Spent())
+				assert.Equal(t, 1, w.Events.Count(tc.want.event))
+				assert.Equal(t, len(tc.want.spent), w.Events.Count(reauth.EventRefreshStarted))
+				taken := 1
+				if tc.want.event == reauth.EventAdopted && when == "before the first look" {
+					taken = 0 // it was seen without the lock
+				}
+				assert.Equal(t, taken, w.Store.Count("Lock")-locks, "all under one lock")
+				switch tc.want.event {
+				case reauth.EventAdopted:
+					tok, err := w.Transport.Token(t.Context())
+					require.NoError(t, err)
+					assert.Equal(t, stored, tok)
+				case reauth.EventRefreshed:
+					assert.Equal(t, stored.Extra, w.Asked()[0].Extra, "the stored Token is what is refreshed")
+					assert.Zero(t, w.Events.Count(reauth.EventAdopted))
+				}
+			})
+		}
 	}
 }
 
