@@ -405,6 +405,7 @@ func TestNoRefreshIsSentAfterALoadThatReturnsTooLate(t *testing.T) {
 			w.AssertTemporaryFailure(t)
 			w.Wait(t)
 			assert.Zero(t, w.Refreshes(), "the lock has been given back by then")
+			assert.Zero(t, w.Events.Count(reauth.EventRefreshStarted))
 			w.Store.On(nil)
 		})
 	}

@@ -118,7 +118,7 @@ var mutants = []mutant{
 		file:   "token.go",
 		line:   "return t.AccessToken == u.AccessToken && t.RefreshToken == u.RefreshToken",
 		broken: "return t.AccessToken == u.AccessToken",
-		tests:  "ComparedWithTheStored",
+		tests:  "AnotherProcessHasLeft",
 	},
 	{
 		name:   "P1 a call that joins an attempt to lock has that attempt's time",
