@@ -54,12 +54,18 @@ func lockAgain(ctx context.Context, store lockingStore, session string) (context
 // lease is lost now and then, since it is not renewed in time.
 func again(t *testing.T, s Storage, use func() error) {
 	t.Helper()
+	require.NoError(t, tried(t, s, use))
+}
+
+// tried is again for any goroutine.
+func tried(t *testing.T, s Storage, use func() error) error {
+	t.Helper()
 	err := use()
 	for tries := 1; err != nil && s.Lease > 0 && tries < 3; tries++ {
 		t.Logf("tried again after: %v", err)
 		err = use()
 	}
-	require.NoError(t, err)
+	return err
 }
 
 // lockKeepsOthersOff tests that a token does not change between being read and being
@@ -94,7 +100,7 @@ func lockKeepsOthersOff(t *testing.T, s Storage) {
 		for range each {
 			wg.Go(func() {
 				for range times {
-					if !assert.NoError(t, count()) {
+					if !assert.NoError(t, tried(t, s, count)) {
 						return
 					}
 				}
@@ -299,51 +305,56 @@ func lockIsWaitedForUntilTheTokenChanges(t *testing.T, s Storage) {
 	}
 	session := "storetest changed"
 	holder, stranger := openLocker(t, s), s.Open(t)
-	held, unlock := mustLock(t, holder, session)
-	defer unlock()
 	n := 0
 	for _, change := range []struct {
 		name string
-		do   func() error
+		do   func(held context.Context) error
 	}{
-		{"saved under the lock", func() error { n++; return holder.Save(held, session, full(fmt.Sprint(n))) }},
-		{"saved without the lock", func() error { n++; return stranger.Save(t.Context(), session, full(fmt.Sprint(n))) }},
-		{"deleted, and saved again", func() error {
+		{"saved under the lock", func(held context.Context) error { n++; return holder.Save(held, session, full(fmt.Sprint(n))) }},
+		{"saved without the lock", func(context.Context) error { n++; return stranger.Save(t.Context(), session, full(fmt.Sprint(n))) }},
+		{"deleted, and saved again", func(held context.Context) error {
 			if n++; n%2 == 0 {
 				return holder.Delete(held, session)
 			}
 			return holder.Save(held, session, full(fmt.Sprint(n)))
 		}},
 	} {
-		var waiters sync.WaitGroup
-		for range 4 {
-			store := openLocker(t, s)
-			waiters.Go(func() {
-				ctx, cancel := context.WithTimeout(t.Context(), patience)
-				defer cancel()
-				_, unlock, err := store.Lock(ctx, session)
-				if !assert.ErrorIs(t, err, reauth.ErrChanged, "%s: a waiter has not learned of it", change.name) && err == nil {
-					unlock()
-				}
-			})
-		}
-		learned := make(chan struct{})
-		go func() { waiters.Wait(); close(learned) }()
-		// Until all have learned of one change, because a waiter may begin after the others.
-		for over := false; !over; {
-			require.NoError(t, change.do(), change.name)
-			select {
-			case <-learned:
-				over = true
-			case <-time.After(20 * time.Millisecond):
+		again(t, s, func() error {
+			held, unlock := mustLock(t, holder, session)
+			defer unlock()
+			const waiters = 4
+			ends := make(chan error, waiters)
+			for range waiters {
+				store := openLocker(t, s)
+				go func() {
+					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					defer cancel()
+					_, unlock, err := store.Lock(ctx, session)
+					if err == nil {
+						unlock()
+					}
+					ends <- err
+				}()
 			}
-		}
-		if t.Failed() {
-			return // the others would take as long
-		}
+			// Until all have learned of one change, because a waiter may begin after the others.
+			for learned := 0; learned < waiters; {
+				if err := change.do(held); err != nil {
+					return err
+				}
+				select {
+				case err := <-ends:
+					if held.Err() != nil {
+						return context.Cause(held)
+					}
+					require.ErrorIs(t, err, reauth.ErrChanged, "%s: a waiter has not learned of it", change.name)
+					learned++
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
+			return context.Cause(held)
+		})
 	}
-	require.NoError(t, held.Err())
-	require.NoError(t, holder.Delete(held, session))
+	require.NoError(t, holder.Delete(t.Context(), session))
 }
 
 // lockIsWaitedForWhileTheTokenStays tests that a wait ends with reauth.ErrChanged only if
@@ -505,15 +516,25 @@ func aLostLeaseFreesNobodyElses(t *testing.T, s Storage) {
 	}
 	session := "storetest freed"
 	loser, other := openLocker(t, s), openLocker(t, s)
-	_, unlockLost := mustLock(t, loser, session)
-	s.Lose(t, session)
-	held, unlock := mustLock(t, other, session)
-	unlockLost()
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	_, _, err := loser.Lock(ctx, session)
-	require.ErrorIs(t, err, context.DeadlineExceeded, "a holder that had lost the lock released another's")
-	require.NoError(t, other.Save(held, session, full("1")))
-	require.NoError(t, other.Delete(held, session))
-	unlock()
+	again(t, s, func() error {
+		_, unlockLost := mustLock(t, loser, session)
+		s.Lose(t, session)
+		held, unlock := mustLock(t, other, session)
+		defer unlock()
+		unlockLost()
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, unlockAgain, err := loser.Lock(ctx, session)
+		if err == nil {
+			defer unlockAgain()
+		}
+		if held.Err() != nil {
+			return fmt.Errorf("a holder that had lost the lock released another's: %w", context.Cause(held))
+		}
+		require.ErrorIs(t, err, context.DeadlineExceeded, "a holder that had lost the lock released another's")
+		if err := other.Save(held, session, full("1")); err != nil {
+			return err
+		}
+		return other.Delete(held, session)
+	})
 }
