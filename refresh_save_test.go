@@ -479,6 +479,11 @@ func TestNothingIsWrittenUnderALockWithAnotherWriteThatMayStillArrive(t *testing
 						return testworld.Hangs(ctx)
 					case call == "Save" && hung == lease:
 						under++
+						select {
+						case <-gate:
+						default:
+							t.Error("the sign-in is saved under that lock")
+						}
 					case call == "Delete":
 						assert.False(t, hung == lease)
 					}

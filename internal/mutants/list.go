@@ -358,18 +358,11 @@ var mutants = []mutant{
 		tests:  "OutcomeIsUnknown",
 	},
 	{
-		name:   "P4 a flight goes on under a lease whose last write is not settled",
-		file:   "save.go",
-		line:   "\tif s.isUnsettled(l) {\n\t\t// A write may still",
-		broken: "\tif false {\n\t\t// A write may still",
-		tests:  "MayStillArrive",
-	},
-	{
 		name:   "P4 a sign-in is written under a lease whose last write is not settled",
 		file:   "signin.go",
 		line:   "\t\tif !s.isUnsettled(l) {\n",
 		broken: "\t\tif true {\n",
-		tests:  "OutcomeIsUnknown",
+		tests:  "KeepsTheLockThoughASignInWaits",
 	},
 	{
 		name:   "P4 a token is deleted under a lease whose last write ended without an answer meanwhile",
