@@ -37,7 +37,10 @@ type leased struct {
 	cutsLongTokens, replacesOddBytes, refusesTooLate, sharesWhatIsSaved, sharesWhatIsLoaded,
 	refusesPastALock, takesLocksByWriting,
 	keepsFourFields, readsWhenLost, lags, goesOnAfterUnlock, grantsInVain, unlocksAfterFailure,
-	tellsNothing, tellsOfUnlocks bool
+	tellsNothing, tellsOfUnlocks,
+	failsNowAndThen, insertsTakeLocks bool
+
+	saves atomic.Int32 // under leases
 
 	long     time.Duration // for how long the suite may take a lease to be granted, if not for leaseTime
 	refusing atomic.Bool   // all writes
@@ -140,6 +143,14 @@ func (s *leased) Load(ctx context.Context, session string) (reauth.Token, bool, 
 func (s *leased) Save(ctx context.Context, session string, tok reauth.Token) error {
 	if err := s.check(ctx, session); err != nil {
 		return err
+	}
+	_, leased := ctx.Value(leaseKey{}).(*lease)
+	switch {
+	case s.failsNowAndThen && leased && s.saves.Add(1)%5 == 0:
+		return errors.New("the database is busy")
+	case s.insertsTakeLocks && !leased && s.kept(session).AccessToken == "": // there is a row from then on
+		s.keep(session, tok)
+		s.lose(session)
 	}
 	if s.keepsFourFields {
 		tok = reauth.Token{AccessToken: tok.AccessToken, TokenType: tok.TokenType, RefreshToken: tok.RefreshToken, Expiry: tok.Expiry}
@@ -344,6 +355,8 @@ var defects = map[string]struct {
 	"a save that fails signs out":              {&leased{unlocksAfterFailure: true, grantsInVain: true, long: 10 * time.Second}, "ARefusedSaveSignsNobodyOut", false},
 	"nobody learns of a change":                {&leased{tellsNothing: true}, "Locker/IsWaitedForUntilTheTokenChanges", true},
 	"an unlock counts as a change":             {&leased{tellsOfUnlocks: true}, "Locker/IsWaitedForWhileTheTokenStays", false},
+	"now and then a save fails":                {&leased{failsNowAndThen: true}, "Locker/KeepsOthersOff", false},
+	"a new row takes the lock away":            {&leased{insertsTakeLocks: true, long: 10 * time.Second}, "Locker/IsNotNeededToWrite", false},
 	"a lost lease writes":                      {&leased{ignoresLoss: true}, "Locker/ALostLeaseWritesNothing", false},
 	"a lost lease frees another's":             {&leased{freesOthers: true}, "Locker/ALostLeaseFreesNobodyElses", false},
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,11 +30,20 @@ func openLocker(t *testing.T, s Storage) lockingStore {
 	return openAs[lockingStore](t, s)
 }
 
+// A locking takes the lock of a session.
+type locking func() (held context.Context, unlock func(), err error)
+
+func locks(t *testing.T, store lockingStore, session string) locking {
+	return func() (context.Context, func(), error) {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		return lockAgain(ctx, store, session)
+	}
+}
+
 func mustLock(t *testing.T, store lockingStore, session string) (context.Context, func()) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	held, unlock, err := lockAgain(ctx, store, session)
+	held, unlock, err := locks(t, store, session)()
 	require.NoError(t, err)
 	require.NotNil(t, held)
 	require.NotNil(t, unlock)
@@ -50,22 +60,27 @@ func lockAgain(ctx context.Context, store lockingStore, session string) (context
 	}
 }
 
-// again calls use, which has the lock, up to three times, because on a very busy machine a
-// lease is lost now and then, since it is not renewed in time.
-func again(t *testing.T, s Storage, use func() error) {
+// underLock calls use with the lock. If that fails, and the lease is lost so late that a
+// busy machine may not have renewed it in time, it tries again, three times in all.
+func underLock(t *testing.T, s Storage, lock locking, use func(held context.Context) error) error {
 	t.Helper()
-	require.NoError(t, tried(t, s, use))
-}
-
-// tried is again for any goroutine.
-func tried(t *testing.T, s Storage, use func() error) error {
-	t.Helper()
-	err := use()
-	for tries := 1; err != nil && s.Lease > 0 && tries < 3; tries++ {
-		t.Logf("tried again after: %v", err)
-		err = use()
+	try := func() (late bool, err error) {
+		began := time.Now()
+		held, unlock, err := lock()
+		if err != nil {
+			return false, err
+		}
+		defer unlock()
+		err = use(held)
+		return held.Err() != nil && time.Since(began) > s.Lease/2, err
 	}
-	return err
+	for tries := 1; ; tries++ {
+		late, err := try()
+		if err == nil || !late || s.Lease == 0 || tries == 3 {
+			return err
+		}
+		t.Logf("tried again after: %v", err)
+	}
 }
 
 // lockKeepsOthersOff tests that a token does not change between being read and being
@@ -76,16 +91,10 @@ func lockKeepsOthersOff(t *testing.T, s Storage) {
 	first := openLocker(t, s)
 	require.NoError(t, first.Save(t.Context(), session, reauth.Token{AccessToken: "0"}))
 	var wg sync.WaitGroup
+	var unknown atomic.Int64 // Saves that have failed, and may have arrived
 	for range stores {
 		store := openLocker(t, s)
-		count := func() error {
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			held, unlock, err := lockAgain(ctx, store, session)
-			if err != nil {
-				return err
-			}
-			defer unlock()
+		count := func(held context.Context) error {
 			tok, _, err := store.Load(held, session)
 			if err != nil {
 				return err
@@ -95,12 +104,16 @@ func lockKeepsOthersOff(t *testing.T, s Storage) {
 				return err
 			}
 			<-time.After(time.Millisecond) // so that two holders would meet
-			return store.Save(held, session, reauth.Token{AccessToken: strconv.Itoa(n + 1)})
+			err = store.Save(held, session, reauth.Token{AccessToken: strconv.Itoa(n + 1)})
+			if err != nil {
+				unknown.Add(1)
+			}
+			return err
 		}
 		for range each {
 			wg.Go(func() {
 				for range times {
-					if !assert.NoError(t, tried(t, s, count)) {
+					if !assert.NoError(t, underLock(t, s, locks(t, store, session), count)) {
 						return
 					}
 				}
@@ -108,7 +121,11 @@ func lockKeepsOthersOff(t *testing.T, s Storage) {
 		}
 	}
 	wg.Wait()
-	assert.Equal(t, strconv.Itoa(stores*each*times), mustLoad(t, first, session).AccessToken, "how often it was counted up, of how often it should have been")
+	const all = stores * each * times
+	n, err := strconv.Atoi(mustLoad(t, first, session).AccessToken)
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, n, all, "how often it was counted up, of how often it should have been")
+	assert.LessOrEqual(t, n, all+int(unknown.Load()), "how often it was counted up, of how often it should have been")
 	require.NoError(t, first.Delete(t.Context(), session))
 }
 
@@ -117,10 +134,9 @@ func lockLeavesOtherSessionsFree(t *testing.T, s Storage) {
 	defer unlockAnn()
 	store := openLocker(t, s)
 	for _, session := range []string{"storetest bob", "storetest Ann", ""} {
-		held, unlock := mustLock(t, store, session)
-		assert.NoError(t, store.Save(held, session, full("1")))
-		assert.NoError(t, store.Delete(held, session))
-		unlock()
+		assert.NoError(t, underLock(t, s, locks(t, store, session), func(held context.Context) error {
+			return errors.Join(store.Save(held, session, full("1")), store.Delete(held, session))
+		}))
 	}
 }
 
@@ -241,12 +257,12 @@ func heldHasTheValuesOfItsContextButNotItsEnd(t *testing.T, s Storage) {
 	type key struct{}
 	session := "storetest held"
 	store := openLocker(t, s)
-	again(t, s, func() error {
+	lock := func() (context.Context, func(), error) {
 		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "mine"))
-		held, unlock, err := store.Lock(ctx, session)
-		require.NoError(t, err)
-		defer unlock()
-		cancel()
+		defer cancel()
+		return store.Lock(ctx, session)
+	}
+	require.NoError(t, underLock(t, s, lock, func(held context.Context) error {
 		assert.NoError(t, held.Err(), "the lock has ended with the context of Lock")
 		assert.Equal(t, "mine", held.Value(key{}))
 		_, hasDeadline := held.Deadline()
@@ -271,15 +287,13 @@ func heldHasTheValuesOfItsContextButNotItsEnd(t *testing.T, s Storage) {
 			return fmt.Errorf("a lock outlasts a Delete: %w", err)
 		}
 		return store.Delete(held, session)
-	})
+	}))
 }
 
 func lockLastsAsLongAsItIsHeld(t *testing.T, s Storage) {
 	session := "storetest long"
 	store, other := openLocker(t, s), openLocker(t, s)
-	again(t, s, func() error {
-		held, unlock := mustLock(t, store, session)
-		defer unlock()
+	require.NoError(t, underLock(t, s, locks(t, store, session), func(held context.Context) error {
 		ctx, cancel := context.WithTimeout(t.Context(), max(3*s.Lease, 100*time.Millisecond))
 		defer cancel()
 		_, unlockOther, err := other.Lock(ctx, session)
@@ -294,7 +308,7 @@ func lockLastsAsLongAsItIsHeld(t *testing.T, s Storage) {
 			return err
 		}
 		return store.Delete(held, session)
-	})
+	}))
 }
 
 // lockIsWaitedForUntilTheTokenChanges tests that those who wait for the lock learn that the
@@ -319,25 +333,25 @@ func lockIsWaitedForUntilTheTokenChanges(t *testing.T, s Storage) {
 			return holder.Save(held, session, full(fmt.Sprint(n)))
 		}},
 	} {
-		again(t, s, func() error {
-			held, unlock := mustLock(t, holder, session)
-			defer unlock()
-			const waiters = 4
-			ends := make(chan error, waiters)
-			for range waiters {
+		require.NoError(t, underLock(t, s, locks(t, holder, session), func(held context.Context) error {
+			const all = 4
+			ends := make(chan error, all)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			var waiters sync.WaitGroup
+			defer waiters.Wait()
+			defer cancel()
+			for range all {
 				store := openLocker(t, s)
-				go func() {
-					ctx, cancel := context.WithTimeout(t.Context(), patience)
-					defer cancel()
+				waiters.Go(func() {
 					_, unlock, err := store.Lock(ctx, session)
 					if err == nil {
 						unlock()
 					}
 					ends <- err
-				}()
+				})
 			}
 			// Until all have learned of one change, because a waiter may begin after the others.
-			for learned := 0; learned < waiters; {
+			for learned := 0; learned < all; {
 				if err := change.do(held); err != nil {
 					return err
 				}
@@ -352,7 +366,7 @@ func lockIsWaitedForUntilTheTokenChanges(t *testing.T, s Storage) {
 				}
 			}
 			return context.Cause(held)
-		})
+		}), change.name)
 	}
 	require.NoError(t, holder.Delete(t.Context(), session))
 }
@@ -396,9 +410,7 @@ func lockIsWaitedForWhileTheTokenStays(t *testing.T, s Storage) {
 func lockIsNotNeededToWrite(t *testing.T, s Storage) {
 	session := "storetest written without the lock"
 	holder, stranger := openLocker(t, s), s.Open(t)
-	again(t, s, func() error {
-		held, unlock := mustLock(t, holder, session)
-		defer unlock()
+	require.NoError(t, underLock(t, s, locks(t, holder, session), func(held context.Context) error {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		for _, other := range []reauth.Store{holder, stranger} {
@@ -423,7 +435,7 @@ func lockIsNotNeededToWrite(t *testing.T, s Storage) {
 			}
 		}
 		return context.Cause(held)
-	})
+	}))
 }
 
 // aLockThatWasGivenBackIsOver tests that a call which comes too late changes nothing, and
@@ -516,12 +528,13 @@ func aLostLeaseFreesNobodyElses(t *testing.T, s Storage) {
 	}
 	session := "storetest freed"
 	loser, other := openLocker(t, s), openLocker(t, s)
-	again(t, s, func() error {
+	lock := func() (context.Context, func(), error) {
 		_, unlockLost := mustLock(t, loser, session)
+		defer unlockLost()
 		s.Lose(t, session)
-		held, unlock := mustLock(t, other, session)
-		defer unlock()
-		unlockLost()
+		return locks(t, other, session)()
+	}
+	require.NoError(t, underLock(t, s, lock, func(held context.Context) error {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		_, unlockAgain, err := loser.Lock(ctx, session)
@@ -536,5 +549,5 @@ func aLostLeaseFreesNobodyElses(t *testing.T, s Storage) {
 			return err
 		}
 		return other.Delete(held, session)
-	})
+	}))
 }

@@ -83,10 +83,11 @@ func lockOutlastsASaveThatFails(t *testing.T, s Storage) {
 	}
 	session := "storetest tried again"
 	holder, other := openLocker(t, s), openLocker(t, s)
-	again(t, s, func() error {
+	lock := func() (context.Context, func(), error) {
 		require.NoError(t, holder.Save(t.Context(), session, full("before")))
-		held, unlock := mustLock(t, holder, session)
-		defer unlock()
+		return locks(t, holder, session)()
+	}
+	require.NoError(t, underLock(t, s, lock, func(held context.Context) error {
 		accept := refuse(t, s)
 		ctx, cancel := context.WithTimeout(held, s.moment())
 		_ = holder.Save(ctx, session, full("after")) // it may have made sure of that
@@ -109,7 +110,7 @@ func lockOutlastsASaveThatFails(t *testing.T, s Storage) {
 		require.NoError(t, err, "when the storage accepts writes again")
 		same(t, full("after"), mustLoad(t, other, session), "saved at last")
 		return nil
-	})
+	}))
 	held, unlock := mustLock(t, other, session)
 	defer unlock()
 	require.NoError(t, other.Delete(held, session))

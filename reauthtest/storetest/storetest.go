@@ -44,8 +44,9 @@ type Storage struct {
 
 	// Lease is how long a lock is granted at a time. The suite holds a lock for three
 	// times that long, so open the store with a short lease, but not shorter than a busy
-	// machine may need to take a lock, which is about half a second. 0 means that locks
-	// are not leases.
+	// machine may need to take a lock, which is about half a second. What a lease that was
+	// lost late has kept from being done is tried again, up to twice. 0 means that locks are
+	// not leases.
 	Lease time.Duration
 }
 
