@@ -248,6 +248,21 @@ func TestForgetKeepsASignOut(t *testing.T) {
 	}
 }
 
+func TestForgetShowsASignInElsewhereAfterASignOutThatFailed(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, a *testworld.World) {
+		b := a.Beside(t)
+		a.SignIn(t)
+		b.MustGet(t, http.StatusOK)
+		a.Store.Fail("Delete")
+		require.Error(t, b.Transport.SignOut(t.Context()))
+		a.Store.On(nil)
+		b.AssertSignInRequired(t)
+		a.SignIn(t)
+		b.Transport.Forget("")
+		b.MustGet(t, http.StatusOK)
+	})
+}
+
 func TestForgetKeepsAFlight(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		signedInAndRefused(t, w)
@@ -262,26 +277,33 @@ func TestForgetKeepsAFlight(t *testing.T) {
 }
 
 func TestForgetDuringALookCausesAnother(t *testing.T) {
-	testworld.Run(t, func(t *testing.T, a *testworld.World) {
-		b := a.Beside(t)
-		a.SignIn(t)
-		b.MustGet(t, http.StatusOK)
-		// The first look has left the store when another process signs out.
-		before, _ := a.Store.Stored(t, "")
-		first := true
-		a.Store.OnLoad(func(context.Context) (reauth.Token, bool) {
-			if !first {
-				return reauth.Token{}, false
+	for name, refreshed := range map[string]bool{"it shows the same token": false, "it shows a newer one": true} {
+		testworld.Case(t, name, func(t *testing.T, a *testworld.World) {
+			b := a.Beside(t)
+			a.SignIn(t)
+			b.MustGet(t, http.StatusOK)
+			if refreshed {
+				a.Revoke()
+				a.MustGet(t, http.StatusOK)
 			}
-			first = false
-			require.NoError(t, a.Transport.SignOut(t.Context()))
+			// The first look has left the store when another process signs out.
+			before, _ := a.Store.Stored(t, "")
+			first := true
+			a.Store.OnLoad(func(context.Context) (reauth.Token, bool) {
+				if !first {
+					return reauth.Token{}, false
+				}
+				first = false
+				require.NoError(t, a.Transport.SignOut(t.Context()))
+				b.Transport.Forget("")
+				return before, true
+			})
+			b.Everybody() // the API accepts the old token, so that only the store says that it is over
 			b.Transport.Forget("")
-			return before, true
+			_, _ = b.Get(t.Context())
+			b.AssertSignInRequired(t)
 		})
-		b.Transport.Forget("")
-		_, _ = b.Get(t.Context())
-		b.AssertSignInRequired(t)
-	})
+	}
 }
 
 func TestAnExpiredTokenThatIsForgottenIsRefreshed(t *testing.T) {

@@ -167,7 +167,7 @@ func (m *sessions) forget(name string) {
 	}
 	s.change(func(st *state, now time.Duration) {
 		st.stale, st.look = st.current != nil || st.flight != nil, 0
-		if st.signedOut != nil && !st.signedOut.undeleted {
+		if st.signedOut != nil {
 			st.signedOut.nextLook = now
 		}
 	})

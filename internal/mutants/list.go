@@ -1499,11 +1499,11 @@ var mutants = []mutant{
 		tests: "ForgetDuringALook",
 	},
 	{
-		name:   "P13 Forget ends a sign-out that has not reached the store",
+		name:   "P13 Forget does not look after a sign-out that has not reached the store",
 		file:   "sessions.go",
-		line:   "if st.signedOut != nil && !st.signedOut.undeleted {",
-		broken: "if st.signedOut != nil {",
-		tests:  "ForgetKeepsASignOut",
+		line:   "if st.signedOut != nil {",
+		broken: "if st.signedOut != nil && !st.signedOut.undeleted {",
+		tests:  "ForgetShowsASignIn",
 	},
 	{
 		name:   "P13 ForgetAll leaves out the session without a name",
@@ -1606,7 +1606,7 @@ var mutants = []mutant{
 		file:   "jsonauth/endpoint.go",
 		line:   "\tif e.Client != nil && e.Client.Jar != nil && (",
 		broken: "\tif false && (",
-		tests:  "EveryBadField|BadField",
+		tests:  "EachSessionHasItsOwnRefreshCookie",
 	},
 	{
 		name:   "P14 a session's name reaches the Transport that its refresher uses",
@@ -1718,7 +1718,7 @@ var mutants = []mutant{
 		file:   "signin.go",
 		line:   "\t\tlast = pending.tok\n",
 		broken: "",
-		tests:  "ASignOutRevokes",
+		tests:  "IsRevokedOnce",
 	},
 	{
 		name:   "two write to the store at once",
