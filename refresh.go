@@ -153,7 +153,7 @@ func (f *flight) run() *outcome {
 			}
 		}
 
-		if s.isUnsettled(l) { // what a refresh brings could not be saved under it
+		if s.isUnsettled(l) { // A write may still arrive that would replace what a refresh brings.
 			return f.nothing()
 		}
 		tok, final, err := f.ask(l, from)

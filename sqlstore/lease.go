@@ -82,9 +82,13 @@ func (l *lease) renew(granted time.Time) {
 
 // read returns the token in the row, if the lease is still valid.
 func (l *lease) read(ctx context.Context) (token sql.NullString, err error) {
-	lags := "" // once a read did not show the lock
-	failed := func(err error) error {
-		return fmt.Errorf("sqlstore: load session %q: %s%w", l.key, lags, caused(ctx, err))
+	lags := false // whether a read did not show the lock
+	failure := func(err error) error {
+		why := ""
+		if lags && ctx.Err() != nil {
+			why = "a read does not show the lock, as from a replica that lags: "
+		}
+		return fmt.Errorf("sqlstore: load session %q: %s%w", l.key, why, caused(ctx, err))
 	}
 	wait := newBackoff(firstRetry, min(longestRetry, l.store.lease/12))
 	for {
@@ -93,7 +97,7 @@ func (l *lease) read(ctx context.Context) (token sql.NullString, err error) {
 		}
 		found, err := l.store.row(ctx, l.store.statements.read, []any{l.key, l.owner, l.version}, &token)
 		if err != nil {
-			return token, failed(err)
+			return token, failure(err)
 		}
 		if found {
 			return token, l.lost()
@@ -103,14 +107,14 @@ func (l *lease) read(ctx context.Context) (token sql.NullString, err error) {
 		n, err := l.store.exec(ctx, l.store.statements.renew, l.key, l.owner, l.version, l.store.lease.Milliseconds())
 		switch {
 		case err != nil:
-			return token, failed(l.store.dialect.discreet(err, ""))
+			return token, failure(l.store.dialect.discreet(err, ""))
 		case n == 0:
 			return token, l.lose(taken)
 		}
 		l.extend(sent)
-		lags = "a read does not show the lock, as from a replica that lags: "
+		lags = true
 		if !sleep(ctx, wait.next()) {
-			return token, failed(ctx.Err())
+			return token, failure(ctx.Err())
 		}
 	}
 }

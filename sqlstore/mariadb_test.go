@@ -97,6 +97,7 @@ innodb_buffer_pool_size = 32M
 		err := s.start(tb)
 		if err != nil {
 			s.Crash()
+			err = fmt.Errorf("MariaDB did not start: %w\n%s", err, s.Log())
 		}
 		return err
 	})

@@ -6,10 +6,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -126,7 +124,7 @@ func TestConnectionsOfPgBouncerOutlastAFailover(t *testing.T) {
 	restore()
 	require.ErrorContains(t, store.Save(t.Context(), "ann", token("1")), "read-only")
 
-	pooler, err := pgx.Connect(t.Context(), strings.Replace(d.dsn(addr), "/postgres?", "/pgbouncer?default_query_exec_mode=simple_protocol&", 1))
+	pooler, err := connectPooler(t, d.server, addr)
 	require.NoError(t, err)
 	defer pooler.Close(t.Context())
 	_, err = pooler.Exec(t.Context(), "RECONNECT")
@@ -160,18 +158,24 @@ logfile = %[3]s/log
 `, s.Port, b.Port, b.Dir), 0o644))
 		b.Guard(t, pgBouncerGuard, "PROGRAM="+program)
 		for began := time.Now(); ; <-time.After(10 * time.Millisecond) {
-			conn, err := net.Dial("tcp", b.Addr())
+			conn, err := connectPooler(t, s, b.Addr())
 			if err == nil {
-				return conn.Close()
+				return conn.Close(t.Context())
 			}
 			if time.Since(began) > 30*time.Second {
 				b.Crash()
-				return err
+				return fmt.Errorf("PgBouncer did not start: %w\n%s", err, b.Log())
 			}
 		}
 	})
 	t.Cleanup(b.Stop)
 	return b.Addr()
+}
+
+// connectPooler connects to a PgBouncer itself, which opens no connection to the server.
+func connectPooler(t *testing.T, s *server, addr string) (*pgx.Conn, error) {
+	t.Helper()
+	return pgx.Connect(t.Context(), s.AddressVia(addr, "pgbouncer")+"&default_query_exec_mode=simple_protocol")
 }
 
 // pgBouncerGuard runs PgBouncer, and stops it.

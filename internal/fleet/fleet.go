@@ -74,7 +74,7 @@ type orders struct {
 	Task     string        // in place of the callers' requests; see tasks
 }
 
-// report is what a member has to say in the end.
+// report is what a member has to say.
 type report struct {
 	Requests int
 	Lost     map[string]int // by what came instead of an answer

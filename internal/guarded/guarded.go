@@ -66,8 +66,7 @@ func (s *Server) Launch(tb testing.TB, start func() error) {
 			return
 		}
 		if try == 3 {
-			log, _ := os.ReadFile(filepath.Join(s.Dir, "log"))
-			require.NoError(tb, err, "%s", log)
+			require.NoError(tb, err)
 		}
 	}
 }
@@ -104,23 +103,29 @@ func (s *Server) Guard(tb testing.TB, script string, environment ...string) (sai
 // Crash stops the server as a crash does, so that it can be started again.
 func (s *Server) Crash() {
 	_, _ = io.WriteString(s.word, "immediate\n")
-	_ = s.wait()
+	_ = s.Wait()
 }
 
 // Stop stops the server for good.
 func (s *Server) Stop() {
-	_ = s.wait()
+	_ = s.Wait()
 	_ = os.RemoveAll(s.Dir) // if it did not start again after a crash
 }
 
-// wait closes the input of the guard and returns how it ended.
-func (s *Server) wait() error {
+// Wait ends the guard, unless it has ended, and returns how it did.
+func (s *Server) Wait() error {
 	_ = s.word.Close()
 	return s.guard.Wait()
 }
 
+// Log returns what the server has said in its file "log".
+func (s *Server) Log() string {
+	log, _ := os.ReadFile(filepath.Join(s.Dir, "log"))
+	return string(log)
+}
+
 // another returns the user to run a server as if the tests run as root, because
-// PostgreSQL refuses to run as root.
+// they refuse to run as root.
 func another(tb testing.TB) (uid, gid uint32, ok bool) {
 	tb.Helper()
 	if os.Geteuid() != 0 {
@@ -135,6 +140,6 @@ func another(tb testing.TB) (uid, gid uint32, ok bool) {
 			return uint32(uid), uint32(gid), true
 		}
 	}
-	needs.Skip(tb, "PostgreSQL does not run as root, and there is neither a user postgres nor nobody")
+	needs.Skip(tb, "a server does not run as root, and there is neither a user postgres nor nobody")
 	return 0, 0, false
 }

@@ -358,6 +358,13 @@ var mutants = []mutant{
 		tests:  "OutcomeIsUnknown",
 	},
 	{
+		name:   "P4 a flight asks for a token under a lease whose last write is not settled",
+		file:   "refresh.go",
+		line:   "\t\tif s.isUnsettled(l) { // A write",
+		broken: "\t\tif false { // A write",
+		tests:  "RefreshIsNotAskedForUnderALock",
+	},
+	{
 		name:   "P4 a sign-in is written under a lease whose last write is not settled",
 		file:   "signin.go",
 		line:   "\t\tif !s.isUnsettled(l) {\n",

@@ -22,7 +22,10 @@ type Server struct {
 
 // guard starts the server, says so, and stops it.
 const guard = `
-"$BIN/pg_ctl" -D "$DIR/data" -l "$DIR/log" -o "-p $PORT" -w start >"$DIR/start" 2>&1 || exit 1
+"$BIN/pg_ctl" -D "$DIR/data" -l "$DIR/log" -o "-p $PORT" -w start >"$DIR/start" 2>&1 || {
+	"$BIN/pg_ctl" -D "$DIR/data" -m immediate -w stop >/dev/null 2>&1
+	exit 1
+}
 echo started
 read -r mode
 "$BIN/pg_ctl" -D "$DIR/data" -m "${mode:-fast}" -w stop >/dev/null 2>&1
@@ -48,7 +51,7 @@ func New(tb testing.TB, settings string) *Server {
 	return s
 }
 
-// Follow starts a standby of the server, which hears of what is written from addr.
+// Follow starts a standby of the server, which replicates it by way of addr.
 func (s *Server) Follow(tb testing.TB, addr string) *Server {
 	tb.Helper()
 	program := filepath.Join(s.bin, "pg_basebackup")
@@ -75,7 +78,7 @@ func (s *Server) Start(tb testing.TB) {
 func (s *Server) start(tb testing.TB) error {
 	tb.Helper()
 	if _, err := s.Guard(tb, guard, "BIN="+s.bin).ReadString('\n'); err != nil {
-		return fmt.Errorf("PostgreSQL did not start: %w", err)
+		return fmt.Errorf("PostgreSQL did not start: %v\n%s", s.Wait(), s.Log())
 	}
 	return nil
 }
