@@ -64,6 +64,28 @@ func TestAnEndpointThatAlwaysRefusesDoesNotHideARevocationFromOthers(t *testing.
 	})
 }
 
+// Where several endpoints of a folder refuse every token, a refusal by another of them is
+// not believed for longer than RefreshPause, except where the token was accepted before.
+func TestAnEndpointIsKnownForAsLongAsOthersInItsFolderRefuse(t *testing.T) {
+	testworld.Run(t, func(t *testing.T, w *testworld.World) {
+		w.SignIn(t)
+		refuse(w, "/admin")
+		for _, name := range []string{"a", "b", "c", "d", "e"} {
+			time.Sleep(time.Minute)
+			assert.Equal(t, http.StatusUnauthorized, getFrom(t, w, "/admin-"+name))
+		}
+		require.Equal(t, 5, w.Refreshes())
+		w.Revoke()
+		time.Sleep(time.Minute)
+		assert.Equal(t, http.StatusOK, getFrom(t, w, "/me"), "refreshed and replayed")
+		time.Sleep(6 * time.Second) // RefreshPause is over
+		assert.Equal(t, http.StatusOK, getFrom(t, w, "/me"))
+		w.Revoke()
+		assert.Equal(t, http.StatusOK, getFrom(t, w, "/me"), "refreshed and replayed")
+		assert.Equal(t, 7, w.Refreshes())
+	})
+}
+
 func TestATokenThatIsRevokedRightAfterARefreshIsRefreshedWhereItWasAccepted(t *testing.T) {
 	testworld.Run(t, func(t *testing.T, w *testworld.World) {
 		w.SignIn(t)

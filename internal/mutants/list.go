@@ -2004,7 +2004,7 @@ var mutants = []mutant{
 		file:   "cached.go",
 		line:   "\t\tif st.pauseIsOver(now, g, s.owner.refreshPause) {",
 		broken: "\t\tif true {",
-		tests:  "DoesNotHideARevocation",
+		tests:  "AnEndpointIsKnown",
 	},
 	{
 		name:   "an endpoint where a refresh did not help is refreshed for at each refusal",
