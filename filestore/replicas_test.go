@@ -72,7 +72,7 @@ func TestManyReplicasThatNeedATokenAtOnceLockOnce(t *testing.T) {
 		assert.Equal(t, 1, server.Counts().Refreshes)
 		t.Logf("%d replicas: %d calls of the store, %d locks", replicas, calls.Load(), locked.Load())
 		assert.LessOrEqual(t, int(calls.Load()), 4*replicas+4)
-		assert.LessOrEqual(t, int(locked.Load()), 2+replicas/4, "one that first looks at the token when it is saved may have the lock after that")
+		assert.LessOrEqual(t, int(locked.Load()), max(2, 1+replicas/4), "one that first looks at the token when it is saved may have the lock after that")
 	}
 }
 

@@ -94,12 +94,7 @@ max_connections = 300
 innodb_buffer_pool_size = 32M
 %[4]s
 `, data, s.Port, s.Dir, settings), 0o644))
-		err := s.start(tb)
-		if err != nil {
-			s.Crash()
-			err = fmt.Errorf("MariaDB did not start: %w\n%s", err, s.Log())
-		}
-		return err
+		return s.start(tb)
 	})
 	return s
 }
@@ -117,11 +112,7 @@ func (s *mariadbServer) start(tb testing.TB) error {
 	db, err := sql.Open("mysql", s.dsn("admin", "", ""))
 	require.NoError(tb, err)
 	defer db.Close()
-	for began := time.Now(); ; <-time.After(20 * time.Millisecond) {
-		if err = db.Ping(); err == nil || time.Since(began) > 30*time.Second {
-			return err
-		}
-	}
+	return s.Await("MariaDB", db.Ping)
 }
 
 // dsn is the address of the server, or of a proxy in front of it.

@@ -55,10 +55,11 @@ func TestEverySettingOfMySQLWillDo(t *testing.T) {
 			granted := func() int {
 				return count(t, d.connect(t), "SELECT deadline FROM "+d.table()+" WHERE deadline IS NOT NULL")
 			}
-			_, unlock := mustLock(t, newStore(t, d, 3*time.Second), "it's")
+			renewing := newStore(t, d, 3*time.Second)
+			held, unlock := mustLock(t, renewing, "it's")
 			first := granted()
 			require.Eventually(t, func() bool { return granted() > first }, 30*time.Second, 10*time.Millisecond, "it is not renewed")
-			require.NoError(t, store.Delete(t.Context(), "it's"))
+			require.NoError(t, renewing.Delete(held, "it's"))
 			unlock()
 			for _, session := range []string{"it's ", "IT'S", "é"} {
 				require.NoError(t, store.Delete(t.Context(), session))

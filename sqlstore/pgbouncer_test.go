@@ -157,16 +157,13 @@ default_pool_size = 2
 logfile = %[3]s/log
 `, s.Port, b.Port, b.Dir), 0o644))
 		b.Guard(t, pgBouncerGuard, "PROGRAM="+program)
-		for began := time.Now(); ; <-time.After(10 * time.Millisecond) {
+		return b.Await("PgBouncer", func() error {
 			conn, err := connectPooler(t, s, b.Addr())
-			if err == nil {
-				return conn.Close(t.Context())
+			if err != nil {
+				return err
 			}
-			if time.Since(began) > 30*time.Second {
-				b.Crash()
-				return fmt.Errorf("PgBouncer did not start: %w\n%s", err, b.Log())
-			}
-		}
+			return conn.Close(t.Context())
+		})
 	})
 	t.Cleanup(b.Stop)
 	return b.Addr()

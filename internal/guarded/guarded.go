@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -98,6 +99,21 @@ func (s *Server) Guard(tb testing.TB, script string, environment ...string) (sai
 	require.NoError(tb, err)
 	require.NoError(tb, s.guard.Start())
 	return bufio.NewReader(out)
+}
+
+// Await returns once the server answers. If that takes too long it ends the guard, and the
+// error shows the log.
+func (s *Server) Await(what string, answers func() error) error {
+	for began := time.Now(); ; <-time.After(20 * time.Millisecond) {
+		err := answers()
+		if err == nil {
+			return nil
+		}
+		if time.Since(began) > 30*time.Second {
+			s.Crash()
+			return fmt.Errorf("%s did not start: %w\n%s", what, err, s.Log())
+		}
+	}
 }
 
 // Crash stops the server as a crash does, so that it can be started again.

@@ -70,6 +70,9 @@ func underLock(t *testing.T, s Storage, lock locking, use func(held context.Cont
 		if err != nil {
 			return false, err
 		}
+		if held == nil || unlock == nil {
+			return false, errors.New("Lock returned neither a lock nor an error")
+		}
 		defer unlock()
 		err = use(held)
 		return held.Err() != nil && time.Since(began) > s.Lease/2, err
