@@ -71,7 +71,7 @@ func underLock(t *testing.T, s Storage, lock locking, use func(held context.Cont
 			return false, err
 		}
 		if held == nil || unlock == nil {
-			return false, errors.New("Lock returned neither a lock nor an error")
+			return false, errors.New("the lock is neither granted nor an error")
 		}
 		defer unlock()
 		err = use(held)
